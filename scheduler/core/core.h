@@ -1,0 +1,292 @@
+/*
+ * The scheduler's decisions, as one pure step function: no clock, no I/O, no allocation, no log.
+ *
+ * The shell turns requests, polls and timers into events and carries the effects out.  It must
+ *
+ *   1. keep the order: effects of one step, and steps of one batch, go through one queue;
+ *   2. write all durable effects (effects.def) of a batch in one transaction, and carry out the
+ *      others only when that transaction and all earlier ones are committed;
+ *   3. when a commit fails, carry out nothing of it, tell nobody anything, and rebuild: core_init,
+ *      LOAD_*, BOOT with a new epoch.  Effects are hints and state is truth: what was not sent is
+ *      derived again from the rows.
+ *
+ * A step cannot fail.  What a caller may not have is refused with a name of proto/refusals.def.
+ * Texts and pointers in an event are borrowed for the call; everything kept is copied.
+ */
+#ifndef FLOTILLA_SCHEDULER_CORE_H
+#define FLOTILLA_SCHEDULER_CORE_H
+
+#include "common/base/ids.h"
+#include "common/base/units.h"
+#include "proto/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	CORE_EFFECTS_MAX = 128,       /* most effects of one step; what is left stays due */
+	CORE_NODE_TEMPLATES_MAX = 16, /* most templates of one node that are considered */
+	CORE_NODE_NAME_MAX = 64,      /* storage, NUL included */
+	CORE_TRIES_MAX = 3,           /* nodes that are asked for one sandbox */
+	CORE_ATTEMPT_MS = 10000,      /* an unanswered attempt is given up after this */
+	CORE_KILL_REPLY_MS = 5000,    /* a kill is answered after this even if the node is not */
+	CORE_RESEND_MS = 2000,        /* an unanswered order is given again after this */
+	CORE_SILENT_MS = 10000,       /* nothing new is placed on a node unheard for this long */
+};
+
+/* How many of each the core can hold.  A create beyond sandboxes is refused for capacity; an event
+ * that adds one of the others beyond its limit is ignored (core_counts tells). */
+struct core_limits {
+	uint32_t tenants, nodes, templates, sandboxes;
+};
+
+/* ---- rows: what the store holds -------------------------------------------------------------- */
+
+struct core_tenant {
+	struct id id;
+	uint32_t concurrent_max; /* sandboxes at once */
+	uint32_t vcpus_max;      /* of all its sandboxes together; UINT32_MAX: no cap */
+	uint64_t mem_mib_max;    /* of all its sandboxes together; UINT64_MAX: no cap */
+	uint32_t session_max_s;  /* longest time from a create, or from an extension */
+	bool credit_exhausted;   /* refuse new sandboxes until it is false */
+};
+
+struct core_size {
+	uint32_t vcpus, mem_mib, disk_mib, sandboxes;
+};
+
+struct core_node {
+	struct id id;
+	char name[CORE_NODE_NAME_MAX];
+	bool cordoned;           /* nothing new is placed there */
+	struct core_size offers; /* as last reported; zeros: never reported */
+	uint64_t next_seq;       /* sequence of the journal record that is expected next; from 1 */
+};
+
+struct core_template {
+	char name[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib;
+};
+
+enum sandbox_state {
+#define STATE(name, text) SANDBOX_##name,
+#include "scheduler/core/sandbox_states.def"
+	SANDBOX_STATE_N,
+};
+
+struct core_sandbox {
+	struct id id, tenant, node; /* node: of the present or last attempt */
+	char template_[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib;
+	enum sandbox_state state;
+	enum refusal refusal; /* when ENDED before it ran: why; else REFUSAL_NONE */
+	enum cause cause;     /* when ENDING: why it shall; when ENDED after it ran: why it did */
+	uint64_t attempt;     /* epoch << 32 | counter: unique for ever */
+	uint32_t tries;       /* attempts opened so far, 1..CORE_TRIES_MAX */
+	uint32_t deadline_version; /* grows with each change of end_at; 1 at create */
+	uint32_t deadline_known;   /* the version that the node has confirmed */
+	struct wall created_at;    /* admitted; the time limit runs from here */
+	struct wall started_at;    /* when RUNNING or later: as the node says; else 0 */
+	struct wall end_at;        /* the deadline as told to the tenant */
+	struct wall ended_at;      /* when ENDED */
+};
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+enum core_event_kind {
+#define EVENT(name, member, meaning) CORE_EVENT_##name,
+#include "scheduler/core/events.def"
+#undef EVENT
+	CORE_EVENT_N,
+};
+
+struct core_offer {
+	char name[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib;
+	uint32_t warm_n; /* clones ready now */
+};
+
+struct core_event {
+	enum core_event_kind kind;
+	struct mono now;  /* never before that of an earlier event since BOOT */
+	struct wall wall; /* the same moment, for rows */
+	union {
+		struct core_tenant tenant;
+		struct core_node node; /* NODE_SET: offers and next_seq are not looked at */
+		struct core_template template_;
+		struct core_sandbox sandbox;
+		struct id node_id;
+		struct {
+			uint32_t epoch; /* greater than every earlier leader's */
+		} boot;
+		struct {
+			struct id node;
+			struct core_size offers;
+			const struct core_offer *templates; /* borrowed; all that the node has */
+			uint32_t template_n;
+		} report;
+		struct {
+			struct id node;
+			const struct wire_record *record; /* borrowed */
+		} record;
+		struct {
+			uint64_t request;  /* comes back in REPLY; not 0 */
+			struct id sandbox; /* a fresh id */
+			struct id tenant;
+			char template_[TEMPLATE_NAME_MAX];
+			uint32_t timeout_s;
+		} create;
+		struct {
+			uint64_t request; /* 0: nobody waits (an operator's drain, a credit run out)
+					   */
+			struct id sandbox;
+			struct id tenant; /* empty: an operator, for any tenant's sandbox */
+			enum cause cause;
+		} kill;
+		struct {
+			uint64_t request;
+			struct id sandbox;
+			struct id tenant; /* as in kill */
+			uint32_t timeout_s;
+		} timeout;
+	};
+};
+
+/* ---- effects --------------------------------------------------------------------------------- */
+
+enum core_effect_kind {
+#define EFFECT(name, member, durable, meaning) CORE_EFFECT_##name,
+#include "scheduler/core/effects.def"
+#undef EFFECT
+	CORE_EFFECT_N,
+};
+
+enum core_order_kind { CORE_ORDER_CLAIM, CORE_ORDER_KILL, CORE_ORDER_DEADLINE };
+
+/* The shell adds what it keeps itself: environment, metadata, token, ticket, gateway. */
+struct core_order {
+	struct id node;
+	enum core_order_kind kind;
+	struct id sandbox, tenant;
+	uint64_t attempt;
+	uint32_t epoch;
+	char template_[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib;
+	uint32_t deadline_version;
+	int64_t remaining_ms; /* CLAIM, DEADLINE: from now to the end; at least 1 */
+	struct wall end_at;   /* CLAIM, DEADLINE: the same, for people */
+	enum cause cause;     /* KILL */
+};
+
+struct core_effect {
+	enum core_effect_kind kind;
+	union {
+		struct core_node node;
+		struct core_template template_;
+		struct core_sandbox sandbox;
+		struct {
+			struct id node;
+			struct wire_record record;
+		} usage;
+		struct {
+			uint64_t request;
+			enum refusal refusal; /* REFUSAL_NONE: granted */
+			bool found;           /* sandbox below is meaningful */
+			struct core_sandbox sandbox;
+		} reply;
+		struct id node_id;
+		struct core_order order;
+		struct {
+			struct id node;
+			uint64_t next_seq;
+			bool gap; /* the record was beyond next_seq and was not taken */
+		} ack;
+	};
+};
+
+struct core_effects {
+	uint32_t n;
+	struct core_effect items[CORE_EFFECTS_MAX];
+};
+
+/* ---- the machine ----------------------------------------------------------------------------- */
+
+struct core;
+
+/* Bytes that core_init wants; untouched parts of it cost nothing when they come from mmap. */
+size_t core_size(const struct core_limits *limits);
+
+/* memory: core_size() bytes, zeroed, aligned to 64, owned by the caller and used until he drops it
+ * (there is nothing to close). */
+struct core *core_init(void *memory, const struct core_limits *limits);
+
+/* Takes one event; out_effects is overwritten.  Cannot fail. */
+void core_step(struct core *core, const struct core_event *event, struct core_effects *out_effects);
+
+/* When TICK is wanted; false: not before another event. May be in the past: then TICK at once. */
+bool core_next_deadline(const struct core *core, struct mono *out_at);
+
+/* ---- questions: change nothing --------------------------------------------------------------- */
+
+/* Sandboxes that have not ended. Rows and pointers are good until the next step. NULL: no such. */
+const struct core_sandbox *core_sandbox_find(const struct core *core, const struct id *id);
+
+/* All of them in the order of their slots: start with *cursor 0, NULL at the end. */
+const struct core_sandbox *core_sandbox_next(const struct core *core, uint32_t *cursor);
+
+struct core_node_view {
+	struct core_node row;
+	struct core_size used; /* by sandboxes that have not ended */
+	uint32_t running_n, placing_n, ending_n;
+	uint32_t orders_waiting_n, orders_sent_n;
+	struct mono heard_at; /* last poll or record */
+	bool awake;           /* heard since boot, and not silent */
+	uint64_t gaps_n;      /* records that came beyond next_seq */
+	uint32_t template_n;
+	struct core_offer templates[CORE_NODE_TEMPLATES_MAX]; /* warm_n as believed now */
+};
+
+bool core_node_find(const struct core *core, const struct id *id, struct core_node_view *out_view);
+bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_view *out_view);
+
+struct core_tenant_view {
+	struct core_tenant row;
+	uint32_t concurrent, vcpus;
+	uint64_t mem_mib;
+};
+
+bool core_tenant_find(const struct core *core, const struct id *id,
+		      struct core_tenant_view *out_view);
+
+const struct core_template *core_template_find(const struct core *core, const char *name);
+const struct core_template *core_template_next(const struct core *core, uint32_t *cursor);
+
+struct core_counts {
+	uint32_t tenants, nodes, nodes_awake, templates, sandboxes, running, placing, ending;
+	uint64_t ignored; /* events that could not be taken: unknown ids, beyond a limit */
+};
+
+void core_count(const struct core *core, struct core_counts *out_counts);
+
+/* Why a sandbox of this template is, or is not, placed: every node counted once, under the first
+ * reason that keeps it out.  Looks at every node (about 1 ms at 100,000): for messages to people.
+ */
+struct core_explanation {
+#define REASON(name, text) uint32_t name##_n;
+#include "scheduler/core/place_reasons.def"
+#undef REASON
+};
+
+void core_explain(const struct core *core, const char *template_,
+		  struct core_explanation *out_explanation);
+
+const char *core_event_name(enum core_event_kind kind);
+const char *core_effect_name(enum core_effect_kind kind);
+bool core_effect_is_durable(enum core_effect_kind kind);
+const char *sandbox_state_name(enum sandbox_state state);
+
+/* Every invariant over the whole state, by counting again; aborts when one is broken. For tests. */
+void core_check(const struct core *core);
+
+#endif
