@@ -169,21 +169,30 @@ int options_apply_ini(struct options_set *set, const char *file, const char *tex
 /* environ-like, NULL at the end. */
 int options_apply_environment(struct options_set *set, char *const *environment, struct err *err);
 
-/* What the flags ask besides values. */
-struct options_asked {
+/* The command line, read but not yet applied: flags come last, --config must be known first. */
+struct options_flags {
+	const char *text[OPTIONS_MAX]; /* by row; NULL: not given. Borrowed from argv */
+	const char *config;            /* --config, or NULL */
 	bool help;
 	bool version;
 	bool check;
 	bool print;
-	const char *config; /* --config, borrowed from argv; or NULL */
+	char **operand; /* argv, reordered: words without a flag */
+	int operands_n;
 };
 
-/* Parses argv[1..]; with set->values NULL only finds what is asked, and judges nothing else. */
-int options_apply_flags(struct options_set *set, int argc, char **argv,
-			struct options_asked *out_asked, struct err *err);
+int options_read_flags(const struct options_program *program, int argc, char **argv,
+		       struct options_flags *out_flags, struct err *err);
+int options_apply_flags(struct options_set *set, const struct options_flags *flags,
+			struct err *err);
 
 /* A fault when an option without a default was not given. */
 int options_complete(const struct options_set *set, struct err *err);
+
+/* Not pure: the files, in their order. config: --config or NULL. The folders are
+ * "/usr/lib/flotilla" and "/etc/flotilla", save in tests. */
+int options_read_files(struct options_set *set, const char *vendor_dir, const char *etc_dir,
+		       const char *config, struct err *err);
 
 /* One value into the struct, and back to text in the form that it is read in. */
 int option_parse(const struct option_spec *row, const char *text, void *values, struct err *err);
