@@ -26,13 +26,14 @@
 
 enum {
 	CORE_EFFECTS_MAX = 128,       /* most effects of one step; what is left stays due */
-	CORE_NODE_TEMPLATES_MAX = 16, /* most templates of one node that are considered */
-	CORE_NODE_NAME_MAX = 64,      /* storage, NUL included */
-	CORE_TRIES_MAX = 3,           /* nodes that are asked for one sandbox */
-	CORE_ATTEMPT_MS = 10000,      /* an unanswered attempt is given up after this */
-	CORE_KILL_REPLY_MS = 5000,    /* a kill is answered after this even if the node is not */
-	CORE_RESEND_MS = 2000,        /* an unanswered order is given again after this */
-	CORE_SILENT_MS = 10000,       /* nothing new is placed on a node unheard for this long */
+	CORE_NODE_TEMPLATES_MAX = 64, /* most templates of one node, as in wire.def */
+	CORE_PLAN_MAX = 33,
+	CORE_NODE_NAME_MAX = 64,   /* storage, NUL included */
+	CORE_TRIES_MAX = 3,        /* nodes that are asked for one sandbox */
+	CORE_ATTEMPT_MS = 10000,   /* an unanswered attempt is given up after this */
+	CORE_KILL_REPLY_MS = 5000, /* a kill is answered after this even if the node is not */
+	CORE_RESEND_MS = 2000,     /* an unanswered order is given again after this */
+	CORE_SILENT_MS = 10000,    /* nothing new is placed on a node unheard for this long */
 };
 
 /* How many of each the core can hold.  A create beyond sandboxes is refused for capacity; an event
@@ -45,28 +46,26 @@ struct core_limits {
 
 struct core_tenant {
 	struct id id;
-	uint32_t concurrent_max; /* sandboxes at once */
-	uint32_t vcpus_max;      /* of all its sandboxes together; UINT32_MAX: no cap */
-	uint64_t mem_mib_max;    /* of all its sandboxes together; UINT64_MAX: no cap */
-	uint32_t session_max_s;  /* longest time from a create, or from an extension */
-	bool credit_exhausted;   /* refuse new sandboxes until it is false */
-};
-
-struct core_size {
-	uint32_t vcpus, mem_mib, disk_mib, sandboxes;
+	char plan[CORE_PLAN_MAX]; /* goes with each claim, so that usage can be billed by itself */
+	uint32_t price_version;   /* likewise */
+	uint32_t concurrent_max;  /* sandboxes at once */
+	uint32_t vcpus_max;       /* of all its sandboxes together; UINT32_MAX: no cap */
+	uint64_t mem_mib_max;     /* of all its sandboxes together; UINT64_MAX: no cap */
+	uint32_t session_max_s;   /* longest life of a sandbox */
+	bool credit_exhausted;    /* refuse new sandboxes until it is false */
 };
 
 struct core_node {
 	struct id id;
 	char name[CORE_NODE_NAME_MAX];
-	bool cordoned;           /* nothing new is placed there */
-	struct core_size offers; /* as last reported; zeros: never reported */
-	uint64_t next_seq;       /* sequence of the journal record that is expected next; from 1 */
+	bool cordoned;             /* nothing new is placed there */
+	struct wire_room capacity; /* as last reported; zeros: never reported */
+	uint64_t next_seq; /* sequence of the journal record that is expected next, from 1 */
 };
 
 struct core_template {
 	char name[TEMPLATE_NAME_MAX];
-	uint32_t vcpus, mem_mib, disk_mib;
+	uint32_t vcpus, mem_mib, disk_mib; /* of each sandbox */
 };
 
 enum sandbox_state {
@@ -78,17 +77,20 @@ enum sandbox_state {
 struct core_sandbox {
 	struct id id, tenant, node; /* node: of the present or last attempt */
 	char template_[TEMPLATE_NAME_MAX];
+	char plan[CORE_PLAN_MAX]; /* of the tenant, when it was admitted; so too price_version */
+	uint32_t price_version;
 	uint32_t vcpus, mem_mib, disk_mib;
+	uint32_t timeout_s; /* as asked for at create */
 	enum sandbox_state state;
-	enum refusal refusal; /* when ENDED before it ran: why; else REFUSAL_NONE */
-	enum cause cause;     /* when ENDING: why it shall; when ENDED after it ran: why it did */
-	uint64_t attempt;     /* epoch << 32 | counter: unique for ever */
-	uint32_t tries;       /* attempts opened so far, 1..CORE_TRIES_MAX */
-	uint32_t deadline_version; /* grows with each change of end_at; 1 at create */
-	uint32_t deadline_known;   /* the version that the node has confirmed */
-	struct wall created_at;    /* admitted; the time limit runs from here */
-	struct wall started_at;    /* when RUNNING or later: as the node says; else 0 */
-	struct wall end_at;        /* the deadline as told to the tenant */
+	enum refusal refusal; /* why its create was refused after it was admitted, or NONE */
+	enum cause cause; /* ENDING: why it shall end; ENDED: why it did, NONE if it never ran */
+	uint64_t attempt; /* epoch << 32 | counter: unique for ever */
+	uint32_t tries;   /* attempts opened so far, 1..CORE_TRIES_MAX */
+	uint64_t deadline_version; /* 0 at create, one more with each change of end_at */
+	uint64_t deadline_known;   /* the newest that the node has confirmed */
+	struct wall created_at;    /* admitted */
+	struct wall started_at;    /* as the node says; 0: it did not, as far as is known */
+	struct wall end_at;        /* the time limit as told to the tenant */
 	struct wall ended_at;      /* when ENDED */
 };
 
@@ -99,12 +101,6 @@ enum core_event_kind {
 #include "scheduler/core/events.def"
 #undef EVENT
 	CORE_EVENT_N,
-};
-
-struct core_offer {
-	char name[TEMPLATE_NAME_MAX];
-	uint32_t vcpus, mem_mib, disk_mib;
-	uint32_t warm_n; /* clones ready now */
 };
 
 struct core_event {
@@ -118,13 +114,11 @@ struct core_event {
 		struct core_sandbox sandbox;
 		struct id node_id;
 		struct {
-			uint32_t epoch; /* greater than every earlier leader's */
+			uint64_t epoch; /* 1..UINT32_MAX, greater than every earlier leader's */
 		} boot;
 		struct {
 			struct id node;
-			struct core_size offers;
-			const struct core_offer *templates; /* borrowed; all that the node has */
-			uint32_t template_n;
+			const struct wire_poll *poll; /* borrowed; its records are not looked at */
 		} report;
 		struct {
 			struct id node;
@@ -162,23 +156,6 @@ enum core_effect_kind {
 	CORE_EFFECT_N,
 };
 
-enum core_order_kind { CORE_ORDER_CLAIM, CORE_ORDER_KILL, CORE_ORDER_DEADLINE };
-
-/* The shell adds what it keeps itself: environment, metadata, token, ticket, gateway. */
-struct core_order {
-	struct id node;
-	enum core_order_kind kind;
-	struct id sandbox, tenant;
-	uint64_t attempt;
-	uint32_t epoch;
-	char template_[TEMPLATE_NAME_MAX];
-	uint32_t vcpus, mem_mib, disk_mib;
-	uint32_t deadline_version;
-	int64_t remaining_ms; /* CLAIM, DEADLINE: from now to the end; at least 1 */
-	struct wall end_at;   /* CLAIM, DEADLINE: the same, for people */
-	enum cause cause;     /* KILL */
-};
-
 struct core_effect {
 	enum core_effect_kind kind;
 	union {
@@ -196,11 +173,14 @@ struct core_effect {
 			struct core_sandbox sandbox;
 		} reply;
 		struct id node_id;
-		struct core_order order;
+		struct {
+			struct id node;
+			struct wire_order order; /* the shell adds init, ticket and gateway */
+		} order;
 		struct {
 			struct id node;
 			uint64_t next_seq;
-			bool gap; /* the record was beyond next_seq and was not taken */
+			bool resync; /* a record came from beyond next_seq, and was not taken */
 		} ack;
 	};
 };
@@ -237,14 +217,18 @@ const struct core_sandbox *core_sandbox_next(const struct core *core, uint32_t *
 
 struct core_node_view {
 	struct core_node row;
-	struct core_size used; /* by sandboxes that have not ended */
+	struct wire_room used; /* by sandboxes that have not ended */
 	uint32_t running_n, placing_n, ending_n;
 	uint32_t orders_waiting_n, orders_sent_n;
 	struct mono heard_at; /* last poll or record */
 	bool awake;           /* heard since boot, and not silent */
 	uint64_t gaps_n;      /* records that came beyond next_seq */
 	uint32_t template_n;
-	struct core_offer templates[CORE_NODE_TEMPLATES_MAX]; /* warm_n as believed now */
+	struct {
+		const struct core_template *template_;
+		uint32_t warm_n; /* as believed now */
+		bool current;    /* of the template's present shape, so that it can be used */
+	} templates[CORE_NODE_TEMPLATES_MAX];
 };
 
 bool core_node_find(const struct core *core, const struct id *id, struct core_node_view *out_view);
