@@ -1,0 +1,70 @@
+/*
+ * The agent's side of a shim: starts one for a microVM, holds the control connection to it, tells
+ * what happens.  The same calls serve a shim just started and one found after the agent came back.
+ *
+ * A microVM's folder (see node-agent/vm/config.h) is the handle that lasts: shim_client_adopt on a
+ * folder tells everything there is to know about it, live or dead.
+ *
+ *   shim_client_start or shim_client_adopt
+ *     on_status    first when connected, then at each change (restoring, warming, ready, claimed)
+ *                  and in answer to shim_client_ask
+ *     on_claimed   once after shim_client_claim
+ *     on_ended     the microVM is no more and this is its end record; or
+ *     on_gone      it is no more and nobody saw its end: no shim, no record
+ *   shim_client_close
+ *
+ * One of on_ended and on_gone comes exactly once, and last.  After it nothing writes in the folder
+ * any more and it can be removed (shim_dir_remove).  All calls on the loop's thread; callbacks come
+ * from the loop, never from within a call, and may call anything here.
+ */
+#ifndef FLOTILLA_SHIM_CLIENT_H
+#define FLOTILLA_SHIM_CLIENT_H
+
+#include "common/base/err.h"
+#include "node-agent/vm/config.h"
+#include "proto/wire.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct shim_client;
+
+/* What is passed is borrowed for the call. */
+struct shim_client_callbacks {
+	void (*on_status)(void *arg, const struct wire_shim_status *status);
+	void (*on_claimed)(void *arg, const struct wire_shim_claimed *claimed);
+	void (*on_ended)(void *arg, const struct wire_shim_status *end);
+	void (*on_gone)(void *arg, const char *why);
+	void *arg;
+};
+
+/*
+ * A new microVM: makes the folder (its parent must exist), writes config.json into it, and starts
+ * the shim in a session of its own, so that it outlives this process.  program: the path of
+ * flotilla-shim.  Fault: nothing runs and the folder is removed.
+ */
+int shim_client_start(uv_loop_t *loop, const char *program, const char *dir,
+		      const struct vm_config *config, const struct shim_client_callbacks *callbacks,
+		      struct shim_client **out_client, struct err *err);
+
+/* A folder that was found. Whatever is in it, callbacks tell; a fault is only a lack of means. */
+int shim_client_adopt(uv_loop_t *loop, const char *dir,
+		      const struct shim_client_callbacks *callbacks,
+		      struct shim_client **out_client, struct err *err);
+
+/* Orders.  They may be given at any time: what is given before the connection stands is sent then.
+ * A claim is answered by on_claimed unless the microVM ends first. */
+void shim_client_claim(struct shim_client *client, const struct wire_shim_claim *claim);
+void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns);
+void shim_client_kill(struct shim_client *client, enum cause cause);
+
+/* Asks for an on_status whose at_mono_ns vouches that the microVM still ran then. */
+void shim_client_ask(struct shim_client *client);
+
+/* Lets go of it; no callback follows.  The shim and its microVM live on. Frees the client. */
+void shim_client_close(struct shim_client *client);
+
+/* Removes the folder and what shims put into it; best effort, as what is left is found again. */
+void shim_dir_remove(const char *dir);
+
+#endif
