@@ -20,7 +20,7 @@ enum {
 	WIRE_BODY_MAX = WIRE_MESSAGE_MAX + 64,   /* the same, sealed */
 	WIRE_ENVELOPE_MAX = WIRE_BODY_MAX + 128, /* the same, in its envelope: largest on the bus */
 	WIRE_DEPTH_MAX = 8,                      /* containers within containers */
-	WIRE_ID_TEXT_MAX = ID_MAX - 1,
+	WIRE_ALIGN = 16,                         /* of lists in an arena */
 };
 
 /* Bytes that belong to someone else: the caller when encoding, the input buffer once decoded. */
@@ -72,21 +72,28 @@ enum wire_kind {
 
 /* ---- the engine ---- */
 
+#define WIRE_TYPES                                                                                 \
+	TYPE(u16)                                                                                  \
+	TYPE(u32)                                                                                  \
+	TYPE(u64)                                                                                  \
+	TYPE(i64)                                                                                  \
+	TYPE(bool)                                                                                 \
+	TYPE(enumerated)                                                                           \
+	TYPE(id)                                                                                   \
+	TYPE(text)                                                                                 \
+	TYPE(fixed)                                                                                \
+	TYPE(bytes)                                                                                \
+	TYPE(nested)                                                                               \
+	TYPE(list)                                                                                 \
+	TYPE(retired)
+
 enum wire_type {
-	WIRE_TYPE_u16,
-	WIRE_TYPE_u32,
-	WIRE_TYPE_u64,
-	WIRE_TYPE_i64,
-	WIRE_TYPE_bool,
-	WIRE_TYPE_enumerated,
-	WIRE_TYPE_id,
-	WIRE_TYPE_text,
-	WIRE_TYPE_fixed,
-	WIRE_TYPE_bytes,
-	WIRE_TYPE_nested,
-	WIRE_TYPE_list,
-	WIRE_TYPE_retired,
+#define TYPE(name) WIRE_TYPE_##name,
+	WIRE_TYPES
+#undef TYPE
 };
+
+extern const char *const wire_type_names[];
 
 enum wire_presence { WIRE_OPTIONAL, WIRE_REQUIRED };
 
@@ -148,7 +155,7 @@ extern const struct wire_enum *const wire_enums[];
 /* The shape of a kind, or NULL. */
 const struct wire_shape *wire_shape_of(uint32_t kind);
 
-/* The name of an enum's value, or NULL. */
+/* The name of an enum's value, or NULL if it has no such value. */
 const char *wire_value_name(const struct wire_enum *values, uint32_t number);
 
 /*
