@@ -129,11 +129,11 @@ bool mux_is_live(const struct mux *mux, uint32_t stream);
 size_t mux_write(struct mux *mux, uint32_t stream, const uint8_t *bytes, size_t bytes_n);
 
 /* How much mux_write would take of a stream right now. */
-size_t mux_write_room(const struct mux *mux, uint32_t stream);
+size_t mux_write_room(struct mux *mux, uint32_t stream);
 
 /* Room in the output buffer for data of all streams together, frame headers taken off: what a
  * relay asks before it takes the next event of the other leg. */
-size_t mux_output_room(const struct mux *mux);
+size_t mux_output_room(struct mux *mux);
 
 /* bytes_n of the data received on the stream have gone on: at most what was received. */
 void mux_consumed(struct mux *mux, uint32_t stream, size_t bytes_n);
