@@ -29,6 +29,11 @@ void bitset_add(struct bitset *set, uint32_t number);
 void bitset_remove(struct bitset *set, uint32_t number); /* harmless when it is not in */
 bool bitset_has(const struct bitset *set, uint32_t number);
 
+static inline bool bitset_is_empty(const struct bitset *set)
+{
+	return *set->levels[BITSET_LEVELS - 1] == 0;
+}
+
 /* The smallest at or above `from`, or BITSET_NONE. */
 uint32_t bitset_next(const struct bitset *set, uint32_t from);
 

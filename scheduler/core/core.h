@@ -218,7 +218,6 @@ const struct core_sandbox *core_sandbox_next(const struct core *core, uint32_t *
 struct core_node_view {
 	struct core_node row;
 	struct wire_room used; /* by sandboxes that have not ended */
-	uint32_t running_n, placing_n, ending_n;
 	uint32_t orders_waiting_n, orders_sent_n;
 	struct mono heard_at; /* last poll or record */
 	bool awake;           /* heard since boot, and not silent */
@@ -236,8 +235,8 @@ bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_
 
 struct core_tenant_view {
 	struct core_tenant row;
-	uint32_t concurrent, vcpus;
-	uint64_t mem_mib;
+	uint32_t concurrent;
+	uint64_t vcpus, mem_mib;
 };
 
 bool core_tenant_find(const struct core *core, const struct id *id,

@@ -1,0 +1,133 @@
+/*
+ * May this be?  The rules for a create, in this order; the first that says no is what the tenant
+ * is told:
+ *
+ *   1. the tenant is known                                      tenant_unknown
+ *   2. the template is known                                    template_unknown
+ *   3. the timeout is at least 1 s and at most its plan's       timeout_too_short, _too_long
+ *   4. its credit is not used up                                credit_exhausted
+ *   5. its quota covers one more: sandboxes, vCPUs, memory      quota_concurrency, _vcpus, _memory
+ *   6. there is a slot for it                                   fleet_full
+ *   7. some node has the template                               no_compatible_node
+ *   8. some node has room                                       capacity
+ *
+ * The tenant's own reasons come before ours, so that what it can change is what it hears; and what
+ * it may not have is never held against the fleet's room.
+ */
+#include "scheduler/core/state.h"
+
+#include <string.h>
+
+static enum refusal create_refuses(struct core *core, const struct core_event *event,
+				   const struct tenant *tenant, const struct template_ *template_,
+				   uint32_t *out_node)
+{
+	enum refusal refusal;
+
+	if (!tenant)
+		return REFUSAL_TENANT_UNKNOWN;
+	if (!template_)
+		return REFUSAL_TEMPLATE_UNKNOWN;
+	if (event->create.timeout_s == 0)
+		return REFUSAL_TIMEOUT_TOO_SHORT;
+	if (event->create.timeout_s > tenant->row.session_max_s)
+		return REFUSAL_TIMEOUT_TOO_LONG;
+	if (tenant->row.credit_exhausted)
+		return REFUSAL_CREDIT_EXHAUSTED;
+	refusal = quota_refuses(tenant, &template_->row);
+	if (refusal != REFUSAL_NONE)
+		return refusal;
+	if (core->sandbox_pool.taken_n == core->limits.sandboxes)
+		return REFUSAL_FLEET_FULL;
+	if (template_->offering_n == 0)
+		return REFUSAL_NO_COMPATIBLE_NODE;
+	*out_node = place_pick(template_, NULL, 0);
+	return *out_node == POOL_NONE ? REFUSAL_CAPACITY : REFUSAL_NONE;
+}
+
+void admit_create(struct core *core, const struct core_event *event)
+{
+	const struct tenant *tenant = find_tenant(core, event->create.tenant.text);
+	const struct template_ *template_ = find_template(core, event->create.template_);
+	uint32_t node = POOL_NONE;
+	enum refusal refusal = create_refuses(core, event, tenant, template_, &node);
+	struct core_sandbox row = {0};
+
+	/* An id is made of 100 random bits: one that is taken is a mistake of the caller's. */
+	if (refusal == REFUSAL_NONE && find_sandbox(core, event->create.sandbox.text))
+		refusal = REFUSAL_CREATE_FAILED;
+	if (refusal != REFUSAL_NONE) {
+		effect_reply(core, event->create.request, refusal, NULL);
+		return;
+	}
+	row.id = event->create.sandbox;
+	row.tenant = tenant->row.id;
+	memcpy(row.template_, template_->row.name, sizeof(row.template_));
+	memcpy(row.plan, tenant->row.plan, sizeof(row.plan));
+	row.price_version = tenant->row.price_version;
+	row.vcpus = template_->row.vcpus;
+	row.mem_mib = template_->row.mem_mib;
+	row.disk_mib = template_->row.disk_mib;
+	row.timeout_s = event->create.timeout_s;
+	row.created_at = core->wall;
+	row.end_at.ns = core->wall.ns + (int64_t)row.timeout_s * NS_PER_S;
+	sandbox_place(core, &row, (uint32_t)(tenant - core->tenants), node, event->create.request);
+}
+
+/* The sandbox, if it may be known to this tenant (empty: an operator, who may know all). */
+static struct sandbox *find_owned(struct core *core, const struct id *id, const struct id *tenant)
+{
+	struct sandbox *sandbox = find_sandbox(core, id->text);
+
+	if (!sandbox || (!id_is_empty(tenant) && !id_equal(&sandbox->row.tenant, tenant)))
+		return NULL;
+	return sandbox;
+}
+
+/* One that is ending is gone already for whoever asks; so only the first killer waits. */
+void admit_kill(struct core *core, const struct core_event *event)
+{
+	struct sandbox *sandbox = find_owned(core, &event->kill.sandbox, &event->kill.tenant);
+
+	if (!sandbox || sandbox->row.state == SANDBOX_ENDING) {
+		effect_reply(core, event->kill.request, REFUSAL_SANDBOX_UNKNOWN, NULL);
+		return;
+	}
+	if (sandbox->row.state == SANDBOX_PLACING)
+		sandbox->row.refusal = REFUSAL_CREATE_FAILED;
+	sandbox->kill_request = event->kill.request;
+	sandbox_end(core, sandbox,
+		    event->kill.cause == CAUSE_NONE ? CAUSE_REQUEST : event->kill.cause);
+}
+
+/*
+ * A new time limit: now and timeout_s, but never later than the longest session of the plan from
+ * the create.  Extending never shortens, and then leaves the very same end.
+ */
+void admit_timeout(struct core *core, const struct core_event *event, bool only_later)
+{
+	struct sandbox *sandbox = find_owned(core, &event->timeout.sandbox, &event->timeout.tenant);
+	struct core_sandbox *row;
+	int64_t session_s, end_ns, last_ns;
+
+	if (!sandbox || sandbox->row.state != SANDBOX_RUNNING) {
+		effect_reply(core, event->timeout.request, REFUSAL_SANDBOX_UNKNOWN, NULL);
+		return;
+	}
+	row = &sandbox->row;
+	session_s = core->tenants[sandbox->tenant].row.session_max_s;
+	if (event->timeout.timeout_s > session_s) {
+		effect_reply(core, event->timeout.request, REFUSAL_TIMEOUT_TOO_LONG, sandbox);
+		return;
+	}
+	end_ns = core->wall.ns + (int64_t)event->timeout.timeout_s * NS_PER_S;
+	last_ns = row->created_at.ns + session_s * NS_PER_S;
+	end_ns = end_ns < last_ns ? end_ns : last_ns;
+	if (end_ns != row->end_at.ns && !(only_later && end_ns < row->end_at.ns)) {
+		row->end_at.ns = end_ns;
+		row->deadline_version++;
+		effect_save_sandbox(core, sandbox);
+		dispatch_refresh(core, sandbox);
+	}
+	effect_reply(core, event->timeout.request, REFUSAL_NONE, sandbox);
+}

@@ -1,0 +1,251 @@
+/*
+ * What a node shall do: orders out, answers in.  An order is no object of its own: it is what a
+ * sandbox's state wants of its node (a claim while it is placing, a kill while it is ending, a new
+ * time limit while the node knows an older one).  So an order cannot be lost with a message, and
+ * after a restart the same orders are there again, with the same attempt.
+ */
+#include "scheduler/core/state.h"
+
+#include <string.h>
+
+static bool order_wanted(const struct sandbox *sandbox)
+{
+	const struct core_sandbox *row = &sandbox->row;
+
+	switch (row->state) {
+	case SANDBOX_PLACING:
+		return sandbox->create_request != 0;
+	case SANDBOX_RUNNING:
+		return row->deadline_known < row->deadline_version;
+	case SANDBOX_ENDING:
+		return true;
+	case SANDBOX_NONE:
+	case SANDBOX_ENDED:
+	case SANDBOX_STATE_N:
+		return false;
+	}
+	return false;
+}
+
+void dispatch_refresh(struct core *core, struct sandbox *sandbox)
+{
+	struct node *node = &core->nodes[sandbox->node];
+
+	list_remove(&sandbox->order_link);
+	if (!order_wanted(sandbox))
+		return;
+	list_append(&node->waiting, &sandbox->order_link);
+	effect_wake(core, node);
+}
+
+void dispatch_session(struct node *node)
+{
+	struct list *link;
+
+	/* From the newest to the oldest, each to the front: their order stays. */
+	while (list_first(&node->sent)) {
+		link = node->sent.prev;
+		list_remove(link);
+		list_prepend(&node->waiting, link);
+	}
+}
+
+static void order_claim(struct wire_order *order, const struct core_sandbox *row)
+{
+	order->kind = WIRE_ORDER_CLAIM;
+	memcpy(order->template, row->template_, sizeof(order->template));
+	order->vcpus = row->vcpus;
+	order->mem_mib = row->mem_mib;
+	order->ttl_ms = (uint64_t)row->timeout_s * MS_PER_S;
+	order->tenant = row->tenant;
+	memcpy(order->plan, row->plan, sizeof(order->plan));
+	order->price_version = row->price_version;
+}
+
+static void order_send(struct core *core, const struct sandbox *sandbox)
+{
+	const struct core_sandbox *row = &sandbox->row;
+	struct core_effect *effect = effect_add(core, CORE_EFFECT_ORDER);
+	struct wire_order *order = &effect->order.order;
+
+	effect->order.node = row->node;
+	order->sandbox = row->id;
+	order->attempt = row->attempt;
+	order->incarnation = 1;
+	switch (row->state) {
+	case SANDBOX_PLACING:
+		order_claim(order, row);
+		break;
+	case SANDBOX_RUNNING:
+		order->kind = WIRE_ORDER_DEADLINE;
+		order->end_wall_ns = row->end_at.ns;
+		order->deadline_version = row->deadline_version;
+		break;
+	case SANDBOX_ENDING:
+		order->kind = WIRE_ORDER_KILL;
+		order->cause = row->cause;
+		break;
+	case SANDBOX_NONE:
+	case SANDBOX_ENDED:
+	case SANDBOX_STATE_N:
+		check_broken("an order is wanted", __FILE__, __LINE__);
+	}
+}
+
+void dispatch_poll(struct core *core, struct node *node)
+{
+	struct list *link;
+
+	lease_hear(core, node);
+	while ((link = list_first(&node->sent))) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, order_link);
+		if (mono_ms_since(core->now, sandbox->sent_at) < CORE_RESEND_MS)
+			break;
+		list_remove(link);
+		list_append(&node->waiting, link);
+	}
+	for (uint32_t n = 0; n < ORDERS_PER_POLL_MAX && (link = list_first(&node->waiting)); n++) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, order_link);
+		order_send(core, sandbox);
+		sandbox->sent_at = core->now;
+		list_remove(link);
+		list_append(&node->sent, link);
+	}
+	if (list_first(&node->waiting))
+		effect_wake(core, node);
+}
+
+/* An attempt that nobody waits for, or not any more: cancelled on its node, never tried elsewhere,
+ * because silence is not a no. */
+static void attempt_give_up(struct core *core, struct sandbox *sandbox)
+{
+	sandbox->row.refusal =
+		sandbox->create_request ? REFUSAL_PLACEMENT_TIMEOUT : REFUSAL_CANCELLED;
+	sandbox_end(core, sandbox, CAUSE_PLATFORM);
+}
+
+static void answer_started(struct core *core, struct sandbox *sandbox,
+			   const struct wire_record *record)
+{
+	struct core_sandbox *row = &sandbox->row;
+
+	if (row->state == SANDBOX_RUNNING)
+		return;
+	row->started_at.ns = record->at_wall_ns;
+	if (record->end_wall_ns)
+		row->end_at.ns = record->end_wall_ns;
+	if (row->state == SANDBOX_ENDING)
+		effect_save_sandbox(core, sandbox);
+	else if (sandbox->create_request)
+		sandbox_run(core, sandbox);
+	else
+		attempt_give_up(core, sandbox);
+}
+
+/* What a tenant is told when the last node said no. */
+static enum refusal refusal_for_tenant(enum refusal refusal)
+{
+	if (refusal == REFUSAL_VM_FAILED || refusal == REFUSAL_CREATE_FAILED)
+		return refusal;
+	return REFUSAL_CAPACITY;
+}
+
+static void answer_refused(struct core *core, struct sandbox *sandbox, struct node *node,
+			   const struct wire_record *record)
+{
+	struct core_sandbox *row = &sandbox->row;
+	uint32_t next = POOL_NONE;
+
+	/* A late no cannot undo a yes. */
+	if (row->state == SANDBOX_RUNNING)
+		return;
+	row->ended_at.ns = record->at_wall_ns;
+	if (row->state == SANDBOX_ENDING) {
+		row->cause = CAUSE_NONE;
+		sandbox_finish(core, sandbox);
+		return;
+	}
+	node->refusing = true; /* its room is not what it seems, until it reports again */
+	if (sandbox->create_request && row->tries < CORE_TRIES_MAX) {
+		struct template_ *template_ = find_template(core, row->template_);
+		sandbox->refused_by[row->tries - 1] = sandbox->node;
+		next = place_pick(template_, sandbox->refused_by, row->tries);
+	}
+	if (next != POOL_NONE) {
+		row->ended_at.ns = 0;
+		sandbox_place_again(core, sandbox, next);
+		return;
+	}
+	row->refusal =
+		sandbox->create_request ? refusal_for_tenant(record->refusal) : REFUSAL_CANCELLED;
+	sandbox_finish(core, sandbox);
+}
+
+static void answer_ended(struct core *core, struct sandbox *sandbox,
+			 const struct wire_record *record)
+{
+	struct core_sandbox *row = &sandbox->row;
+
+	if (row->state == SANDBOX_PLACING)
+		row->refusal = REFUSAL_CREATE_FAILED;
+	row->cause = record->cause;
+	row->ended_at.ns = record->at_wall_ns;
+	sandbox_finish(core, sandbox);
+}
+
+static void answer_deadline(struct core *core, struct sandbox *sandbox,
+			    const struct wire_record *record)
+{
+	struct core_sandbox *row = &sandbox->row;
+
+	if (row->state != SANDBOX_RUNNING || record->deadline_version <= row->deadline_known ||
+	    record->deadline_version > row->deadline_version)
+		return;
+	row->deadline_known = record->deadline_version;
+	effect_save_sandbox(core, sandbox);
+	dispatch_refresh(core, sandbox);
+}
+
+void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
+{
+	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+
+	if (!sandbox || sandbox->row.attempt != record->attempt ||
+	    &core->nodes[sandbox->node] != node)
+		return;
+	switch (record->kind) {
+	case WIRE_RECORD_STARTED:
+		answer_started(core, sandbox, record);
+		break;
+	case WIRE_RECORD_REFUSED:
+		answer_refused(core, sandbox, node, record);
+		break;
+	case WIRE_RECORD_USAGE:
+		answer_deadline(core, sandbox, record);
+		break;
+	case WIRE_RECORD_ENDED:
+		answer_ended(core, sandbox, record);
+		break;
+	}
+}
+
+/* What does not fit into the effects of this step stays due. */
+void dispatch_tick(struct core *core)
+{
+	struct list *link;
+
+	while (effects_left(core) >= 4 && (link = list_first(&core->attempts))) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
+		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_ATTEMPT_MS)
+			break;
+		attempt_give_up(core, sandbox);
+	}
+	while (effects_left(core) >= 4 && (link = list_first(&core->kills))) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
+		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_KILL_REPLY_MS)
+			break;
+		list_remove(link);
+		effect_reply(core, sandbox->kill_request, REFUSAL_NONE, sandbox);
+		sandbox->kill_request = 0;
+	}
+}

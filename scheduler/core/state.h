@@ -1,0 +1,206 @@
+/*
+ * What the core remembers, and what its files offer to each other.  Nobody outside includes this.
+ *
+ *   core.c       the step: hands each event to whose matter it is
+ *   admit.c      may this request be; requests that create, end and extend
+ *   quota.c      what a tenant holds of what it may hold
+ *   place.c      which node
+ *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
+ *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
+ *   lease.c      which nodes are heard
+ *   usage.c      a node's journal in, each record once
+ *   questions.c  what can be asked
+ *   verify.c     every sum counted again
+ */
+#ifndef FLOTILLA_SCHEDULER_CORE_STATE_H
+#define FLOTILLA_SCHEDULER_CORE_STATE_H
+
+#include "common/base/bitset.h"
+#include "common/base/check.h"
+#include "common/base/index.h"
+#include "common/base/list.h"
+#include "common/base/pool.h"
+#include "scheduler/core/core.h"
+
+enum {
+	PLACE_CLASS_N = 11,               /* of room, see place.c */
+	PLACE_RANK_N = 2 * PLACE_CLASS_N, /* with a warm clone, then without */
+	ORDERS_PER_POLL_MAX = 64,         /* as many as an answer takes, see wire.def */
+};
+
+struct tenant {
+	struct core_tenant row;
+	uint32_t concurrent;
+	uint64_t vcpus, mem_mib;
+};
+
+struct template_ {
+	struct core_template row;
+	uint32_t offering_n;   /* awake nodes that have it in the row's shape */
+	uint32_t ranks_filled; /* bit r: ranks[r] is not empty */
+	struct bitset ranks[PLACE_RANK_N];
+};
+
+/* One template on one node. */
+struct offer {
+	uint16_t template_;  /* slot */
+	uint16_t warm_n;     /* as last reported, less what was placed since */
+	uint8_t rank_plus_1; /* the set of the template that holds the node; 0: none */
+	bool current;        /* has the template's present shape, on a node that is awake */
+};
+
+struct node {
+	struct core_node row;
+	struct wire_room used;
+	bool awake;
+	bool refusing; /* said no to an attempt, and has not reported since */
+	struct mono heard_at;
+	struct list awake_link;
+	struct list waiting, sent; /* orders: sandboxes by order_link; sent: the oldest first */
+	uint64_t gaps_n;
+	uint32_t offer_n;
+	struct offer offers[CORE_NODE_TEMPLATES_MAX];
+};
+
+struct sandbox {
+	struct core_sandbox row;
+	uint32_t tenant, node;                 /* slots */
+	uint64_t create_request, kill_request; /* who waits for an answer; 0: nobody */
+	struct list timer_link; /* PLACING: in core.attempts; ENDING: in core.kills if one waits */
+	struct mono timer_at;   /* since when it is there */
+	struct list order_link; /* in waiting or sent of its node, when it wants an order there */
+	struct mono sent_at;    /* when in sent */
+	uint32_t refused_by[CORE_TRIES_MAX - 1]; /* nodes that said no; tries - 1 of them */
+};
+
+struct core {
+	struct core_limits limits;
+	bool booted;
+	uint64_t epoch, attempts_n; /* attempts of this epoch */
+	struct mono now;
+	struct wall wall;
+	struct core_effects *out;
+	uint64_t ignored_n;
+	struct list awake;    /* nodes, the one unheard for longest first */
+	struct list attempts; /* sandboxes PLACING, the oldest attempt first */
+	struct list kills;    /* sandboxes ENDING whose killer waits, the oldest first */
+	uint32_t state_n[SANDBOX_STATE_N];
+	struct pool tenant_pool, node_pool, template_pool, sandbox_pool;
+	struct index tenant_index, node_index, template_index, sandbox_index;
+	struct tenant *tenants;
+	struct node *nodes;
+	struct template_ *templates;
+	struct sandbox *sandboxes;
+	char *rank_memory; /* bitsets of all templates */
+};
+
+/* ---- core.c ---- */
+
+/* A new effect, zeroed but for its kind. */
+struct core_effect *effect_add(struct core *core, enum core_effect_kind kind);
+uint32_t effects_left(const struct core *core);
+void effect_wake(struct core *core, const struct node *node);
+void effect_save_sandbox(struct core *core, const struct sandbox *sandbox);
+void effect_save_node(struct core *core, const struct node *node);
+
+/* Answers a request; 0: nobody asked. sandbox may be NULL. */
+void effect_reply(struct core *core, uint64_t request, enum refusal refusal,
+		  const struct sandbox *sandbox);
+
+/* These find what an event names, or return NULL. */
+struct tenant *find_tenant(struct core *core, const char *id);
+struct node *find_node(struct core *core, const char *id);
+struct template_ *find_template(struct core *core, const char *name);
+struct sandbox *find_sandbox(struct core *core, const char *id);
+
+/* ---- admit.c ---- */
+
+void admit_create(struct core *core, const struct core_event *event);
+void admit_kill(struct core *core, const struct core_event *event);
+void admit_timeout(struct core *core, const struct core_event *event, bool only_later);
+
+/* ---- quota.c ---- */
+
+enum refusal quota_refuses(const struct tenant *tenant, const struct core_template *shape);
+void quota_take(struct tenant *tenant, const struct core_sandbox *row);
+void quota_give(struct tenant *tenant, const struct core_sandbox *row);
+
+/* ---- place.c ---- */
+
+/* A new template; NULL when there is no room for one more. */
+struct template_ *place_add_template(struct core *core, const struct core_template *row);
+
+/* What the node has, as it reports. */
+void place_report(struct core *core, struct node *node, const struct wire_poll *poll);
+
+/* The node is silent: it offers nothing until it reports again. */
+void place_withdraw(struct core *core, struct node *node);
+
+/* The node's room, or whether it may be used, changed. */
+void place_refresh(struct core *core, struct node *node);
+
+/* The best node but the first 'refused_n' of refused_by; POOL_NONE: there is none. */
+uint32_t place_pick(const struct template_ *template_, const uint32_t *refused_by,
+		    uint32_t refused_n);
+
+void place_take_room(struct core *core, struct node *node, const struct core_sandbox *row);
+void place_give_room(struct core *core, struct node *node, const struct core_sandbox *row);
+
+/* A sandbox was placed: probably it takes a warm clone. */
+void place_take_warm(struct core *core, struct node *node, const char *template_);
+
+/* How many more of this shape the node has room for. */
+uint64_t place_room(const struct node *node, const struct core_template *shape);
+
+/* Which rank the node belongs to, as rank + 1; 0: none. */
+uint8_t place_rank_plus_1(const struct core *core, const struct node *node,
+			  const struct offer *offer);
+
+/* ---- sandbox.c ---- */
+
+/* A sandbox as loaded. Its tenant and node must be there, and room in the pool. */
+void sandbox_load(struct core *core, const struct core_sandbox *row);
+
+/* Admitted: a slot with the row's ids, shape and times; opens the first attempt on the node. */
+struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			      uint32_t node, uint64_t request);
+
+/* The node said no: on to this one. */
+void sandbox_place_again(struct core *core, struct sandbox *sandbox, uint32_t node);
+
+/* The node said yes. */
+void sandbox_run(struct core *core, struct sandbox *sandbox);
+
+/* It shall end. */
+void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause);
+
+/* It has ended: saved for the last time, given back, and forgotten. Whoever waited is answered. */
+void sandbox_finish(struct core *core, struct sandbox *sandbox);
+
+/* What must be true of a sandbox in each state, whatever way it came there. */
+void sandbox_verify(const struct core *core, const struct sandbox *sandbox);
+
+/* ---- dispatch.c ---- */
+
+/* What the sandbox wants of its node may have changed. */
+void dispatch_refresh(struct core *core, struct sandbox *sandbox);
+void dispatch_session(struct node *node);
+void dispatch_poll(struct core *core, struct node *node);
+void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record);
+void dispatch_tick(struct core *core);
+
+/* ---- lease.c ---- */
+
+/* The node reported: it is awake from now on, until it is silent for too long. */
+void lease_wake(struct core *core, struct node *node);
+
+/* Something came from the node, be it awake or not. */
+void lease_hear(struct core *core, struct node *node);
+void lease_silence(struct core *core, struct node *node);
+void lease_tick(struct core *core);
+
+/* ---- usage.c ---- */
+
+void usage_record(struct core *core, struct node *node, const struct wire_record *record);
+
+#endif
