@@ -1,0 +1,216 @@
+/* A batch into SQL, in the order of its ops, on the thread that commits. */
+#include "scheduler/shell/store/internal.h"
+
+#include "common/base/check.h"
+#include "scheduler/ledger/rate.h"
+
+#include <stdio.h>
+
+int store_seed(struct sqlite *writer, struct err *err)
+{
+	if (sqlite_begin(writer, err))
+		return -1;
+#define PLAN(name, concurrent, session_s, credit, prepaid)                                         \
+	if (sqlite_run(writer, STORE_WRITE_PLAN_SEED,                                              \
+		       SQL(SQL_TEXT(name), SQL_INT(concurrent), SQL_INT(session_s),                \
+			   SQL_INT((int64_t)(credit)*1000000000), SQL_INT(prepaid)),               \
+		       err))                                                                       \
+		goto fail;
+#include "scheduler/shell/store/plans.def"
+#undef PLAN
+#define METER(name, number, text, divisor, price_nano, unit)                                       \
+	if (sqlite_run(writer, STORE_WRITE_PRICE_SEED,                                             \
+		       SQL(SQL_INT(1), SQL_INT(number), SQL_INT(price_nano), SQL_INT(divisor)),    \
+		       err))                                                                       \
+		goto fail;
+#include "scheduler/ledger/meters.def"
+#undef METER
+	return sqlite_commit(writer, err);
+fail:
+	sqlite_rollback(writer);
+	return err_wrap(err, "seed");
+}
+
+int store_move(struct sqlite *writer, const char *movement, const char *tenant,
+	       enum store_account debit, enum store_account credit, int64_t amount_nano,
+	       int64_t at_wall, struct err *err)
+{
+	if (amount_nano == 0)
+		return 0;
+	if (sqlite_run(writer, STORE_WRITE_ENTRY_ADD,
+		       SQL(SQL_TEXT(movement), SQL_TEXT(tenant), SQL_INT(debit),
+			   SQL_INT(amount_nano), SQL_INT(at_wall)),
+		       err))
+		return -1;
+	return sqlite_run(writer, STORE_WRITE_ENTRY_ADD,
+			  SQL(SQL_TEXT(movement), SQL_TEXT(tenant), SQL_INT(credit),
+			      SQL_INT(-amount_nano), SQL_INT(at_wall)),
+			  err);
+}
+
+static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, struct err *err)
+{
+	int64_t epoch;
+
+	if (sqlite_get_int(writer, STORE_WRITE_META_GET, SQL(SQL_TEXT("epoch")), 0, &epoch, err))
+		return -1;
+	/* Attempt numbers are epoch << 32 and must stay positive in SQLite. */
+	if (++epoch >= INT32_MAX)
+		return err_set(err, "epochs are used up");
+	batch->epoch = (uint32_t)epoch;
+	return sqlite_run(writer, STORE_WRITE_META_SET, SQL(SQL_TEXT("epoch"), SQL_INT(epoch)),
+			  err);
+}
+
+static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sandbox *row,
+				   const struct store_sandbox_extra *extra, struct err *err)
+{
+	struct sqlite_value hash =
+		extra->idempotency_key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+
+	return sqlite_run(
+		writer, STORE_WRITE_SANDBOX_ADD,
+		SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->tenant.text), SQL_TEXT(row->node.text),
+		    SQL_TEXT(row->template_), SQL_INT(row->vcpus), SQL_INT(row->mem_mib),
+		    SQL_INT(row->disk_mib), SQL_INT(row->state), SQL_INT(row->refusal),
+		    SQL_INT(row->cause), SQL_INT((int64_t)row->attempt), SQL_INT(row->tries),
+		    SQL_INT((int64_t)row->deadline_version), SQL_INT((int64_t)row->deadline_known),
+		    SQL_INT(row->created_at.ns), SQL_INT(row->started_at.ns),
+		    SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns), SQL_TEXT(row->plan),
+		    SQL_INT(row->price_version), SQL_TEXT(extra->metadata ? extra->metadata : "{}"),
+		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
+		    SQL_INT(row->timeout_s)),
+		err);
+}
+
+static int store_apply_sandbox(struct sqlite *writer, const struct core_sandbox *row,
+			       struct err *err)
+{
+	if (sqlite_run(writer, STORE_WRITE_SANDBOX_SAVE,
+		       SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->node.text), SQL_INT(row->state),
+			   SQL_INT(row->refusal), SQL_INT(row->cause),
+			   SQL_INT((int64_t)row->attempt), SQL_INT(row->tries),
+			   SQL_INT((int64_t)row->deadline_version),
+			   SQL_INT((int64_t)row->deadline_known), SQL_INT(row->started_at.ns),
+			   SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns)),
+		       err))
+		return -1;
+	CHECK(sqlite_changes(writer) == 1); /* a sandbox is added before it is saved again */
+	return 0;
+}
+
+static int store_apply_effect(struct sqlite *writer, struct store_batch *batch,
+			      const struct store_op *op, struct err *err)
+{
+	const struct core_node *node = &op->effect.node;
+	const struct core_template *template_ = &op->effect.template_;
+
+	switch (op->effect.kind) {
+	case CORE_EFFECT_SAVE_NODE:
+		return sqlite_run(writer, STORE_WRITE_NODE_SAVE,
+				  SQL(SQL_TEXT(node->id.text), SQL_INT(node->capacity.vcpus),
+				      SQL_INT((int64_t)node->capacity.mem_mib),
+				      SQL_INT((int64_t)node->capacity.disk_mib),
+				      SQL_INT(node->capacity.sandboxes),
+				      SQL_INT((int64_t)node->next_seq)),
+				  err);
+	case CORE_EFFECT_SAVE_TEMPLATE:
+		return sqlite_run(writer, STORE_WRITE_TEMPLATE_SAVE,
+				  SQL(SQL_TEXT(template_->name), SQL_INT(template_->vcpus),
+				      SQL_INT(template_->mem_mib), SQL_INT(template_->disk_mib)),
+				  err);
+	case CORE_EFFECT_SAVE_SANDBOX:
+		return store_apply_sandbox(writer, &op->effect.sandbox, err);
+	case CORE_EFFECT_POST_USAGE:
+		return store_post(writer, batch, op, err);
+	case CORE_EFFECT_REPLY:
+	case CORE_EFFECT_WAKE:
+	case CORE_EFFECT_ORDER:
+	case CORE_EFFECT_ACK:
+	case CORE_EFFECT_N:
+		break;
+	}
+	check_broken("only durable effects are written", __FILE__, __LINE__);
+}
+
+static int store_apply_tenant(struct sqlite *writer, const struct store_op *op, struct err *err)
+{
+	const struct store_tenant_new *tenant = &op->tenant;
+	char movement[64];
+
+	snprintf(movement, sizeof(movement), "grant:%s", tenant->id.text);
+	if (sqlite_run(writer, STORE_WRITE_TENANT_ADD,
+		       SQL(SQL_TEXT(tenant->id.text), SQL_TEXT(tenant->name),
+			   SQL_TEXT(tenant->plan),
+			   tenant->concurrent_max ? SQL_INT(tenant->concurrent_max) : SQL_NULL,
+			   tenant->session_max_s ? SQL_INT(tenant->session_max_s) : SQL_NULL,
+			   SQL_INT(tenant->credit_nano), SQL_INT(op->wall_ns)),
+		       err))
+		return -1;
+	return store_move(writer, movement, tenant->id.text, STORE_ACCOUNT_PROMOTION,
+			  STORE_ACCOUNT_CREDIT, tenant->credit_nano, op->wall_ns, err);
+}
+
+static int store_apply_node(struct sqlite *writer, const struct store_op *op, struct err *err)
+{
+	const struct store_node_new *node = &op->node;
+
+	if (sqlite_run(writer, STORE_WRITE_NODE_ADD,
+		       SQL(SQL_TEXT(node->id.text), SQL_TEXT(node->name),
+			   SQL_BLOB(node->public_key, STORE_PUBLIC_KEY_N), SQL_INT(op->wall_ns)),
+		       err))
+		return -1;
+	return sqlite_run(writer, STORE_WRITE_TOKEN_USE,
+			  SQL(SQL_BLOB(node->token_hash, STORE_HASH_N),
+			      SQL_BLOB(node->public_key, STORE_PUBLIC_KEY_N)),
+			  err);
+}
+
+static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
+			  const struct store_op *op, struct err *err)
+{
+	const struct store_key_new *key = &op->key;
+
+	switch (op->kind) {
+	case STORE_OP_EPOCH:
+		return store_apply_epoch(writer, batch, err);
+	case STORE_OP_SANDBOX_NEW:
+		return store_apply_sandbox_new(writer, &op->sandbox.row, &op->sandbox.extra, err);
+	case STORE_OP_EFFECT:
+		return store_apply_effect(writer, batch, op, err);
+	case STORE_OP_TENANT:
+		return store_apply_tenant(writer, op, err);
+	case STORE_OP_KEY:
+		return sqlite_run(
+			writer, STORE_WRITE_KEY_ADD,
+			SQL(SQL_BLOB(key->hash, STORE_HASH_N), SQL_TEXT(key->id.text),
+			    id_is_empty(&key->tenant) ? SQL_NULL : SQL_TEXT(key->tenant.text),
+			    SQL_TEXT(key->name), SQL_INT(op->wall_ns)),
+			err);
+	case STORE_OP_NODE:
+		return store_apply_node(writer, op, err);
+	case STORE_OP_TOKEN:
+		if (sqlite_run(writer, STORE_WRITE_TOKEN_EXPIRE, SQL(SQL_INT(op->wall_ns)), err))
+			return -1;
+		return sqlite_run(
+			writer, STORE_WRITE_TOKEN_ADD,
+			SQL(SQL_BLOB(op->token.hash, STORE_HASH_N), SQL_INT(op->token.expires_at)),
+			err);
+	}
+	return -1;
+}
+
+int store_apply(struct sqlite *writer, struct store_batch *batch, struct err *err)
+{
+	if (sqlite_begin(writer, err))
+		return -1;
+	for (size_t i = 0; i < batch->ops_n; i++) {
+		if (store_apply_op(writer, batch, &batch->ops[i], err)) {
+			sqlite_rollback(writer);
+			return err_wrap(err, "commit");
+		}
+	}
+	if (sqlite_commit(writer, err))
+		return err_wrap(err, "commit");
+	return 0;
+}

@@ -1,0 +1,190 @@
+/*
+ * The scheduler's one SQLite file: what is durable, and how it becomes so.
+ *
+ * One connection writes, on a thread of its own: the loop hands it a batch, goes on gathering the
+ * next one, and is called back when the batch is committed or has failed, whole either way.  A
+ * second connection, read-only, serves the loop; it sees every batch that was reported committed.
+ */
+#ifndef FLOTILLA_SHELL_STORE_H
+#define FLOTILLA_SHELL_STORE_H
+
+#include "common/base/err.h"
+#include "common/io/sqlite.h"
+#include "scheduler/core/core.h"
+
+#include <uv.h>
+
+enum {
+	STORE_HASH_N = 32,
+	STORE_NAME_MAX = CORE_NODE_NAME_MAX,
+	STORE_PUBLIC_KEY_N = 32,
+};
+
+enum store_account {
+#define ACCOUNT(name, number, text, holds) STORE_ACCOUNT_##name = number,
+#include "scheduler/shell/store/accounts.def"
+#undef ACCOUNT
+};
+
+enum store_read {
+#define STATEMENT(name, sql) STORE_READ_##name,
+#include "scheduler/shell/store/reader.def"
+#undef STATEMENT
+	STORE_READ_N,
+};
+
+/* ---- what is written ------------------------------------------------------------------------- */
+
+/* What the core does not keep of a sandbox. Texts are malloc'ed and the op's. */
+struct store_sandbox_extra {
+	char *metadata;        /* JSON */
+	char *envs;            /* JSON, or NULL */
+	char *idempotency_key; /* or NULL */
+	uint8_t idempotency_hash[STORE_HASH_N];
+};
+
+struct store_tenant_new {
+	struct id id;
+	char name[STORE_NAME_MAX], plan[CORE_PLAN_MAX];
+	int64_t concurrent_max, session_max_s; /* 0: as the plan says */
+	int64_t credit_nano;
+};
+
+struct store_key_new {
+	struct id id, tenant; /* no tenant: an operator's */
+	char name[STORE_NAME_MAX];
+	uint8_t hash[STORE_HASH_N];
+};
+
+struct store_node_new {
+	struct id id;
+	char name[STORE_NAME_MAX];
+	uint8_t public_key[STORE_PUBLIC_KEY_N];
+	uint8_t token_hash[STORE_HASH_N]; /* used up by it */
+};
+
+struct store_token_new {
+	uint8_t hash[STORE_HASH_N];
+	int64_t expires_at;
+};
+
+enum store_op_kind {
+	STORE_OP_EPOCH,       /* begin a new epoch: batch->epoch, once committed */
+	STORE_OP_SANDBOX_NEW, /* the first save of a sandbox */
+	STORE_OP_EFFECT,      /* a durable effect of the core */
+	STORE_OP_TENANT,
+	STORE_OP_KEY,
+	STORE_OP_NODE,
+	STORE_OP_TOKEN,
+};
+
+struct store_op {
+	enum store_op_kind kind;
+	int64_t wall_ns; /* when it was decided */
+	union {
+		struct core_effect effect;
+		struct {
+			struct core_sandbox row;
+			struct store_sandbox_extra extra;
+		} sandbox;
+		struct store_tenant_new tenant;
+		struct store_key_new key;
+		struct store_node_new node;
+		struct store_token_new token;
+	};
+};
+
+struct store_credit {
+	struct id tenant;
+	int64_t left_nano;
+};
+
+/* A transaction. Zeroed is empty. */
+struct store_batch {
+	struct store_op *ops;
+	size_t ops_n, ops_cap;
+	/* after the commit */
+	bool committed;
+	struct err err;               /* when it is not */
+	uint32_t epoch;               /* of STORE_OP_EPOCH */
+	struct store_credit *credits; /* tenants whose credit changed; the last of one counts */
+	size_t credits_n, credits_cap;
+	uint64_t took_ns;
+	uint64_t unrated_n; /* usage whose numbers are nonsense: kept as facts, not billed */
+};
+
+/* A zeroed op at the end of the batch, to be filled in. Good until the next call. */
+struct store_op *store_batch_add(struct store_batch *batch, enum store_op_kind kind,
+				 int64_t wall_ns);
+
+/* Frees what is in it and makes it empty; its arrays are kept for the next use. */
+void store_batch_clear(struct store_batch *batch);
+void store_batch_free(struct store_batch *batch);
+
+/* ---- the store ------------------------------------------------------------------------------- */
+
+struct store;
+typedef void (*store_done_cb)(void *data, struct store_batch *batch);
+
+/* Opens DIR/scheduler.db, creates and migrates it, seeds plans and prices, and starts the thread.
+ */
+int store_open(struct store **out_store, uv_loop_t *loop, const char *dir, store_done_cb on_done,
+	       void *data, struct err *err);
+
+/* Waits for the batch that is being committed; on_done is not called any more. NULL is fine. */
+void store_close(struct store *store);
+
+/* Hands a batch over; it is the store's until on_done.  One at a time: !store_is_busy. */
+void store_commit(struct store *store, struct store_batch *batch);
+bool store_is_busy(const struct store *store);
+
+/* The same at once, on the caller's thread: before the loop runs. */
+int store_commit_now(struct store *store, struct store_batch *batch, struct err *err);
+
+/* The connection for reading, with the statements of enum store_read. */
+struct sqlite *store_reader(struct store *store);
+
+/* ---- rows back out (on the loop) ------------------------------------------------------------- */
+
+struct store_tenant {
+	struct id id;
+	char name[STORE_NAME_MAX], plan[CORE_PLAN_MAX];
+	uint32_t concurrent_max, session_max_s;
+	int64_t credit_left_nano;
+	bool prepaid;
+	uint32_t price_version; /* the newest price list */
+};
+
+struct store_node {
+	struct core_node row;
+	uint8_t public_key[STORE_PUBLIC_KEY_N];
+};
+
+struct store_sandbox {
+	struct core_sandbox row;
+	const char *metadata; /* borrowed until the statement's next step */
+};
+
+/* The current row of a statement that selects these columns first. */
+void store_tenant_row(struct store *store, enum store_read statement, struct store_tenant *out);
+void store_node_row(struct store *store, enum store_read statement, struct store_node *out);
+void store_sandbox_row(struct store *store, enum store_read statement, struct store_sandbox *out);
+enum { STORE_SANDBOX_COLUMNS = 22 }; /* the first column behind those of store_sandbox_row */
+
+/* One row by its key: 1 found, 0 not, -1 fault. */
+int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
+		      struct err *err);
+
+/* As the core wants to know a tenant. */
+void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out);
+
+/* Every row that the core holds, as LOAD_* events in the order of events.def. */
+typedef void (*store_load_cb)(void *data, const struct core_event *event);
+int store_load(struct store *store, store_load_cb on_event, void *data, struct err *err);
+
+/* ---- the ledger's chain ---------------------------------------------------------------------- */
+
+/* Recomputes every hash of usage_event; a fault names the first row that does not fit. */
+int store_verify(struct store *store, uint64_t *out_events_n, struct err *err);
+
+#endif
