@@ -1,0 +1,66 @@
+/*
+ * The core's surroundings: steps it, makes its durable effects durable, and only then lets the
+ * others out, in order.
+ *
+ * Work gathers in a round while the round before it is being committed.  When a commit fails,
+ * nothing of that round or the one behind it is told; the state is dropped, and as soon as
+ * writing works again it is rebuilt from the store under a new epoch.
+ */
+#ifndef FLOTILLA_SHELL_ENGINE_H
+#define FLOTILLA_SHELL_ENGINE_H
+
+#include "scheduler/core/core.h"
+#include "scheduler/shell/metrics.h"
+#include "scheduler/shell/store/store.h"
+
+#include <uv.h>
+
+struct engine;
+
+/* What the core wants told, and the engine itself. Called on the loop. */
+struct engine_hooks {
+	void *data;
+	void (*on_tell)(void *data, const struct core_effect *effect); /* REPLY WAKE ORDER ACK */
+	/* Everything under way is lost: requests have to be refused, polls to be forgotten. */
+	void (*on_lost)(void *data);
+	void (*on_round)(void *data); /* a round of work is done: carry on with what it set free */
+};
+
+struct engine_options {
+	const char *state_dir;
+	struct core_limits limits;
+	uint32_t retry_ms; /* between attempts to write again */
+};
+
+/* Opens the store, begins a new epoch and rebuilds the state. */
+int engine_open(struct engine **out_engine, uv_loop_t *loop, const struct engine_options *options,
+		const struct engine_hooks *hooks, struct scheduler_metrics *metrics,
+		struct err *err);
+
+/* Waits for the commit that is under way; callbacks of engine_then are called with false. */
+void engine_close(struct engine *engine);
+
+/* False while nothing can be written: new work is to be refused. */
+bool engine_is_available(const struct engine *engine);
+
+uint32_t engine_epoch(const struct engine *engine);
+struct core *engine_core(struct engine *engine); /* for its questions; good until the next step */
+struct store *engine_store(struct engine *engine);
+struct wall engine_wall(void);
+
+/* Steps the core, with now and wall filled in. Nothing while the engine is not available. */
+void engine_step(struct engine *engine, struct core_event *event);
+
+/* Steps CREATE; what the core does not keep of a sandbox is written with its first row. The texts
+ * of extra are taken over. */
+void engine_create(struct engine *engine, struct core_event *event,
+		   struct store_sandbox_extra *extra);
+
+/* Adds a decision of the shell to the round, to be filled in. Only while it is available. */
+struct store_op *engine_write(struct engine *engine, enum store_op_kind kind);
+
+/* Calls back when all that was written so far is durable (true) or lost (false). */
+typedef void (*engine_then_cb)(void *data, bool durable);
+void engine_then(struct engine *engine, engine_then_cb cb, void *data);
+
+#endif
