@@ -1,0 +1,407 @@
+/* See build.h. */
+#include "node-agent/vm/build.h"
+
+#include "common/base/units.h"
+#include "common/io/file.h"
+#include "node-agent/vm/artefact.h"
+#include "node-agent/vm/config.h"
+#include "node-agent/vm/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	TOOL_LIMIT_MS = 60 * 1000,
+	SNAPSHOT_LIMIT_MS = 3 * 60 * 1000,
+};
+
+/* Paths here are made of the store's path and short names: one function, one complaint. */
+static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(out, PATH_MAX, format, args);
+	va_end(args);
+	return n < PATH_MAX ? 0 : err_set(err, "%.100s...: the path is too long", out);
+}
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+	va_list args;
+
+	fputs("flotilla-template: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/* Everything in it is on disk before its name is: a crash leaves a whole artefact or none. */
+static int move_into_place(const char *from, const char *to, struct err *err)
+{
+	int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || syncfs(fd)) {
+		err_errno(err, errno, "%s", from);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	close(fd);
+	if (rename(from, to) && errno != ENOTEMPTY && errno != EEXIST)
+		return err_errno(err, errno, "%s", to);
+	return 0; /* there already: the same by its name */
+}
+
+static int temporary_dir(const char *store_dir, char out[PATH_MAX], struct err *err)
+{
+	if (path_of(out, err, "%s/tmp/build.XXXXXX", store_dir))
+		return -1;
+	if (!mkdtemp(out) || chmod(out, 0755))
+		return err_errno(err, errno, "%s", out);
+	return 0;
+}
+
+/* ---- root filesystem ---- */
+
+static int recipe_hash(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
+		       struct err *err)
+{
+	struct artefact_hash hash;
+	char path[PATH_MAX];
+
+	artefact_hash_begin(&hash);
+	if (artefact_hash_file(&hash, request->builder, err) ||
+	    path_of(path, err, "%s/packages", request->recipe_dir) ||
+	    artefact_hash_file(&hash, path, err) ||
+	    path_of(path, err, "%s/customise", request->recipe_dir))
+		return -1;
+	if (access(path, F_OK) == 0 && artefact_hash_file(&hash, path, err))
+		return -1;
+	artefact_hash_end(&hash, out_id);
+	return 0;
+}
+
+static int rootfs_hash(const char *dir, char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
+{
+	static const char *const names[] = {"rootfs.img", "vmlinux", "modules.cpio"};
+	struct artefact_hash hash;
+	char path[PATH_MAX];
+
+	artefact_hash_begin(&hash);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		artefact_hash_text(&hash, names[i]);
+		if (path_of(path, err, "%s/%s", dir, names[i]) ||
+		    artefact_hash_file(&hash, path, err))
+			return -1;
+	}
+	artefact_hash_end(&hash, out_id);
+	return 0;
+}
+
+static int rootfs_make(const struct build_request *request, const char *dir,
+		       char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
+{
+	char *argv[] = {(char *)request->builder, (char *)request->recipe_dir, (char *)dir, NULL};
+	char manifest[PATH_MAX], text[256], to[PATH_MAX];
+	int n;
+
+	if (process_run(argv, 0, NULL, 0, err) || rootfs_hash(dir, out_id, err) ||
+	    path_of(manifest, err, "%s/manifest.json", dir))
+		return -1;
+	n = snprintf(text, sizeof(text), "{\n  \"format\": 1,\n  \"id\": \"%s\"\n}\n", out_id);
+	if (file_write_atomic(manifest, text, (size_t)n, 0644, err) ||
+	    path_of(to, err, "%s/rootfs/%s", request->store_dir, out_id))
+		return -1;
+	return move_into_place(dir, to, err);
+}
+
+/* The id of the recipe's root filesystem, which is in the store afterwards. */
+static int rootfs_get(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
+		      struct err *err)
+{
+	char recipe[VM_ARTEFACT_ID_MAX], link[PATH_MAX], dir[PATH_MAX], target[PATH_MAX];
+	int result;
+
+	if (recipe_hash(request, recipe, err) ||
+	    path_of(link, err, "%s/recipe/%s", request->store_dir, recipe))
+		return -1;
+	if (!request->is_fresh && realpath(link, dir)) {
+		snprintf(out_id, VM_ARTEFACT_ID_MAX, "%s", strrchr(dir, '/') + 1);
+		say("root filesystem %.12s is there", out_id);
+		return 0;
+	}
+	if (temporary_dir(request->store_dir, dir, err))
+		return -1;
+	result = rootfs_make(request, dir, out_id, err);
+	vm_store_remove_tree(dir);
+	if (result || path_of(target, err, "../rootfs/%s", out_id))
+		return -1;
+	return vm_store_link(target, link, err);
+}
+
+/* ---- snapshot ---- */
+
+/* Under KVM the guest sees the host's own processor, so that is part of the snapshot's name. */
+static int hash_host_cpu(struct artefact_hash *hash, struct err *err)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char line[4096];
+
+	if (!file)
+		return err_errno(err, errno, "/proc/cpuinfo");
+	while (fgets(line, sizeof(line), file) && line[0] != '\n')
+		if (strncmp(line, "model", 5) == 0 || strncmp(line, "flags", 5) == 0 ||
+		    strncmp(line, "stepping", 8) == 0)
+			artefact_hash_text(hash, line);
+	fclose(file);
+	return 0;
+}
+
+static int snapshot_describe(const struct build_request *request, struct vm_template *out,
+			     struct err *err)
+{
+	struct artefact_hash hash;
+	struct timespec now;
+
+	artefact_hash_begin(&hash);
+	if (artefact_hash_file(&hash, request->guest, err))
+		return -1;
+	artefact_hash_end(&hash, out->guest_hash);
+	if (vm_qemu_version(out->qemu, err))
+		return -1;
+	artefact_hash_begin(&hash);
+	artefact_hash_text(&hash, vm_machine_type);
+	artefact_hash_text(&hash, vm_machine_revision);
+	artefact_hash_text(&hash, vm_machine_cpu(out->accel));
+	artefact_hash_text(&hash, vm_accel_text(out->accel));
+	artefact_hash_text(&hash, out->rootfs_id);
+	artefact_hash_text(&hash, out->guest_hash);
+	artefact_hash_text(&hash, out->qemu);
+	artefact_hash_number(&hash, out->shape.vcpus);
+	artefact_hash_number(&hash, out->shape.mem_mib);
+	artefact_hash_number(&hash, out->shape.disk_mib);
+	if (out->accel == VM_ACCEL_KVM && hash_host_cpu(&hash, err))
+		return -1;
+	artefact_hash_end(&hash, out->id);
+	snprintf(out->name, sizeof(out->name), "%s", request->name);
+	clock_gettime(CLOCK_REALTIME, &now);
+	out->created_wall_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
+	return 0;
+}
+
+/* The modules' archive and one with process 1 as /init: the kernel unpacks both, one after the
+ * other. */
+static int make_initrd(const struct build_request *request, const struct vm_template *template_,
+		       const char *path, struct err *err)
+{
+	char modules[PATH_MAX];
+	char *argv[] = {"sh",
+			"-euc",
+			"dir=$(mktemp -d); trap 'rm -rf \"$dir\"' EXIT\n"
+			"install -m 0755 \"$1\" \"$dir/init\"; touch -d @0 \"$dir/init\"\n"
+			"{ cat \"$2\"; cd \"$dir\"; echo init | "
+			"cpio --quiet --reproducible -R 0:0 -H newc -o; } >\"$3\"",
+			"sh",
+			(char *)request->guest,
+			modules,
+			(char *)path,
+			NULL};
+
+	if (path_of(modules, err, "%s/rootfs/%s/modules.cpio", request->store_dir,
+		    template_->rootfs_id))
+		return -1;
+	return process_run(argv, TOOL_LIMIT_MS, NULL, 0, err);
+}
+
+/* The sandbox's disk: an ext4 that is all holes but for its tables, and an empty overlay for it. */
+static int make_disks(const struct vm_template *template_, const struct vm_template_files *files,
+		      struct err *err)
+{
+	char size[32];
+	char *mke2fs[] = {"/sbin/mke2fs",
+			  "-q",
+			  "-F",
+			  "-t",
+			  "ext4",
+			  "-m",
+			  "0",
+			  "-L",
+			  "sandbox",
+			  "-E",
+			  "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+			  (char *)files->disk,
+			  NULL};
+	char *overlay[] = {"qemu-img", "create", "-q", "-f", "qcow2", (char *)files->overlay,
+			   size,       NULL};
+	int fd = open(files->disk, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd < 0 || ftruncate(fd, (off_t)template_->shape.disk_mib << 20)) {
+		err_errno(err, errno, "%s", files->disk);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	close(fd);
+	snprintf(size, sizeof(size), "%uM", template_->shape.disk_mib);
+	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err) ||
+			       process_run(overlay, TOOL_LIMIT_MS, NULL, 0, err)
+		       ? -1
+		       : 0;
+}
+
+/* The end of the shim's log, when the snapshot did not come about: that is where the reason is. */
+static void show_log(const char *vm_dir, const char *name)
+{
+	char path[PATH_MAX];
+	size_t text_n;
+	char *text;
+
+	if (path_of(path, NULL, "%s/%s", vm_dir, name) ||
+	    file_read(path, 1 << 20, &text, &text_n, NULL))
+		return;
+	fprintf(stderr, "--- %s\n%s", name, text_n > 4000 ? text + text_n - 4000 : text);
+	free(text);
+}
+
+static int run_shim(const struct build_request *request, const struct vm_template *template_,
+		    struct err *err)
+{
+	static const uint8_t no_entropy[ID_RANDOM_BYTES];
+	struct vm_config config = {.purpose = VM_PURPOSE_TEMPLATE, .warmth = VM_WARMTH_EXEC};
+	char vm_dir[PATH_MAX];
+	char *argv[] = {(char *)request->shim, vm_dir, NULL};
+
+	config.vm = id_make("tpl_", no_entropy);
+	snprintf(config.template_dir, sizeof(config.template_dir), "%s", template_->dir);
+	if (path_of(vm_dir, err, "%s/vm", template_->dir))
+		return -1;
+	if (mkdir(vm_dir, 0700))
+		return err_errno(err, errno, "%s", vm_dir);
+	if (vm_config_write(vm_dir, &config, err))
+		return -1;
+	if (process_run(argv, SNAPSHOT_LIMIT_MS, NULL, 0, err)) {
+		show_log(vm_dir, VM_FILE_KERNEL);
+		show_log(vm_dir, VM_FILE_LOG);
+		return -1;
+	}
+	vm_store_remove_tree(vm_dir);
+	return 0;
+}
+
+static int snapshot_make(const struct build_request *request, struct vm_template *template_,
+			 struct err *err)
+{
+	struct vm_template_files files;
+	char to[PATH_MAX];
+
+	if (vm_template_files(template_, &files, err) || vm_template_write(template_, err) ||
+	    make_initrd(request, template_, files.initrd, err) ||
+	    make_disks(template_, &files, err))
+		return -1;
+	say("booting %u vCPU, %u MiB, disk %u MiB (%s) and taking its snapshot",
+	    template_->shape.vcpus, template_->shape.mem_mib, template_->shape.disk_mib,
+	    vm_accel_text(template_->accel));
+	if (run_shim(request, template_, err) ||
+	    path_of(to, err, "%s/snapshot/%s", request->store_dir, template_->id))
+		return -1;
+	return move_into_place(template_->dir, to, err);
+}
+
+static int snapshot_get(const struct build_request *request, struct vm_template *template_,
+			struct err *err)
+{
+	char dir[PATH_MAX], target[PATH_MAX], link[PATH_MAX];
+
+	if (path_of(dir, err, "%s/snapshot/%s", request->store_dir, template_->id))
+		return -1;
+	if (access(dir, F_OK) == 0) {
+		say("snapshot %.12s is there", template_->id);
+	} else {
+		int result;
+
+		if (temporary_dir(request->store_dir, template_->dir, err))
+			return -1;
+		result = snapshot_make(request, template_, err);
+		vm_store_remove_tree(template_->dir);
+		if (result)
+			return -1;
+	}
+	strcpy(template_->dir, dir);
+	if (path_of(target, err, "../snapshot/%s", template_->id) ||
+	    path_of(link, err, "%s/name/%s", request->store_dir, request->name))
+		return -1;
+	return vm_store_link(target, link, err);
+}
+
+/* What suits the accelerator: the second emulated processor costs more than it brings. */
+static void choose_vcpus(struct vm_template *template_)
+{
+	if (template_->shape.vcpus == 0)
+		template_->shape.vcpus = template_->accel == VM_ACCEL_KVM ? 2 : 1;
+}
+
+/* Only what a builder that died has left: whoever holds the lock is alone. */
+static void clean_temporary(const char *store_dir)
+{
+	char path[PATH_MAX];
+
+	if (path_of(path, NULL, "%s/tmp", store_dir))
+		return;
+	vm_store_remove_tree(path);
+	mkdir(path, 0755);
+}
+
+static int build_locked(const struct build_request *request, struct vm_template *out,
+			struct err *err)
+{
+	char kernel[PATH_MAX], reason[VM_ACCEL_REASON_MAX];
+
+	clean_temporary(request->store_dir);
+	memset(out, 0, sizeof(*out));
+	out->shape = request->shape;
+	if (rootfs_get(request, out->rootfs_id, err) ||
+	    path_of(kernel, err, "%s/rootfs/%s/vmlinux", request->store_dir, out->rootfs_id) ||
+	    vm_accel_resolve(request->store_dir, kernel, request->accel, &out->accel, reason, err))
+		return -1;
+	say("accelerator %s: %s", vm_accel_text(out->accel), reason);
+	choose_vcpus(out);
+	if (vm_shape_check(&out->shape, err) || snapshot_describe(request, out, err))
+		return -1;
+	return snapshot_get(request, out, err);
+}
+
+int build_template(const struct build_request *request, struct vm_template *out_template,
+		   struct err *err)
+{
+	char store[PATH_MAX];
+	struct build_request real = *request;
+	int lock, result;
+
+	if (!template_name_is_valid(request->name))
+		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", request->name);
+	if (vm_store_lock(request->store_dir, &lock, err))
+		return -1;
+	if (!realpath(request->store_dir, store)) {
+		err_errno(err, errno, "%s", request->store_dir);
+		close(lock);
+		return -1;
+	}
+	real.store_dir = store;
+	result = build_locked(&real, out_template, err);
+	close(lock);
+	return result;
+}

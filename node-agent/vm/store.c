@@ -1,0 +1,245 @@
+/* Names, artefacts and the lock around them. See store.h. */
+#include "node-agent/vm/store.h"
+
+#include "common/io/file.h"
+#include "node-agent/vm/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static int path_join(char out[PATH_MAX], const char *dir, const char *middle, const char *name,
+		     struct err *err)
+{
+	if (snprintf(out, PATH_MAX, "%s/%s/%s", dir, middle, name) >= PATH_MAX)
+		return err_set(err, "%s: the path is too long", dir);
+	return 0;
+}
+
+int vm_template_files(const struct vm_template *template_, struct vm_template_files *out_files,
+		      struct err *err)
+{
+	const struct {
+		char *path;
+		const char *name;
+	} own[] = {
+		{out_files->initrd, "initrd"},         {out_files->disk, "disk.img"},
+		{out_files->overlay, "overlay.qcow2"}, {out_files->mem, "mem"},
+		{out_files->state, "state"},
+	};
+	char rootfs[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (path_join(own[i].path, template_->dir, ".", own[i].name, err))
+			return -1;
+	if (path_join(rootfs, template_->dir, "../../rootfs", template_->rootfs_id, err) ||
+	    path_join(out_files->kernel, rootfs, ".", "vmlinux", err) ||
+	    path_join(out_files->rootfs, rootfs, ".", "rootfs.img", err))
+		return -1;
+	return 0;
+}
+
+/* name/<name> leads to a snapshot; a dangling link is as good as none. */
+int vm_store_find(const char *store_dir, const char *name, struct vm_template *out_template,
+		  bool *out_found, struct err *err)
+{
+	char link[PATH_MAX], dir[PATH_MAX];
+
+	if (!template_name_is_valid(name))
+		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", name);
+	if (path_join(link, store_dir, "name", name, err))
+		return -1;
+	*out_found = realpath(link, dir) != NULL;
+	if (!*out_found)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : err_errno(err, errno, "%s", link);
+	if (vm_template_read(dir, out_template, err))
+		return -1;
+	/* Two names may lead to equal snapshots; it is known by the one it was asked for. */
+	snprintf(out_template->name, sizeof(out_template->name), "%s", name);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct vm_template *)a)->name, ((const struct vm_template *)b)->name);
+}
+
+int vm_store_list(const char *store_dir, struct vm_template *out_templates, size_t max,
+		  size_t *out_n, struct err *err)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	size_t n = 0;
+	DIR *dir;
+
+	*out_n = 0;
+	if (path_join(path, store_dir, "name", ".", err))
+		return -1;
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? 0 : err_errno(err, errno, "%s", path);
+	while (n < max && (entry = readdir(dir))) {
+		bool is_found;
+
+		if (template_name_is_valid(entry->d_name) &&
+		    !vm_store_find(store_dir, entry->d_name, &out_templates[n], &is_found, NULL) &&
+		    is_found)
+			n++;
+	}
+	closedir(dir);
+	qsort(out_templates, n, sizeof(*out_templates), by_name);
+	*out_n = n;
+	return 0;
+}
+
+int vm_store_lock(const char *store_dir, int *out_fd, struct err *err)
+{
+	static const char *const folders[] = {"rootfs", "recipe", "snapshot", "name", "tmp"};
+	char path[PATH_MAX];
+	int fd;
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+		if (path_join(path, store_dir, ".", folders[i], err) ||
+		    file_make_dirs(path, 0755, err))
+			return -1;
+	if (path_join(path, store_dir, ".", "lock", err))
+		return -1;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_errno(err, errno, "%s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		fprintf(stderr, "flotilla-template: waiting for another build to end\n");
+		while (flock(fd, LOCK_EX))
+			if (errno != EINTR) {
+				err_errno(err, errno, "%s", path);
+				close(fd);
+				return -1;
+			}
+	}
+	*out_fd = fd;
+	return 0;
+}
+
+int vm_store_link(const char *target, const char *path, struct err *err)
+{
+	char beside[PATH_MAX];
+
+	if (snprintf(beside, sizeof(beside), "%s.new", path) >= PATH_MAX)
+		return err_set(err, "%s: the path is too long", path);
+	unlink(beside);
+	if (symlink(target, beside))
+		return err_errno(err, errno, "%s", beside);
+	if (rename(beside, path))
+		return err_errno(err, errno, "%s", path);
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *ftw)
+{
+	(void)stat;
+	(void)kind;
+	(void)ftw;
+	remove(path);
+	return 0;
+}
+
+void vm_store_remove_tree(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+struct used_ids {
+	char snapshot[256][VM_ARTEFACT_ID_MAX];
+	char rootfs[256][VM_ARTEFACT_ID_MAX];
+	size_t n;
+};
+
+static bool is_used(const char ids[][VM_ARTEFACT_ID_MAX], size_t n, const char *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(ids[i], id) == 0)
+			return true;
+	return false;
+}
+
+static void sweep(const char *store_dir, const char *folder, const char ids[][VM_ARTEFACT_ID_MAX],
+		  size_t n)
+{
+	char path[PATH_MAX], victim[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+
+	if (path_join(path, store_dir, folder, ".", NULL) || !(dir = opendir(path)))
+		return;
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && !is_used(ids, n, entry->d_name) &&
+		    !path_join(victim, store_dir, folder, entry->d_name, NULL))
+			vm_store_remove_tree(victim);
+	closedir(dir);
+}
+
+int vm_store_remove(const char *store_dir, const char *name, bool *out_found, struct err *err)
+{
+	struct vm_template *templates;
+	struct used_ids *used;
+	char link[PATH_MAX];
+	int result = -1;
+	int lock;
+
+	if (!template_name_is_valid(name))
+		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", name);
+	if (vm_store_lock(store_dir, &lock, err))
+		return -1;
+	templates = calloc(256, sizeof(*templates));
+	used = calloc(1, sizeof(*used));
+	if (!templates || !used) {
+		err_errno(err, ENOMEM, "template store");
+		goto done;
+	}
+	if (path_join(link, store_dir, "name", name, err))
+		goto done;
+	*out_found = unlink(link) == 0;
+	if (!*out_found && errno != ENOENT) {
+		err_errno(err, errno, "%s", link);
+		goto done;
+	}
+	if (vm_store_list(store_dir, templates, 256, &used->n, err))
+		goto done;
+	for (size_t i = 0; i < used->n; i++) {
+		memcpy(used->snapshot[i], templates[i].id, VM_ARTEFACT_ID_MAX);
+		memcpy(used->rootfs[i], templates[i].rootfs_id, VM_ARTEFACT_ID_MAX);
+	}
+	/* Links of recipes to what is gone dangle, which is as good as none. */
+	sweep(store_dir, "snapshot", used->snapshot, used->n);
+	sweep(store_dir, "rootfs", used->rootfs, used->n);
+	result = 0;
+done:
+	free(templates);
+	free(used);
+	close(lock);
+	return result;
+}
+
+int vm_qemu_version(char out_version[VM_QEMU_VERSION_MAX], struct err *err)
+{
+	char *argv[] = {"qemu-system-x86_64", "--version", NULL};
+	char text[256];
+	char *end;
+
+	if (process_run(argv, 10000, text, sizeof(text), err))
+		return -1;
+	end = strchr(text, '\n');
+	if (end)
+		*end = 0;
+	/* "QEMU emulator version 7.2.17 (Debian 1:7.2+dfsg-7+deb12u16)" */
+	if (strncmp(text, "QEMU emulator version ", 22) != 0)
+		return err_set(err, "qemu-system-x86_64 --version said `%.60s`", text);
+	snprintf(out_version, VM_QEMU_VERSION_MAX, "%.63s", text + 22);
+	return 0;
+}
