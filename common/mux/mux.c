@@ -76,6 +76,14 @@ uint32_t mux_open(struct mux *mux, uint16_t port, void *owner)
 	return id;
 }
 
+/* In steps, so that small reads do not cost a frame each; never before our ACCEPT. */
+static void give_credit(struct mux *mux, struct stream *stream)
+{
+	if (stream->consumed >= MUX_CREDIT_STEP && !(stream->state & STREAM_END_HEARD) &&
+	    stream->state & (STREAM_OURS | STREAM_ACCEPTED))
+		mux_due(mux, stream, DUE_CREDIT);
+}
+
 void mux_accept(struct mux *mux, uint32_t id)
 {
 	struct stream *stream = mux_stream_live(mux, id);
@@ -85,6 +93,7 @@ void mux_accept(struct mux *mux, uint32_t id)
 	CHECK(!(stream->state & (STREAM_OURS | STREAM_ACCEPTED)));
 	stream->state |= STREAM_ACCEPTED;
 	mux_due(mux, stream, DUE_ACCEPT);
+	give_credit(mux, stream);
 }
 
 void mux_owner_set(struct mux *mux, uint32_t id, void *owner)
@@ -131,15 +140,15 @@ size_t mux_write(struct mux *mux, uint32_t id, const uint8_t *bytes, size_t byte
 
 	if (!stream)
 		return 0;
+	stream->state &= (uint8_t)~STREAM_WANTS;
+	mux_list_remove(mux, LIST_WRITABLE, stream);
 	/* What is due goes first: OPEN and ACCEPT before the stream's data, all control before new
 	 * data so that writers cannot starve it. */
-	mux_put_due(mux);
-	while (!stream->due && written_n < bytes_n) {
+	while (written_n < bytes_n) {
 		size_t n = smallest(bytes_n - written_n, MUX_PAYLOAD_MAX);
-		size_t room = mux_ring_room(mux);
 
 		n = smallest(n, stream->send_credit);
-		n = smallest(n, room > MUX_HEADER_N ? room - MUX_HEADER_N : 0);
+		n = smallest(n, mux_output_room(mux));
 		if (!n)
 			break;
 		mux_put_frame(mux, FRAME_DATA, 0, id, bytes + written_n, n);
@@ -170,8 +179,7 @@ void mux_consumed(struct mux *mux, uint32_t id, size_t bytes_n)
 	CHECK(bytes_n <= stream->held);
 	stream->held -= (uint32_t)bytes_n;
 	stream->consumed += (uint32_t)bytes_n;
-	if (stream->consumed >= MUX_CREDIT_STEP && !(stream->state & STREAM_END_HEARD))
-		mux_due(mux, stream, DUE_CREDIT);
+	give_credit(mux, stream);
 }
 
 void mux_end(struct mux *mux, uint32_t id)
