@@ -25,7 +25,7 @@ static bool port_parse(const char *text, uint16_t *out_port)
 
 static bool host_is_plausible(const char *host, size_t n, bool bracketed)
 {
-	if (n == 0 || n >= ADDRESS_HOST_MAX)
+	if (n == 0 || n >= ADDRESS_HOST_MAX || (bracketed && !memchr(host, ':', n)))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		char c = host[i];

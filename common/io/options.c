@@ -90,6 +90,15 @@ static char *ini_next_line(char *out, int room, void *stream)
 		ini_refuse(run);
 		return NULL;
 	}
+	for (size_t i = 0; i < n; i++) {
+		bool ends_line = from[i] == '\n' || (from[i] == '\r' && i + 2 >= n);
+
+		if ((unsigned char)from[i] < ' ' && from[i] != '\t' && !ends_line) {
+			err_set(run->err, "this line has a control character");
+			ini_refuse(run);
+			return NULL;
+		}
+	}
 	memcpy(out, from, n);
 	out[n] = 0;
 	return out;
@@ -146,6 +155,11 @@ static int ini_take(void *user, const char *section, const char *name, const cha
 		if (origin->source == OPTION_FROM_FILE && strcmp(origin->file, run->file) == 0) {
 			err_set(run->err, "%s is given twice; first in line %u", name,
 				origin->line);
+			return ini_refuse(run);
+		}
+		/* "name =;x": inih reads a value, most people a comment, and " ;x" is one. */
+		if (value[0] == ';') {
+			err_set(run->err, "%s: a value cannot begin with a semicolon", name);
 			return ini_refuse(run);
 		}
 		if (option_parse(row, value, run->set->values, run->err))
