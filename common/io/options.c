@@ -91,9 +91,10 @@ static char *ini_next_line(char *out, int room, void *stream)
 		return NULL;
 	}
 	for (size_t i = 0; i < n; i++) {
-		bool ends_line = from[i] == '\n' || (from[i] == '\r' && i + 2 >= n);
+		bool ends_line = from[i] == '\r' && (i + 1 == n || from[i + 1] == '\n');
+		bool is_blank = from[i] == '\t' || from[i] == '\n';
 
-		if ((unsigned char)from[i] < ' ' && from[i] != '\t' && !ends_line) {
+		if ((unsigned char)from[i] < ' ' && !is_blank && !ends_line) {
 			err_set(run->err, "this line has a control character");
 			ini_refuse(run);
 			return NULL;
