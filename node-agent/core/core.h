@@ -1,0 +1,279 @@
+/*
+ * A node's decisions, as one pure step function: no clock, no I/O, no allocation, no log.
+ *
+ * The shell turns answers of the scheduler, words of the shims and timers into events and carries
+ * the effects out.  It must
+ *
+ *   1. keep the order: effects of one step, and steps of one batch, go through one queue;
+ *   2. write all DURABLE effects (effects.def) of a batch in one transaction, and carry out the
+ *      AFTER ones only when that transaction and all earlier ones are committed.  EARLY effects may
+ *      be carried out at once: resuming a microVM overlaps with the commits before it, and what it
+ *      answers comes in as an event, hence is told only after a later commit;
+ *   3. when a commit fails, carry out nothing of that batch or a later one, tell nobody anything,
+ *      and start over: node_core_init, LOAD_*, BOOT, ADOPTED, READY.  Effects are hints; the
+ *      journal and the shims are the truth.
+ *
+ * A microVM has a number, given by VM_START, that its folder is named after.  A step cannot fail.
+ * Texts and pointers in an event are borrowed for the call; everything kept is copied.
+ */
+#ifndef FLOTILLA_NODE_CORE_H
+#define FLOTILLA_NODE_CORE_H
+
+#include "common/base/ids.h"
+#include "common/base/units.h"
+#include "proto/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	NODE_EFFECTS_MAX = 64, /* most effects of one step; what is left stays due */
+	NODE_BOOT_ID_MAX = 37, /* storage, NUL included, as in wire.def */
+	NODE_PLAN_MAX = 33,
+	NODE_TEMPLATES_MAX = 64, /* as many as a poll takes */
+	NODE_TEMPLATE_ID_MAX = 64,
+	NODE_CLAIM_TRIES_MAX = 2, /* microVMs that are tried for one claim */
+};
+
+struct node_limits {
+	struct wire_room capacity; /* what sandboxes may hold together; declared by the operator */
+	uint32_t vms_max;          /* microVMs at once: running, warm, starting and ending */
+	uint32_t attempts_max; /* answered attempts that are remembered; more than 2 * vms_max */
+	uint32_t pool_floor;   /* warm microVMs of each template at the least, room permitting */
+	uint32_t pool_ceiling; /* and at the most */
+	uint32_t restores_max; /* restores at once to refill the pool */
+	uint32_t
+		claim_restores_max; /* restores at once, of any kind, while a claim waits for one */
+	uint32_t demand_ms; /* how far back the pool looks for claims to come; 0: stay at the floor
+			     */
+	uint32_t tick_ms;   /* how often a running sandbox's usage is journaled */
+	uint64_t keep_ms;   /* acknowledged records are kept this long */
+};
+
+/* ---- rows: what the journal holds ------------------------------------------------------------ */
+
+struct node_meta {
+	uint64_t next_seq;      /* LOAD only: one past the newest record ever written; at least 1 */
+	uint64_t acked_seq;     /* records below are durable at the scheduler; may lag behind */
+	uint64_t epoch;         /* highest ever taken an order from */
+	uint64_t attempt_floor; /* an unknown attempt below it is refused (see claim.c) */
+};
+
+struct node_sandbox {
+	struct id id, tenant;
+	uint64_t attempt; /* the key */
+	uint32_t incarnation;
+	char plan[NODE_PLAN_MAX];
+	uint32_t price_version;
+	char template_[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib;
+	uint64_t vm;                    /* number of its microVM */
+	char boot_id[NODE_BOOT_ID_MAX]; /* in which the two mono below mean something */
+	struct mono resumed_mono;
+	struct wall resumed_wall;
+	uint64_t metered_ms; /* running time that usage records already tell */
+	uint64_t deadline_version;
+	struct mono end_mono;
+	struct wall end_wall;
+};
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+enum node_event_kind {
+#define EVENT(name, member, meaning) NODE_EVENT_##name,
+#include "node-agent/core/events.def"
+#undef EVENT
+	NODE_EVENT_N,
+};
+
+struct node_event {
+	enum node_event_kind kind;
+	struct mono now;  /* never before that of an earlier event since BOOT */
+	struct wall wall; /* the same moment */
+	union {
+		struct node_meta meta;
+		uint64_t attempt;
+		struct node_sandbox sandbox;
+		struct {
+			char boot_id[NODE_BOOT_ID_MAX];
+		} boot;
+		struct {
+			uint64_t vm;
+			enum wire_shim_state state; /* CLAIMED, or ENDED, or what it was before */
+			/* Of the snapshot that it was restored from: */
+			char template_[TEMPLATE_NAME_MAX];
+			char template_id[NODE_TEMPLATE_ID_MAX];
+			/* The claim that the shim took, as given in VM_CLAIM (borrowed); NULL: it
+			 * took none.  With one, and a state before CLAIMED, VM_CLAIMED will follow,
+			 * or VM_ENDED. */
+			const struct wire_order *claim;
+			struct mono resumed_mono; /* CLAIMED or later, with a claim */
+			struct mono end_mono;     /* the same: the time limit that the shim holds */
+			struct mono ended_mono;   /* ENDED */
+			struct wall ended_wall;   /* ENDED */
+			enum cause cause;         /* ENDED */
+		} adopted;
+		struct {
+			char name[TEMPLATE_NAME_MAX];
+			char id[NODE_TEMPLATE_ID_MAX];
+			uint32_t vcpus, mem_mib, disk_mib; /* of each sandbox */
+		} template_;
+		struct {
+			uint64_t epoch;
+		} answer;
+		struct {
+			const struct wire_order *order; /* borrowed */
+			/* The shell's name for what it keeps of a claim (init, ticket, gateway)
+			 * until PAYLOAD_DROP, which comes exactly once; 0: nothing is kept. */
+			uint64_t payload;
+		} order;
+		struct {
+			uint64_t next_seq;
+		} acked;
+		uint64_t vm;
+		struct {
+			uint64_t vm;
+			uint64_t attempt; /* of the claim that is answered */
+			bool ok;
+			struct mono resumed_mono; /* when ok */
+		} claimed;
+		struct {
+			uint64_t vm;
+			struct mono at; /* not before its resume, not after its end */
+		} metered;
+		struct {
+			uint64_t vm;
+			enum cause cause;
+			struct mono at;
+			struct wall at_wall;
+		} ended;
+	};
+};
+
+/* ---- effects --------------------------------------------------------------------------------- */
+
+enum node_effect_kind {
+#define EFFECT(name, member, class, meaning) NODE_EFFECT_##name,
+#include "node-agent/core/effects.def"
+#undef EFFECT
+	NODE_EFFECT_N,
+};
+
+enum node_effect_class { NODE_CLASS_DURABLE, NODE_CLASS_EARLY, NODE_CLASS_AFTER };
+
+struct node_effect {
+	enum node_effect_kind kind;
+	union {
+		struct node_meta meta;
+		uint64_t attempt;
+		struct node_sandbox sandbox;
+		struct wire_record record;
+		struct {
+			uint64_t below_seq;      /* never the newest record */
+			struct wall before_wall; /* by the record's at_wall_ns */
+		} trim;
+		struct {
+			uint64_t vm;
+			char template_[TEMPLATE_NAME_MAX];
+			char template_id[NODE_TEMPLATE_ID_MAX];
+			bool warm; /* false: a claim waits for it, so report VM_READY once restored
+				    */
+		} start;
+		struct {
+			uint64_t vm;
+			uint64_t
+				payload; /* good until PAYLOAD_DROP, which comes after the answer */
+			/* To be kept by the shim, for ADOPTED. Its init, ticket and gateway are
+			 * empty, its disk is the template's. */
+			struct wire_order order;
+			struct mono end_mono; /* upper bound; ttl_ms counts from the resume */
+		} claim;
+		struct {
+			uint64_t vm;
+			struct mono end_mono;
+		} deadline;
+		uint64_t vm;
+		struct {
+			uint64_t vm;
+			enum cause cause;
+		} kill;
+		uint64_t payload;
+		struct {
+			uint64_t end_seq; /* one past the newest */
+		} records;
+	};
+};
+
+struct node_effects {
+	uint32_t n;
+	struct node_effect items[NODE_EFFECTS_MAX];
+};
+
+/* ---- the machine ----------------------------------------------------------------------------- */
+
+struct node_core;
+
+/* Bytes that node_core_init wants. */
+size_t node_core_size(const struct node_limits *limits);
+
+/* memory: node_core_size() bytes, zeroed, aligned to 64, owned by the caller and used until he
+ * drops it (there is nothing to close). */
+struct node_core *node_core_init(void *memory, const struct node_limits *limits);
+
+/* Takes one event; out_effects is overwritten.  Cannot fail. */
+void node_core_step(struct node_core *core, const struct node_event *event,
+		    struct node_effects *out_effects);
+
+/* When TICK is wanted; false: not before another event. May be in the past: then TICK at once. */
+bool node_core_next_deadline(const struct node_core *core, struct mono *out_at);
+
+/* ---- questions: change nothing --------------------------------------------------------------- */
+
+/* For a poll: capacity, used, epoch. The rest of the poll is the shell's and the pump's. */
+void node_core_report(const struct node_core *core, struct wire_poll *poll);
+
+/* For a poll: the templates, at most NODE_TEMPLATES_MAX. */
+size_t node_core_templates(const struct node_core *core,
+			   struct wire_template out_templates[NODE_TEMPLATES_MAX]);
+
+/* For pump_client_init: highest epoch, what is acknowledged, one past the newest record. */
+struct node_meta node_core_meta(const struct node_core *core);
+
+enum node_vm_state {
+#define STATE(name, text) NODE_VM_##name,
+#include "node-agent/core/vm_states.def"
+	NODE_VM_STATE_N,
+};
+
+struct node_vm_view {
+	uint64_t vm;
+	enum node_vm_state state;
+	const struct node_sandbox *sandbox; /* NULL: it has none. Good until the next step. */
+};
+
+/* Every microVM in the order of their slots: start with *cursor 0; false at the end. */
+bool node_core_vm_next(const struct node_core *core, uint32_t *cursor,
+		       struct node_vm_view *out_view);
+
+struct node_counts {
+	uint32_t vms[NODE_VM_STATE_N];
+	uint32_t claims_waiting, attempts_known;
+	/* Since the start: */
+	uint64_t claims_ok, claims_refused, claims_warm; /* warm: a ready microVM was there */
+	uint64_t restores_failed;
+	uint64_t stale_answers; /* of an epoch that is over */
+	uint64_t ignored;       /* orders that could not be taken: not ready, or no memory left */
+};
+
+void node_core_count(const struct node_core *core, struct node_counts *out_counts);
+
+const char *node_event_name(enum node_event_kind kind);
+const char *node_effect_name(enum node_effect_kind kind);
+enum node_effect_class node_effect_class(enum node_effect_kind kind);
+const char *node_vm_state_name(enum node_vm_state state);
+
+/* Every invariant over the whole state, by counting again; aborts when one is broken. For tests. */
+void node_core_check(const struct node_core *core);
+
+#endif
