@@ -74,29 +74,29 @@ struct relay_config {
 };
 
 struct relay_pair;
+struct relay_connection;
 
 struct relay {
 	struct relay_config config;
 	enum relay_state state;
 	struct sockaddr_storage address;
-	bool has_claim;
+	bool has_claim; /* sandbox and ticket are known */
 	struct id sandbox;
 	struct ticket ticket;
-	uint32_t retry_ms; /* the next wait */
-	struct mux *gate;  /* engine towards the gateway; lives from open to close */
+	uint64_t streams_opened_n; /* since relay_open, for the shim's figures */
+	/* private */
+	uint32_t retry_ms;                   /* the next wait */
+	struct mux *gate;                    /* engine towards the gateway */
+	struct relay_connection *connection; /* of the current try; NULL between tries */
 	struct relay_pair *pairs;
-	uint16_t pairs_n; /* slots used at least once */
-	uint16_t pair_free;
+	uint16_t pair_free, pairs_used_n;
 	bool wants_room; /* the shim was told that there is none */
-	bool is_read_stopped;
-	bool is_writing;
 	bool is_pumping;
 	uint8_t verdict[TUNNEL_VERDICT_N];
 	size_t verdict_n;
-	uint64_t streams_opened_n; /* since relay_open, for the shim's figures */
-	uv_tcp_t *tcp;             /* of the current try; NULL between tries */
-	uv_timer_t *timer;
 	uint8_t *read_buffer;
+	uv_timer_t timer;
+	unsigned handles_n; /* still known to the loop */
 	void (*on_closed)(void *arg);
 	void *on_closed_arg;
 };
