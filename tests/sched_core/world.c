@@ -138,12 +138,22 @@ static void carry_out(struct world *world, const struct core_effect *effect)
 
 void world_step(struct world *world, struct core_event *event)
 {
+	enum world_crash crash = world->crash;
+
+	world->crash = WORLD_NO_CRASH;
 	event->now = world->now;
 	event->wall = world->wall;
 	core_step(world->core, event, &world->effects);
 	core_check(world->core);
 	for (uint32_t i = 0; i < world->effects.n; i++)
-		carry_out(world, &world->effects.items[i]);
+		if (crash == WORLD_NO_CRASH ||
+		    (crash == WORLD_CRASH_AFTER_COMMIT &&
+		     core_effect_is_durable(world->effects.items[i].kind)))
+			carry_out(world, &world->effects.items[i]);
+	if (crash != WORLD_NO_CRASH) {
+		world_restart(world);
+		world->effects.n = 0;
+	}
 }
 
 void world_restart(struct world *world)

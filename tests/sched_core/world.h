@@ -27,7 +27,15 @@ struct world_reply {
 	struct core_sandbox sandbox;
 };
 
+/* What becomes of the scheduler in its next step. */
+enum world_crash {
+	WORLD_NO_CRASH,
+	WORLD_CRASH_BEFORE_COMMIT, /* nothing of the step is stored, nothing is told */
+	WORLD_CRASH_AFTER_COMMIT,  /* it is stored, but nobody is told */
+};
+
 struct world {
+	enum world_crash crash;
 	struct core_limits limits;
 	void *memory;
 	struct core *core;
