@@ -5,10 +5,11 @@
  * the effects out.  It must
  *
  *   1. keep the order: effects of one step, and steps of one batch, go through one queue;
- *   2. write all DURABLE effects (effects.def) of a batch in one transaction, and carry out the
- *      AFTER ones only when that transaction and all earlier ones are committed.  EARLY effects may
- *      be carried out at once: resuming a microVM overlaps with the commits before it, and what it
- *      answers comes in as an event, hence is told only after a later commit;
+ *   2. write all DURABLE effects (effects.def) of a batch in one transaction (the effects of one
+ *      step are never in two), and carry out the AFTER ones only when that transaction and all
+ * earlier ones are committed.  EARLY effects may be carried out at once: resuming a microVM
+ * overlaps with the commits before it, and what it answers comes in as an event, hence is told only
+ * after a later commit;
  *   3. when a commit fails, carry out nothing of that batch or a later one, tell nobody anything,
  *      and start over: node_core_init, LOAD_*, BOOT, ADOPTED, READY.  Effects are hints; the
  *      journal and the shims are the truth.
@@ -111,7 +112,6 @@ struct node_event {
 			struct mono resumed_mono; /* CLAIMED or later, with a claim */
 			struct mono end_mono;     /* the same: the time limit that the shim holds */
 			struct mono ended_mono;   /* ENDED */
-			struct wall ended_wall;   /* ENDED */
 			enum cause cause;         /* ENDED */
 		} adopted;
 		struct {
@@ -146,7 +146,6 @@ struct node_event {
 			uint64_t vm;
 			enum cause cause;
 			struct mono at;
-			struct wall at_wall;
 		} ended;
 	};
 };
