@@ -14,6 +14,7 @@ static const char *const purpose_words[] = {
 	[VM_PURPOSE_TEMPLATE] = "template",
 };
 static const char *const warmth_words[] = {
+	[VM_WARMTH_NONE] = "none",
 	[VM_WARMTH_HEALTH] = "health",
 	[VM_WARMTH_EXEC] = "exec",
 };

@@ -5,8 +5,7 @@
  * A microVM's folder, RUN_DIR/vm/<id>/, is the agent's to make and to remove:
  *
  *   config.json    this
- *   ctl.sock       where the shim listens
- *   shim.json      who the shim is: pid and start time
+ *   ctl.sock       where the shim listens; nobody does once it has ended
  *   shim.log       its words; kernel.log the guest kernel's last ones (both bounded)
  *   disk.qcow2     what the sandbox has written
  *   end            a wire message, shim_status: written once, when the microVM has ended
@@ -24,6 +23,7 @@
 enum { VM_GATEWAY_MAX = 264 };
 
 enum vm_warmth {
+	VM_WARMTH_NONE,   /* ready as soon as it is restored: a claim waits for it */
 	VM_WARMTH_HEALTH, /* the guest's HTTP server has answered once */
 	VM_WARMTH_EXEC,   /* a process has been started too: 12 MiB more each, 60 ms less later */
 };
@@ -43,7 +43,6 @@ struct vm_config {
 
 #define VM_FILE_CONFIG  "config.json"
 #define VM_FILE_SOCKET  "ctl.sock"
-#define VM_FILE_SHIM    "shim.json"
 #define VM_FILE_LOG     "shim.log"
 #define VM_FILE_KERNEL  "kernel.log"
 #define VM_FILE_OVERLAY "disk.qcow2"
