@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS = 60, MOVES = 1500, NODES = 3, TENANTS = 2, CAP = 6, ATTEMPTS = 4096, JOURNAL = 8192 };
+enum { SEEDS = 60, MOVES = 1500, NODES = 3, TENANTS = 2, CAP = 4, ATTEMPTS = 4096, JOURNAL = 8192 };
 enum { FLIGHT = 64, NAMES = 1024 };
 
 /* What a node remembers of an attempt, for ever. */

@@ -213,7 +213,7 @@ static void an_answer_to_an_attempt_that_is_over_changes_nothing(void **state)
 	assert_string_equal(world_find(world, "i1")->node.text, "nod_1");
 }
 
-static void only_the_node_that_was_asked_can_answer(void **state)
+static void only_the_node_that_was_asked_can_answer_and_only_that_attempt(void **state)
 {
 	uint64_t attempt;
 
@@ -222,6 +222,8 @@ static void only_the_node_that_was_asked_can_answer(void **state)
 	attempt = world_poll(world, one)->attempt;
 	world_say(world, two, WIRE_RECORD_STARTED, "i1", attempt);
 	world_say(world, two, WIRE_RECORD_ENDED, "i1", attempt);
+	world_say(world, one, WIRE_RECORD_STARTED, "i1", attempt - 1);
+	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt + 1);
 	assert_int_equal(world_find(world, "i1")->state, SANDBOX_PLACING);
 }
 
@@ -529,7 +531,7 @@ int main(void)
 		STORY(at_most_three_nodes_are_asked),
 		STORY(a_late_no_cannot_undo_a_yes),
 		STORY(an_answer_to_an_attempt_that_is_over_changes_nothing),
-		STORY(only_the_node_that_was_asked_can_answer),
+		STORY(only_the_node_that_was_asked_can_answer_and_only_that_attempt),
 		STORY(silence_is_cancelled_where_it_is_and_never_tried_elsewhere),
 		STORY(a_yes_after_the_cancel_is_still_ended),
 		STORY(a_kill_while_placing_cancels_and_answers_both),
