@@ -52,8 +52,9 @@ int shim_client_adopt(uv_loop_t *loop, const char *dir,
 		      const struct shim_client_callbacks *callbacks,
 		      struct shim_client **out_client, struct err *err);
 
-/* Orders.  They may be given at any time: what is given before the connection stands is sent then.
- * A claim is answered by on_claimed unless the microVM ends first. */
+/* Orders.  A claim is answered by on_claimed unless the microVM ends first.  The connection stands
+ * from the start, and breaks only with the shim; should it be otherwise, orders given meanwhile are
+ * dropped, and the on_status that comes with the next connection tells what the shim knows. */
 void shim_client_claim(struct shim_client *client, const struct wire_shim_claim *claim);
 void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns);
 void shim_client_kill(struct shim_client *client, enum cause cause);

@@ -99,6 +99,8 @@ static void add_machine(struct vm_argv *argv, const struct vm_launch *launch)
 	argv_option(argv, "-nodefaults");
 	argv_option(argv, "-no-user-config");
 	argv_option(argv, "-no-reboot");
+	argv_option(argv,
+		    "-S"); /* runs when told to, so that nothing comes before the link is down */
 	argv_option(argv, "-display");
 	argv_option(argv, "none");
 	argv_option(argv, "-sandbox");

@@ -1,0 +1,89 @@
+/*
+ * The guest's end of the data plane, as the shim holds it: QEMU's socket, the multiplexer on it,
+ * the relay's streams, and the few requests that the shim itself makes of the guest's HTTP server.
+ *
+ * The guest is hostile: whatever it sends leads to at most one on_fault.
+ */
+#ifndef FLOTILLA_SHIM_CHANNEL_H
+#define FLOTILLA_SHIM_CHANNEL_H
+
+#include "common/base/err.h"
+#include "common/mux/link.h"
+#include "common/mux/mux.h"
+#include "node-agent/shim/relay.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+enum {
+	CHANNEL_READ_MAX = 32 * 1024,
+	CHANNEL_ASKS_MAX = 2,
+	CHANNEL_STREAMS_MAX = 256, /* of the gateway, at a time */
+	CHANNEL_PORT = 49983,      /* the guest's own HTTP server */
+	CHANNEL_REQUEST_MAX = 80 * 1024,
+};
+
+/* When an ask is answered. */
+enum channel_patience {
+	CHANNEL_STATUS, /* when the status has come */
+	CHANNEL_WHOLE,  /* when the answer is complete and the stream is gone */
+};
+
+/* status: the HTTP status, or 0 when the stream was reset. */
+typedef void (*channel_answer_cb)(void *arg, int status);
+
+struct channel_ask {
+	uint32_t stream; /* 0: free */
+	enum channel_patience patience;
+	bool is_answered;
+	channel_answer_cb answer;
+	void *arg;
+	char head[12]; /* "HTTP/1.1 204" */
+	size_t head_n;
+	char *request; /* what is not yet written */
+	size_t request_n;
+	size_t request_at;
+};
+
+struct channel_callbacks {
+	void (*on_ready)(void *arg); /* the guest's process 1 has said HELLO */
+	void (*on_fault)(void *arg, const char *problem);
+	void *arg;
+};
+
+struct channel {
+	struct channel_callbacks callbacks;
+	struct mux *mux;
+	struct relay *relay; /* NULL: nobody but the shim talks to the guest */
+	uv_pipe_t *pipe;
+	struct mux_link link;
+	bool is_ready;
+	bool is_read_stopped; /* the relay has no room */
+	bool is_broken;
+	struct channel_ask asks[CHANNEL_ASKS_MAX];
+	uint8_t input[CHANNEL_READ_MAX];
+};
+
+/* The engine exists from here on, so that a relay can be opened on it. */
+int channel_open(struct channel *channel, const struct channel_callbacks *callbacks,
+		 struct err *err);
+
+/* fd: QEMU's socket; taken over. */
+int channel_attach(struct channel *channel, uv_loop_t *loop, int fd, struct err *err);
+
+/* Makes a request; what it is, is copied.  At most CHANNEL_ASKS_MAX at a time and at most
+ * CHANNEL_REQUEST_MAX bytes (broken promises). */
+void channel_ask(struct channel *channel, const char *request, size_t request_n,
+		 enum channel_patience patience, channel_answer_cb answer, void *arg);
+
+bool channel_is_quiet(const struct channel *channel); /* no stream, nothing to be written */
+
+/* For the relay's callbacks. */
+void channel_flush(struct channel *channel);
+void channel_resume(struct channel *channel);
+
+/* No callback follows. The engine lives until channel_free, because the relay closes later. */
+void channel_close(struct channel *channel);
+void channel_free(struct channel *channel);
+
+#endif

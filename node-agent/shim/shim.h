@@ -1,0 +1,94 @@
+/*
+ * One microVM's keeper: its life from restoring to ended, whoever else comes and goes.
+ *
+ *   life.c      the states, the claim, the time limit, the end and its record
+ *   start.c     from the folder to a machine that is ready, or to a template's snapshot
+ *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
+ *   control.c   the agent's connection
+ */
+#ifndef FLOTILLA_SHIM_SHIM_H
+#define FLOTILLA_SHIM_SHIM_H
+
+#include "common/base/err.h"
+#include "node-agent/shim/channel.h"
+#include "node-agent/shim/control.h"
+#include "node-agent/shim/emulator.h"
+#include "node-agent/vm/config.h"
+#include "node-agent/vm/qmp.h"
+#include "node-agent/vm/store.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+enum {
+	SHIM_CLAIM_MEMORY_MAX = 8192,
+	SHIM_DETAIL_MAX = 129,
+	SHIM_START_LIMIT_MS = 60 * 1000, /* from the process's start to ready; a loaded host */
+	SHIM_BOOT_LIMIT_MS = 150 * 1000, /* the same for a template's first boot */
+	SHIM_CLAIM_LIMIT_MS = 15 * 1000, /* from shim_claim to the guest's answer */
+	SHIM_CONTROL_FD = 3,             /* ctl.sock, listening, from whoever started us */
+};
+
+struct shim {
+	uv_loop_t loop;
+	const char *dir;
+	struct vm_config config;
+	struct vm_template template_;
+	struct vm_template_files files;
+	int state_fd;
+	int exit_code;
+
+	struct emulator emulator;
+	bool is_emulated; /* QEMU was started */
+	bool was_shut_down;
+	char shutdown_reason[QMP_WORD_MAX];
+	struct qmp qmp;
+	struct channel channel;
+	struct relay relay;
+	bool has_relay;
+	struct control control;
+	bool has_control;
+	uv_timer_t watchdog;     /* starting, claiming */
+	uv_timer_t record_retry; /* the end record could not be written */
+	uv_poll_t deadline;
+	int deadline_fd;
+	size_t warm_step;
+
+	/* life */
+	struct wire_shim_status status; /* what the agent is told; claim points into claim_memory */
+	uint8_t claim_memory[SHIM_CLAIM_MEMORY_MAX];
+	bool is_claim_sent; /* cont and /init are under way */
+	bool is_resumed;
+	bool is_initialised;
+	int64_t claim_ttl_ms;
+	bool is_ending;
+};
+
+int64_t shim_mono_ns(void);
+
+/* life.c */
+int shim_life_open(struct shim *shim, struct err *err);
+void shim_set_state(struct shim *shim, enum wire_shim_state state);
+void shim_tell(struct shim *shim); /* the status, to the agent */
+
+/* Ends the microVM for a cause; the first call counts.  detail: for people. */
+void shim_end(struct shim *shim, enum cause cause, const char *detail);
+
+/* start.c */
+void shim_dial(struct shim *shim, const char *gateway); /* empty or not an address: nothing */
+int shim_start(struct shim *shim, struct err *err);
+void shim_qmp_event(struct shim *shim, const struct qmp_message *event);
+void shim_channel_ready(struct shim *shim);
+
+/* request.c: what is said to the guest's HTTP server. To be freed. */
+char *shim_request_health(size_t *out_n);
+char *shim_request_exec(const char *command, size_t *out_n);
+
+/* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does
+ * not say.  NULL: it is not a JSON object, or too long. */
+char *shim_request_init(const char *document, size_t document_n, const char *hostname,
+			size_t *out_n);
+
+#endif
