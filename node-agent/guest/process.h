@@ -1,0 +1,164 @@
+/*
+ * The sandbox's processes: started as users, their output carried to any number of subscribers,
+ * their input from anybody, their end kept for a while for those who ask late.
+ *
+ * Back-pressure: output is read only when every subscriber has room for it, and goes straight into
+ * the subscribers' answers; so a slow client slows the process down and costs no memory.  Without
+ * subscribers output is read and dropped.
+ */
+#ifndef FLOTILLA_GUEST_PROCESS_H
+#define FLOTILLA_GUEST_PROCESS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "node-agent/guest/conn.h"
+
+enum {
+	PROCESSES_MAX = 1024,           /* running or kept */
+	PROCESS_OUTPUT_MAX = 32 * 1024, /* bytes of output in one event */
+	PROCESS_KEPT_MS = 30 * 1000,    /* an end is remembered */
+	PROCESS_SIGNAL_WAIT_MS = 200,   /* an answer to SendSignal waits that long for the end */
+	PROCESS_KEEPALIVE_S = 90,       /* unless the client asks for another interval */
+};
+
+struct guest;
+struct process;
+
+struct process_table {
+	struct guest *guest;
+	struct process *first;
+	size_t n;
+	uv_signal_t child_signal;
+};
+
+enum process_state {
+	PROCESS_RUNNING,
+	PROCESS_DRAINING, /* it has ended, its output has not */
+	PROCESS_ENDED,    /* kept for those who ask late */
+};
+
+enum process_output_kind { PROCESS_STDOUT, PROCESS_STDERR, PROCESS_OUTPUTS_N };
+
+struct process_output {
+	struct process *process;
+	uv_poll_t poll;
+	int fd; /* -1: closed */
+	bool is_polled;
+};
+
+/* A client that listens. */
+struct subscriber {
+	struct process *process;
+	struct conn *conn;
+	struct subscriber *next;
+	uv_timer_t timer;
+	uint64_t keepalive_ms;
+	uint64_t sent_at_ms;     /* when something was sent last */
+	uint64_t deadline_at_ms; /* of this call alone; 0: none */
+	bool is_owner;           /* its call started the process */
+	bool is_unflushed;       /* something was written for it and not yet handed on */
+};
+
+/* A client that waits: for its input to be written, or for the end after its signal. */
+struct process_wait {
+	struct process *process;
+	struct conn *conn;
+	struct process_wait *next;
+	char *input; /* owned; NULL for a wait for the end */
+	size_t input_at, input_n;
+};
+
+struct process {
+	struct process_table *table;
+	struct process *next;
+	enum process_state state;
+	pid_t pid;
+	int status;              /* of waitpid; once it has ended */
+	bool is_cut;             /* it was signalled: who else holds its pipes is not waited for */
+	bool is_listed;          /* in the table */
+	json_t *config;          /* as List tells it */
+	char *tag;               /* NULL: none */
+	unsigned handles_n;      /* libuv handles not yet closed */
+	uv_timer_t timer;        /* running: the deadline; ended: how long it is kept */
+	uv_timer_t signal_timer; /* how long those who sent a signal wait */
+	struct process_output outputs[PROCESS_OUTPUTS_N];
+	int input_fd; /* -1: closed */
+	uv_poll_t input_poll;
+	bool input_is_closing;       /* as soon as what waits has been written */
+	struct process_wait *inputs; /* in order */
+	struct process_wait *signals;
+	struct subscriber *subscribers;
+};
+
+/* What Start asks for; everything is borrowed from the request. */
+struct process_request {
+	const char *cmd;
+	json_t *args; /* array of strings, or NULL */
+	json_t *envs; /* object of strings, or NULL */
+	const char *cwd;
+	const char *tag; /* NULL: none */
+	bool has_stdin;
+	bool has_pty;
+};
+
+/* Pure. NULL, or what is wrong (static text). */
+const char *process_request_read(json_t *request, struct process_request *out);
+
+/* "process":{"pid":…} or {"tag":…}; NULL or what is wrong. Pure. */
+const char *process_selector_read(json_t *request, pid_t *out_pid, const char **out_tag);
+
+/* SIGNAL_SIGKILL, SIGNAL_SIGTERM or their numbers; 0 for anything else. Pure. */
+int process_signal_read(json_t *request);
+
+/* {"event":{"end":…}} for a status of waitpid. */
+json_t *process_end_event(int status);
+
+int process_table_open(struct process_table *table, struct guest *guest);
+/* Kills everything that still runs. */
+void process_table_close(struct process_table *table);
+
+/* Takes over the pipes' ends (input_fd may be -1), config and tag.  NULL: too many processes or no
+ * memory; nothing was taken. */
+struct process *process_add(struct process_table *table, pid_t pid, const int output_fds[2],
+			    int input_fd, json_t *config, const char *tag, uint64_t deadline_ms);
+
+/* The running one is preferred to an ended one of the same number. NULL: none. */
+struct process *process_find(struct process_table *table, pid_t pid, const char *tag);
+
+/* Begins the stream of the connection and attaches it. */
+void process_subscribe(struct process *process, struct conn *conn, bool is_owner,
+		       uint64_t keepalive_ms, uint64_t deadline_ms);
+
+/* -- Between the files of this part ----------------------------------------------------------- */
+
+void process_output_open(struct process *process, enum process_output_kind kind, int fd);
+void process_output_close(struct process_output *output);
+/* Lets everything flow that was held back. */
+void process_output_resume(struct process *process);
+/* Both outputs are over, or the process ended and is cut: tells subscribers the end. */
+void process_settle(struct process *process);
+/* Sends the end to those who have room for it. */
+void process_subscribers_end(struct process *process);
+void process_subscribers_expire(struct process *process);
+/* Bytes of output that all subscribers have room for; PROCESS_OUTPUT_MAX without any. */
+size_t process_subscribers_room(const struct process *process);
+void process_subscribers_send(struct process *process, enum process_output_kind kind,
+			      const char *bytes, size_t bytes_n);
+
+void process_input_open(struct process *process, int fd);
+/* Answers the connection when all is written; takes over the bytes. */
+void process_input_add(struct process *process, struct conn *conn, char *bytes, size_t bytes_n);
+void process_input_end(struct process *process);
+/* Nobody reads any more: closes, and answers those who wait. */
+void process_input_close(struct process *process);
+
+void process_signal(struct process *process, int number, struct conn *conn);
+void process_signal_answer(struct process *process);
+void process_handle_closed(uv_handle_t *handle); /* handle->data: the process */
+
+#endif

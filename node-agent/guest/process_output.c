@@ -1,0 +1,118 @@
+/* The output of processes, on its way from their pipes to their subscribers: see process.h. */
+#include "node-agent/guest/process.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "node-agent/guest/guest.h"
+
+enum {
+	READS_PER_EVENT = 4, /* then others get their turn */
+	ROOM_MIN = 2 * 1024, /* rather wait than send crumbs */
+};
+
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+void process_output_open(struct process *process, enum process_output_kind kind, int fd)
+{
+	struct process_output *output = &process->outputs[kind];
+
+	output->process = process;
+	output->fd = fd;
+	uv_poll_init(&process->table->guest->loop, &output->poll, fd);
+	output->poll.data = process;
+	process->handles_n++;
+	output->is_polled = !uv_poll_start(&output->poll, UV_READABLE, on_readable);
+}
+
+void process_output_close(struct process_output *output)
+{
+	if (output->fd < 0)
+		return;
+	uv_close((uv_handle_t *)&output->poll, process_handle_closed);
+	close(output->fd);
+	output->fd = -1;
+}
+
+static void hold(struct process_output *output)
+{
+	uv_poll_stop(&output->poll);
+	output->is_polled = false;
+}
+
+/* What one event may carry now; 0 when a subscriber has no room. */
+static size_t read_max(const struct process *process)
+{
+	size_t room = process_subscribers_room(process);
+
+	if (room < ROOM_MIN)
+		return 0;
+	return room < PROCESS_OUTPUT_MAX ? room : PROCESS_OUTPUT_MAX;
+}
+
+/*
+ * A process that was ended by a signal is not kept alive by those who inherited its pipes: what is
+ * already written is read, nothing more is waited for.
+ */
+static bool is_over(const struct process_output *output)
+{
+	int pending_n = 0;
+
+	return output->process->is_cut && output->process->state == PROCESS_DRAINING &&
+	       (ioctl(output->fd, FIONREAD, &pending_n) || !pending_n);
+}
+
+static void drain(struct process_output *output)
+{
+	/* Used up before anything else can be called. */
+	static char bytes[PROCESS_OUTPUT_MAX];
+	struct process *process = output->process;
+	enum process_output_kind kind = (enum process_output_kind)(output - process->outputs);
+
+	for (int i = 0; i < READS_PER_EVENT && output->fd >= 0; i++) {
+		size_t max = read_max(process);
+		ssize_t n;
+
+		if (!max) {
+			hold(output);
+			return;
+		}
+		n = read(output->fd, bytes, max);
+		if (n > 0)
+			process_subscribers_send(process, kind, bytes, (size_t)n);
+		else if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		else
+			process_output_close(output);
+	}
+	/* The reads above have emptied what the pipe held when the process ended. */
+	if (output->fd >= 0 && process->is_cut && process->state == PROCESS_DRAINING)
+		process_output_close(output);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct process *process = poll->data;
+	struct process_output *output = &process->outputs[poll == &process->outputs[1].poll];
+
+	(void)status; /* an error shows itself in read() */
+	(void)events;
+	drain(output);
+	process_settle(process);
+}
+
+void process_output_resume(struct process *process)
+{
+	for (int i = 0; i < PROCESS_OUTPUTS_N; i++) {
+		struct process_output *output = &process->outputs[i];
+
+		if (output->fd < 0)
+			continue;
+		if (is_over(output))
+			process_output_close(output);
+		else if (!output->is_polled)
+			output->is_polled = !uv_poll_start(&output->poll, UV_READABLE, on_readable);
+	}
+	process_settle(process);
+}

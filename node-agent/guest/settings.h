@@ -1,0 +1,39 @@
+/*
+ * What the host tells the guest about itself: identity, environment and defaults.  Empty in a
+ * template; filled by POST /init when a sandbox is claimed, and never before.
+ */
+#ifndef FLOTILLA_GUEST_SETTINGS_H
+#define FLOTILLA_GUEST_SETTINGS_H
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+
+#include "common/http/text.h"
+#include "node-agent/guest/users.h"
+
+enum { SETTINGS_TOKEN_MAX = 256 };
+
+struct settings {
+	char token[SETTINGS_TOKEN_MAX]; /* "": nobody is asked for one */
+	char default_user[USER_NAME_MAX];
+	char default_workdir[PATH_MAX]; /* "": the user's home */
+	json_t *env;                    /* object of strings: environment of every process */
+};
+
+void settings_init(struct settings *settings);
+void settings_close(struct settings *settings);
+
+/* In time that does not tell how much of it was right. */
+bool settings_token_equal(const char *token, struct http_text given);
+
+/*
+ * Reads the document of POST /init into *settings: all of it or, when something is malformed,
+ * nothing.  Unknown fields are ignored.  NULL, or what is wrong (static text).  Pure.
+ */
+const char *settings_update(struct settings *settings, const json_t *document);
+
+/* RFC 3339 with optional fraction, "Z" or an offset, to nanoseconds since 1970. Pure. */
+bool settings_time_parse(const char *text, int64_t *out_ns);
+
+#endif
