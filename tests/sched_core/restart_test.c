@@ -30,15 +30,6 @@ static int close_fleet(void **state)
 	return 0;
 }
 
-static uint32_t held(void)
-{
-	struct id id = world_id("ten_a");
-	struct core_tenant_view view;
-
-	assert_true(core_tenant_find(world->core, &id, &view));
-	return view.concurrent;
-}
-
 static void a_running_sandbox_runs_on_and_keeps_its_end(void **state)
 {
 	uint64_t attempt = world_run(world, "i1", 60);
@@ -49,9 +40,9 @@ static void a_running_sandbox_runs_on_and_keeps_its_end(void **state)
 	assert_memory_equal(world_find(world, "i1"), &before, sizeof(before));
 	world_report(world, one);
 	assert_null(world_poll(world, one));
-	assert_int_equal(held(), 1);
+	assert_int_equal(world_held(world), 1);
 	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_held(world), 0);
 }
 
 static void a_create_that_nobody_waits_for_is_cancelled_with_its_attempt(void **state)
@@ -69,9 +60,9 @@ static void a_create_that_nobody_waits_for_is_cancelled_with_its_attempt(void **
 	order = world_poll(world, one);
 	assert_int_equal(order->kind, WIRE_ORDER_KILL);
 	assert_int_equal(order->attempt, attempt);
-	assert_int_equal(held(), 1);
+	assert_int_equal(world_held(world), 1);
 	world_say(world, one, WIRE_RECORD_REFUSED, "i1", attempt);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_held(world), 0);
 	assert_int_equal(world_stored(world, "i1")->refusal, REFUSAL_CANCELLED);
 }
 
@@ -100,7 +91,7 @@ static void a_no_that_comes_after_the_restart_ends_it(void **state)
 	world_restart(world);
 	world_say(world, one, WIRE_RECORD_REFUSED, "i1", attempt);
 	assert_null(world_find(world, "i1"));
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_held(world), 0);
 }
 
 static void a_kill_is_not_forgotten(void **state)
@@ -184,7 +175,7 @@ static void room_and_quota_are_counted_from_what_is_stored(void **state)
 	world_run(world, "i3", 60);
 	world_kill(world, "i3", "ten_a");
 	world_restart(world);
-	assert_int_equal(held(), 3);
+	assert_int_equal(world_held(world), 3);
 	assert_true(core_node_find(world->core, &one->id, &view));
 	assert_int_equal(view.used.sandboxes, 3);
 	assert_int_equal(view.used.mem_mib, 3 * 512);

@@ -29,32 +29,6 @@ static int close_fleet(void **state)
 	return 0;
 }
 
-static uint64_t used(const struct world_node *node)
-{
-	struct core_node_view view;
-
-	assert_true(core_node_find(world->core, &node->id, &view));
-	return view.used.sandboxes;
-}
-
-static uint32_t held(void)
-{
-	struct id id = world_id("ten_a");
-	struct core_tenant_view view;
-
-	assert_true(core_tenant_find(world->core, &id, &view));
-	return view.concurrent;
-}
-
-static uint32_t count_effects(enum core_effect_kind kind)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < world->effects.n; i++)
-		n += world->effects.items[i].kind == kind;
-	return n;
-}
-
 static void a_sandbox_is_created_runs_and_is_killed(void **state)
 {
 	uint64_t create, kill, attempt;
@@ -91,13 +65,13 @@ static void a_sandbox_is_created_runs_and_is_killed(void **state)
 	assert_int_equal(order->kind, WIRE_ORDER_KILL);
 	assert_int_equal(order->attempt, attempt);
 	assert_int_equal(order->cause, CAUSE_REQUEST);
-	assert_int_equal(held(), 1);
+	assert_int_equal(world_held(world), 1);
 	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
 	assert_int_equal(world_reply(world, kill)->refusal, REFUSAL_NONE);
 	assert_null(world_find(world, "i1"));
 	assert_int_equal(world_stored(world, "i1")->state, SANDBOX_ENDED);
-	assert_int_equal(used(one), 0);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_used(world, one), 0);
+	assert_int_equal(world_held(world), 0);
 }
 
 static void a_sandbox_that_ends_by_itself_is_ended_with_its_cause(void **state)
@@ -126,8 +100,8 @@ static void a_no_leads_to_the_next_node_and_a_new_attempt(void **state)
 	assert_null(world_reply(world, create));
 	assert_string_equal(world_find(world, "i1")->node.text, "nod_1");
 	assert_int_equal(world_find(world, "i1")->tries, 2);
-	assert_int_equal(used(one), 0);
-	assert_int_equal(used(two), 1);
+	assert_int_equal(world_used(world, one), 0);
+	assert_int_equal(world_used(world, two), 1);
 	assert_true(world_poll(world, two)->attempt > first);
 	assert_null(world_poll(world, one));
 }
@@ -160,8 +134,8 @@ static void no_from_every_node_is_told_as_capacity(void **state)
 	assert_int_equal(world_reply(world, create)->refusal, REFUSAL_CAPACITY);
 	assert_int_equal(world_stored(world, "i1")->state, SANDBOX_ENDED);
 	assert_int_equal(world_stored(world, "i1")->refusal, REFUSAL_CAPACITY);
-	assert_int_equal(held(), 0);
-	assert_int_equal(used(one) + used(two), 0);
+	assert_int_equal(world_held(world), 0);
+	assert_int_equal(world_used(world, one) + world_used(world, two), 0);
 }
 
 static void at_most_three_nodes_are_asked(void **state)
@@ -196,7 +170,7 @@ static void a_late_no_cannot_undo_a_yes(void **state)
 	(void)state;
 	world_say(world, one, WIRE_RECORD_REFUSED, "i1", attempt);
 	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
-	assert_int_equal(used(one), 1);
+	assert_int_equal(world_used(world, one), 1);
 }
 
 static void an_answer_to_an_attempt_that_is_over_changes_nothing(void **state)
@@ -240,15 +214,15 @@ static void silence_is_cancelled_where_it_is_and_never_tried_elsewhere(void **st
 	assert_int_equal(world_reply(world, create)->refusal, REFUSAL_PLACEMENT_TIMEOUT);
 	assert_int_equal(world_find(world, "i1")->state, SANDBOX_ENDING);
 	assert_string_equal(world_find(world, "i1")->node.text, "nod_0");
-	assert_int_equal(used(two), 0);
+	assert_int_equal(world_used(world, two), 0);
 	order = world_poll(world, one);
 	assert_int_equal(order->kind, WIRE_ORDER_KILL);
 	assert_int_equal(order->attempt, attempt);
-	assert_int_equal(used(one), 1);
-	assert_int_equal(held(), 1);
+	assert_int_equal(world_used(world, one), 1);
+	assert_int_equal(world_held(world), 1);
 	world_say(world, one, WIRE_RECORD_REFUSED, "i1", attempt);
-	assert_int_equal(used(one), 0);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_used(world, one), 0);
+	assert_int_equal(world_held(world), 0);
 	assert_int_equal(world_stored(world, "i1")->cause, CAUSE_NONE);
 	assert_int_equal(world_stored(world, "i1")->refusal, REFUSAL_PLACEMENT_TIMEOUT);
 }
@@ -267,7 +241,7 @@ static void a_yes_after_the_cancel_is_still_ended(void **state)
 	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
 	assert_int_equal(world_stored(world, "i1")->state, SANDBOX_ENDED);
 	assert_true(world_stored(world, "i1")->started_at.ns != 0);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_held(world), 0);
 }
 
 static void a_kill_while_placing_cancels_and_answers_both(void **state)
@@ -295,9 +269,9 @@ static void a_kill_is_answered_after_5_s_even_by_a_silent_node(void **state)
 	world_pass(world, 1);
 	assert_int_equal(world_reply(world, kill)->refusal, REFUSAL_NONE);
 	assert_int_equal(world_find(world, "i1")->state, SANDBOX_ENDING);
-	assert_int_equal(held(), 1);
+	assert_int_equal(world_held(world), 1);
 	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
-	assert_int_equal(held(), 0);
+	assert_int_equal(world_held(world), 0);
 }
 
 static void what_is_ending_is_gone_for_its_tenant(void **state)
@@ -340,7 +314,7 @@ static void a_timeout_moves_the_end_both_ways_and_an_extension_only_later(void *
 	world_pass(world, 1000);
 	world_timeout(world, CORE_EVENT_EXTEND, "i1", "ten_a", 30);
 	assert_int_equal(world_find(world, "i1")->end_at.ns, started_ns + 60 * NS_PER_S);
-	assert_int_equal(count_effects(CORE_EFFECT_SAVE_SANDBOX), 0);
+	assert_int_equal(world_effects(world, CORE_EFFECT_SAVE_SANDBOX), 0);
 	assert_null(world_poll(world, one));
 	world_timeout(world, CORE_EVENT_SET_TIMEOUT, "i1", "ten_a", 30);
 	assert_int_equal(world_stored(world, "i1")->end_at.ns, started_ns + 31 * NS_PER_S);
@@ -379,145 +353,6 @@ static void a_session_is_never_longer_than_the_plan_allows(void **state)
 			 created_ns + 3600 * NS_PER_S);
 }
 
-static void an_unanswered_order_is_given_again_with_the_same_attempt(void **state)
-{
-	uint64_t attempt;
-
-	(void)state;
-	world_create(world, "i1", "ten_a", "base", 60);
-	attempt = world_poll(world, one)->attempt;
-	assert_null(world_poll(world, one));
-	world_pass(world, CORE_RESEND_MS - 1);
-	assert_null(world_poll(world, one));
-	world_pass(world, 1);
-	assert_int_equal(world_poll(world, one)->attempt, attempt);
-	assert_null(world_poll(world, one));
-	world_node_event(world, one, CORE_EVENT_NODE_SESSION);
-	assert_int_equal(world_poll(world, one)->attempt, attempt);
-}
-
-static void orders_go_out_in_the_order_of_their_asking(void **state)
-{
-	static const char *const asked[] = {"i3", "i1", "i2"};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_N(asked); i++)
-		world_create(world, asked[i], "ten_a", "base", 60);
-	for (int round = 0; round < 2; round++) {
-		world_poll(world, one);
-		assert_int_equal(count_effects(CORE_EFFECT_ORDER), 2); /* two were warm here */
-		assert_string_equal(world->effects.items[0].order.order.sandbox.text, "i3");
-		assert_string_equal(world->effects.items[1].order.order.sandbox.text, "i1");
-		world_node_event(world, one, CORE_EVENT_NODE_SESSION);
-	}
-}
-
-static void records_are_taken_once_and_in_their_order(void **state)
-{
-	uint64_t attempt = world_run(world, "i1", 60);
-	struct wire_record first = world_record(world, one, WIRE_RECORD_USAGE, "i1", attempt);
-	struct wire_record second = world_record(world, one, WIRE_RECORD_USAGE, "i1", attempt);
-
-	(void)state;
-	first.to_ms = 1000;
-	second.from_ms = 1000;
-	second.to_ms = 2000;
-	world_send(world, one, &second);
-	assert_int_equal(world->posted_n, 0);
-	assert_true(one->resync);
-	assert_int_equal(one->acked, first.seq);
-	world_send(world, one, &first);
-	assert_false(one->resync);
-	world_send(world, one, &first);
-	assert_int_equal(world->posted_n, 1);
-	world_send(world, one, &second);
-	world_send(world, one, &first);
-	world_send(world, one, &second);
-	assert_int_equal(world->posted_n, 2);
-	assert_int_equal(one->acked, second.seq + 1);
-	assert_false(one->resync);
-}
-
-static void usage_of_a_forgotten_sandbox_is_still_posted(void **state)
-{
-	struct wire_record usage = world_record(world, one, WIRE_RECORD_USAGE, "igone", 7);
-
-	(void)state;
-	usage.to_ms = 500;
-	world_send(world, one, &usage);
-	assert_int_equal(world->posted_n, 1);
-}
-
-static void a_silent_node_keeps_what_it_has_and_gets_no_more(void **state)
-{
-	uint64_t attempt = world_run(world, "i1", 3600);
-	struct core_node_view view;
-
-	(void)state;
-	world_pass(world, CORE_SILENT_MS - 1);
-	world_report(world, two);
-	assert_true(core_node_find(world->core, &one->id, &view) && view.awake);
-	world_pass(world, 1);
-	assert_true(core_node_find(world->core, &one->id, &view) && !view.awake);
-	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
-	world_pass(world, 3600000);
-	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
-	assert_int_equal(
-		world_reply(world, world_create(world, "i2", "ten_a", "base", 60))->refusal,
-		REFUSAL_NO_COMPATIBLE_NODE);
-	world_report(world, one);
-	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
-	assert_int_equal(used(one), 0);
-	world_create(world, "i3", "ten_a", "base", 60);
-	assert_string_equal(world_find(world, "i3")->node.text, "nod_0");
-}
-
-static void a_poll_carries_at_most_64_orders_and_asks_for_another(void **state)
-{
-	struct world_node *big = world_node(world, "nod_2", 100, 100000, 1000000, 100);
-	char id[16];
-
-	(void)state;
-	world_offer(big, "other", 1, 512, 1024, 0);
-	world_report(world, big);
-	world_tenant(world, "ten_a", 100);
-	for (unsigned i = 0; i < WORLD_SANDBOXES; i++) {
-		snprintf(id, sizeof(id), "i%u", i);
-		world_create(world, id, "ten_a", "other", 60);
-	}
-	world_poll(world, big);
-	assert_int_equal(count_effects(CORE_EFFECT_ORDER), 64);
-	assert_true(world->woken[2]);
-	world_poll(world, big);
-	assert_int_equal(count_effects(CORE_EFFECT_ORDER), WORLD_SANDBOXES - 64);
-	assert_false(world->woken[2]);
-}
-
-static void many_timers_due_at_once_are_worked_off_in_several_ticks(void **state)
-{
-	struct core_event tick = {.kind = CORE_EVENT_TICK};
-	struct world_node *big = world_node(world, "nod_2", 100, 100000, 1000000, 100);
-	struct mono due;
-	char id[16];
-
-	(void)state;
-	world_offer(big, "other", 1, 512, 1024, 0);
-	world_report(world, big);
-	world_tenant(world, "ten_a", 100);
-	for (unsigned i = 0; i < WORLD_SANDBOXES; i++) {
-		snprintf(id, sizeof(id), "i%u", i);
-		world_create(world, id, "ten_a", "other", 60);
-	}
-	world->now.ns += CORE_ATTEMPT_MS * NS_PER_MS;
-	world_step(world, &tick);
-	assert_true(core_next_deadline(world->core, &due));
-	assert_true(due.ns <= world->now.ns);
-	world_pass(world, 0);
-	assert_false(core_next_deadline(world->core, &due) && due.ns <= world->now.ns);
-	for (uint64_t request = 1; request <= WORLD_SANDBOXES; request++)
-		assert_int_equal(world_reply(world, request)->refusal, REFUSAL_PLACEMENT_TIMEOUT);
-}
-
 #define STORY(name) cmocka_unit_test_setup_teardown(name, open_fleet_of_two, close_fleet)
 
 int main(void)
@@ -540,13 +375,6 @@ int main(void)
 		STORY(another_tenants_sandbox_is_unknown),
 		STORY(a_timeout_moves_the_end_both_ways_and_an_extension_only_later),
 		STORY(a_session_is_never_longer_than_the_plan_allows),
-		STORY(an_unanswered_order_is_given_again_with_the_same_attempt),
-		STORY(orders_go_out_in_the_order_of_their_asking),
-		STORY(records_are_taken_once_and_in_their_order),
-		STORY(usage_of_a_forgotten_sandbox_is_still_posted),
-		STORY(a_silent_node_keeps_what_it_has_and_gets_no_more),
-		STORY(a_poll_carries_at_most_64_orders_and_asks_for_another),
-		STORY(many_timers_due_at_once_are_worked_off_in_several_ticks),
 	};
 
 	return cmocka_run_group_tests_name("sched_core.story", tests, NULL, NULL);

@@ -124,6 +124,13 @@ const struct core_sandbox *world_stored(const struct world *world, const char *s
 /* Creates and starts one; its attempt. */
 uint64_t world_run(struct world *world, const char *sandbox, uint32_t timeout_s);
 
+/* Sandboxes that hold room on the node; and that hold quota of ten_a. */
+uint64_t world_used(const struct world *world, const struct world_node *node);
+uint32_t world_held(const struct world *world);
+
+/* How many effects of this kind the last step had. */
+uint32_t world_effects(const struct world *world, enum core_effect_kind kind);
+
 struct id world_id(const char *text);
 
 #endif
