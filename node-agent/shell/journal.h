@@ -1,0 +1,42 @@
+/*
+ * The node's journal, journal.db in its state folder: where usage is born.  What the core calls
+ * durable is written here before anybody is told; at a start the core is loaded from here.
+ *
+ * One connection writes (its calls come from one thread at a time: the commit's), another reads
+ * records for polls on the loop's thread.
+ */
+#ifndef FLOTILLA_NODE_JOURNAL_H
+#define FLOTILLA_NODE_JOURNAL_H
+
+#include "common/base/err.h"
+#include "common/io/sqlite.h"
+#include "node-agent/core/core.h"
+#include "proto/wire.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct journal {
+	struct sqlite writer;
+	struct sqlite reader;
+};
+
+int journal_open(struct journal *journal, const char *state_dir, struct err *err);
+
+/* Takes a zeroed or half-open object too. */
+void journal_close(struct journal *journal);
+
+/* LOAD_META, LOAD_ATTEMPT and LOAD_SANDBOX, in the order that the core wants; now and wall of the
+ * event are the callback's to fill in. */
+int journal_load(struct journal *journal, void (*on_event)(void *arg, struct node_event *event),
+		 void *arg, struct err *err);
+
+/* Writes the DURABLE effects of a batch in one transaction: all of them, or a fault and none. */
+int journal_commit(struct journal *journal, const struct node_effect *effects, size_t n,
+		   struct err *err);
+
+/* Up to max records from first_seq on. out_n may be less when the journal ends. */
+int journal_records(struct journal *journal, uint64_t first_seq, struct wire_record *out_records,
+		    size_t max, size_t *out_n, struct err *err);
+
+#endif

@@ -1,0 +1,50 @@
+#include "node-agent/shell/payloads.h"
+
+#include "common/base/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order)
+{
+	struct payload *payload = calloc(1, sizeof(*payload) + order->init.n);
+
+	CHECK(payload);
+	payload->number = ++payloads->last_number;
+	memcpy(payload->ticket, order->ticket, sizeof(payload->ticket));
+	snprintf(payload->gateway, sizeof(payload->gateway), "%s", order->gateway);
+	payload->init_n = order->init.n;
+	if (order->init.n)
+		memcpy(payload->init, order->init.data, order->init.n);
+	payload->next = payloads->first;
+	payloads->first = payload;
+	return payload->number;
+}
+
+const struct payload *payloads_find(const struct payloads *payloads, uint64_t number)
+{
+	const struct payload *payload = payloads->first;
+
+	while (payload && payload->number != number)
+		payload = payload->next;
+	return payload;
+}
+
+void payloads_drop(struct payloads *payloads, uint64_t number)
+{
+	for (struct payload **at = &payloads->first; *at; at = &(*at)->next) {
+		if ((*at)->number == number) {
+			struct payload *payload = *at;
+			*at = payload->next;
+			free(payload);
+			return;
+		}
+	}
+}
+
+void payloads_drop_all(struct payloads *payloads)
+{
+	while (payloads->first)
+		payloads_drop(payloads, payloads->first->number);
+}

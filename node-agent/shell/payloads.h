@@ -1,0 +1,35 @@
+/*
+ * What the core does not look at of a claim order but the shim needs (environment, ticket,
+ * gateway): kept under a number until the core says PAYLOAD_DROP.
+ */
+#ifndef FLOTILLA_NODE_PAYLOADS_H
+#define FLOTILLA_NODE_PAYLOADS_H
+
+#include "proto/wire.h"
+
+#include <stdint.h>
+
+struct payload {
+	uint64_t number;
+	struct payload *next;
+	uint8_t ticket[32];
+	char gateway[129];
+	size_t init_n;
+	uint8_t init[];
+};
+
+struct payloads {
+	struct payload *first;
+	uint64_t last_number;
+};
+
+/* Copies; returns its number. */
+uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order);
+
+/* NULL: not there. */
+const struct payload *payloads_find(const struct payloads *payloads, uint64_t number);
+
+void payloads_drop(struct payloads *payloads, uint64_t number);
+void payloads_drop_all(struct payloads *payloads);
+
+#endif
