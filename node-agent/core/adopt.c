@@ -1,0 +1,157 @@
+/*
+ * What a start finds.  The journal says which sandboxes there were; folders say which microVMs
+ * there are, and a shim knows what its microVM was claimed for.  They can differ by what happened
+ * while no agent was there, and by the last moments of the agent before:
+ *
+ *   sandbox journaled, microVM runs      go on
+ *   sandbox journaled, microVM ended     its end, as the shim recorded it
+ *   sandbox journaled, no folder         lost: with the host's boot, or by a fault
+ *   claimed and not journaled            the claim succeeded, so it is a yes, said now
+ *   claim under way                      wait how it ends
+ *   claimed by an attempt answered or
+ *   running elsewhere                    not wanted: the claim was given up
+ *   unclaimed                            into the pool, if its template is still the same
+ */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+void adopt_load(struct node_core *core, const struct node_sandbox *row)
+{
+	struct wire_room room = room_of_sandbox(row);
+	struct vm *vm =
+		map_find(&core->vm_numbers, row->vm) == MAP_NONE ? vm_take(core, row->vm) : NULL;
+
+	if (!vm) {
+		core->counts.ignored++;
+		return;
+	}
+	vm->sandbox = *row;
+	vm->has_sandbox = true;
+	vm_move(core, vm, NODE_VM_LOADED);
+	room_add(&core->used, &room);
+	attempt_live(core, row->attempt, ATTEMPT_VM | vm_slot(core, vm));
+}
+
+static void end_unwanted(struct node_core *core, uint64_t number)
+{
+	struct node_effect *effect = node_effect_add(core, NODE_EFFECT_VM_KILL);
+
+	/* Its end comes from a number that is not known, and so its folder is removed. */
+	effect->kill.vm = number;
+	effect->kill.cause = CAUSE_PLATFORM;
+	if (number > core->last_vm)
+		core->last_vm = number;
+}
+
+static void adopt_loaded(struct node_core *core, struct vm *vm, const struct node_event *event)
+{
+	struct node_effect *effect;
+	struct mono end = event->adopted.end_mono;
+
+	if (event->adopted.state == WIRE_SHIM_ENDED) {
+		enum cause cause = event->adopted.cause;
+		vm_end(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
+		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
+		return;
+	}
+	vm_move(core, vm, NODE_VM_RUNNING);
+	meter_begin(core, vm);
+	/* A new time limit may have been journaled and not have reached the shim. */
+	if (vm->sandbox.deadline_version && end.ns != vm->sandbox.end_mono.ns) {
+		effect = node_effect_add(core, NODE_EFFECT_VM_DEADLINE);
+		effect->deadline.vm = vm->number;
+		effect->deadline.end_mono = vm->sandbox.end_mono;
+	}
+}
+
+/* A claim that was taken, and that the journal knows nothing of. */
+static void adopt_claimed(struct node_core *core, struct vm *vm, const struct node_event *event)
+{
+	const struct wire_order *claim = event->adopted.claim;
+	const struct template_ *template_ = warm_find(core, claim->template);
+	uint32_t disk_mib = template_ ? (uint32_t)template_->shape.disk_mib : 0;
+	struct wire_room room;
+
+	if (event->adopted.state != WIRE_SHIM_CLAIMED && event->adopted.state != WIRE_SHIM_ENDED) {
+		claim_adopt(core, vm, claim, disk_mib);
+		return;
+	}
+	vm->sandbox = claim_sandbox(core, claim, disk_mib, vm->number, event->adopted.resumed_mono);
+	vm->has_sandbox = true;
+	room = room_of_sandbox(&vm->sandbox);
+	room_add(&core->used, &room);
+	claim_say_yes(core, vm);
+	vm_move(core, vm, NODE_VM_RUNNING);
+	meter_begin(core, vm);
+	if (event->adopted.state == WIRE_SHIM_ENDED) {
+		enum cause cause = event->adopted.cause;
+		vm_end(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
+		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
+	}
+}
+
+static void adopt_unclaimed(struct node_core *core, struct vm *vm, const struct node_event *event)
+{
+	struct template_ *template_ = warm_find(core, event->adopted.template_);
+
+	if (!template_ || strcmp(template_->id, event->adopted.template_id) != 0) {
+		vm_kill(core, vm, CAUSE_PLATFORM);
+		return;
+	}
+	vm->template_ = (uint32_t)(template_ - core->templates);
+	if (event->adopted.state == WIRE_SHIM_READY)
+		vm_move(core, vm, NODE_VM_READY);
+	else if (event->adopted.state == WIRE_SHIM_WARMING)
+		vm_move(core, vm, NODE_VM_WARMING);
+	else
+		vm_move(core, vm, NODE_VM_STARTING);
+}
+
+/* The end record of something nobody needs to know of: a clone, or a claim that was given up, or
+ * one of an earlier boot that was never told of. */
+static bool is_leftover(const struct node_core *core, const struct node_event *event)
+{
+	const struct wire_order *claim = event->adopted.claim;
+
+	return event->adopted.state == WIRE_SHIM_ENDED &&
+	       (!claim || attempt_find(core, claim->attempt) != MAP_NONE ||
+		event->adopted.resumed_mono.ns == 0 || event->adopted.ended_mono.ns > core->now.ns);
+}
+
+void adopt_folder(struct node_core *core, const struct node_event *event)
+{
+	const struct wire_order *claim = event->adopted.claim;
+	uint64_t number = event->adopted.vm;
+	struct vm *vm = vm_find(core, number);
+
+	if (vm && vm->state == NODE_VM_LOADED && claim && claim->attempt == vm->sandbox.attempt) {
+		adopt_loaded(core, vm, event);
+		return;
+	}
+	if (is_leftover(core, event)) {
+		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = number;
+		return;
+	}
+	if (vm || (claim &&
+		   (attempt_find(core, claim->attempt) != MAP_NONE || !attempt_make_room(core)))) {
+		end_unwanted(core, number);
+		return;
+	}
+	vm = vm_take(core, number);
+	if (!vm)
+		end_unwanted(core, number);
+	else if (claim)
+		adopt_claimed(core, vm, event);
+	else
+		adopt_unclaimed(core, vm, event);
+}
+
+void adopt_settle(struct node_core *core)
+{
+	for (uint32_t slot = pool_next(&core->vm_pool, 0);
+	     slot != POOL_NONE && core->counts.vms[NODE_VM_LOADED] && node_effects_fit(core);
+	     slot = pool_next(&core->vm_pool, slot + 1))
+		if (core->vms[slot].state == NODE_VM_LOADED)
+			vm_lose(core, &core->vms[slot]);
+}

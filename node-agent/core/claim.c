@@ -1,0 +1,333 @@
+/*
+ * Orders, and claims on their way to a microVM.
+ *
+ * An order is repeated until a record answers it, so whatever is not answered here (an agent that
+ * dies, a claim without memory for it) comes again, and whatever was answered is not done again.
+ *
+ * A claim: 1. known attempt: nothing; its record says, or will say, what became of it
+ *          2. below the floor: no (see attempt.c)
+ *          3. no such template, or not of this shape: no
+ *          4. does not fit beside what sandboxes and claims hold: no
+ *          5. the microVM that is ready for longest, or the next to become ready, takes it
+ *          6. a microVM that fails it is ended first, then another one is tried, once
+ */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+/* ---- answers ---- */
+
+static void say_no(struct node_core *core, const struct wire_order *order, enum refusal refusal)
+{
+	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = order->attempt;
+	outbox_refused(core, order, refusal);
+	attempt_answer(core, order->attempt);
+	core->counts.claims_refused++;
+}
+
+static void drop_payload(struct node_core *core, uint64_t payload)
+{
+	if (payload)
+		node_effect_add(core, NODE_EFFECT_PAYLOAD_DROP)->payload = payload;
+}
+
+static void stop_waiting(struct node_core *core, struct claim *claim)
+{
+	if (!list_is_linked(&claim->waiting))
+		return;
+	list_remove(&claim->waiting);
+	core->templates[claim->template_].waiting_n--;
+}
+
+/* Forgets the claim; its attempt and its room are someone else's matter by now. */
+static void claim_free(struct node_core *core, struct claim *claim)
+{
+	drop_payload(core, claim->payload);
+	stop_waiting(core, claim);
+	if (!claim->orphan)
+		core->templates[claim->template_].claims_n--;
+	pool_give(&core->claim_pool, (uint32_t)(claim - core->claims));
+	memset(claim, 0, sizeof(*claim));
+}
+
+static void claim_give_room(struct node_core *core, const struct claim *claim)
+{
+	struct wire_room room = room_of_claim(claim);
+
+	room_take(&core->used, &room);
+	core->news_changed = true;
+}
+
+static void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal)
+{
+	claim_give_room(core, claim);
+	say_no(core, &claim->order, refusal);
+	claim_free(core, claim);
+}
+
+void claim_say_yes(struct node_core *core, struct vm *vm)
+{
+	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = vm->sandbox.attempt;
+	node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX)->sandbox = vm->sandbox;
+	outbox_started(core, &vm->sandbox);
+	attempt_live(core, vm->sandbox.attempt, ATTEMPT_VM | vm_slot(core, vm));
+	core->counts.claims_ok++;
+}
+
+struct node_sandbox claim_sandbox(const struct node_core *core, const struct wire_order *order,
+				  uint32_t disk_mib, uint64_t vm, struct mono resumed)
+{
+	struct node_sandbox row = {
+		.id = order->sandbox,
+		.tenant = order->tenant,
+		.attempt = order->attempt,
+		.incarnation = order->incarnation,
+		.price_version = order->price_version,
+		.vcpus = order->vcpus,
+		.mem_mib = order->mem_mib,
+		.disk_mib = disk_mib,
+		.vm = vm,
+		.resumed_mono = resumed,
+		.resumed_wall.ns = core->wall.ns - (core->now.ns - resumed.ns),
+	};
+
+	memcpy(row.plan, order->plan, sizeof(row.plan));
+	memcpy(row.template_, order->template, sizeof(row.template_));
+	memcpy(row.boot_id, core->boot_id, sizeof(row.boot_id));
+	row.end_mono = mono_add_ms(resumed, (int64_t)order->ttl_ms);
+	row.end_wall.ns = row.resumed_wall.ns + (int64_t)order->ttl_ms * NS_PER_MS;
+	return row;
+}
+
+/* ---- the way of a claim ---- */
+
+static struct claim *claim_add(struct node_core *core, const struct wire_order *order,
+			       uint64_t payload, uint32_t disk_mib)
+{
+	uint32_t slot = pool_take(&core->claim_pool);
+	struct claim *claim;
+	struct wire_room room;
+
+	if (slot == POOL_NONE)
+		return NULL;
+	claim = &core->claims[slot];
+	*claim = (struct claim){.order = *order, .payload = payload, .disk_mib = disk_mib};
+	claim->template_ = POOL_NONE;
+	claim->order.init = (struct wire_bytes){0};
+	memset(claim->order.ticket, 0, sizeof(claim->order.ticket));
+	memset(claim->order.gateway, 0, sizeof(claim->order.gateway));
+	room = room_of_claim(claim);
+	room_add(&core->used, &room);
+	attempt_live(core, order->attempt, ATTEMPT_CLAIM | slot);
+	core->news_changed = true;
+	return claim;
+}
+
+static enum refusal claim_refuses(const struct node_core *core, const struct wire_order *order,
+				  const struct template_ *template_)
+{
+	if (order->attempt < core->meta.attempt_floor)
+		return REFUSAL_STALE_ATTEMPT;
+	if (!template_ || template_->shape.vcpus != order->vcpus ||
+	    template_->shape.mem_mib != order->mem_mib)
+		return REFUSAL_NO_COMPATIBLE_NODE;
+	if (!room_fits(&core->limits.capacity, &core->used, &template_->shape))
+		return REFUSAL_NODE_FULL;
+	return REFUSAL_NONE;
+}
+
+/* False: there is no memory for it now; the order will come again. */
+static bool order_claim(struct node_core *core, const struct wire_order *order, uint64_t payload)
+{
+	struct template_ *template_ = warm_find(core, order->template);
+	enum refusal refusal = claim_refuses(core, order, template_);
+	struct claim *claim;
+
+	if (refusal != REFUSAL_NONE) {
+		say_no(core, order, refusal);
+		drop_payload(core, payload);
+		return true;
+	}
+	claim = claim_add(core, order, payload, (uint32_t)template_->shape.disk_mib);
+	if (!claim)
+		return false;
+	claim->template_ = (uint32_t)(template_ - core->templates);
+	list_append(&template_->waiting, &claim->waiting);
+	template_->waiting_n++;
+	template_->claims_n++;
+	core->counts.claims_warm += template_->ready_n >= template_->waiting_n;
+	warm_demand(core, template_);
+	return true;
+}
+
+static void order_kill(struct node_core *core, const struct wire_order *order)
+{
+	uint32_t place = attempt_find(core, order->attempt), slot = ATTEMPT_SLOT(place);
+
+	/* Whatever comes for it later finds that it was answered. */
+	if (place == MAP_NONE) {
+		say_no(core, order, REFUSAL_CANCELLED);
+	} else if (ATTEMPT_KIND(place) == ATTEMPT_CLAIM) {
+		struct claim *claim = &core->claims[slot];
+		claim->cause = order->cause;
+		claim->cancelled = true;
+		/* One that a microVM is taking may run already: then it is a yes, and an end. */
+		if (list_is_linked(&claim->waiting))
+			claim_refuse(core, claim, REFUSAL_CANCELLED);
+	} else if (ATTEMPT_KIND(place) == ATTEMPT_VM) {
+		if (core->vms[slot].state == NODE_VM_RUNNING)
+			vm_kill(core, &core->vms[slot], order->cause);
+	}
+}
+
+static void order_deadline(struct node_core *core, const struct wire_order *order)
+{
+	uint32_t place = attempt_find(core, order->attempt);
+
+	/* For a sandbox that is over, or not yet there, the records say so. */
+	if (place != MAP_NONE && ATTEMPT_KIND(place) == ATTEMPT_VM)
+		vm_deadline(core, &core->vms[ATTEMPT_SLOT(place)], order);
+}
+
+void claim_order(struct node_core *core, const struct wire_order *order, uint64_t payload)
+{
+	bool known = attempt_find(core, order->attempt) != MAP_NONE;
+	bool taken = false;
+
+	if (!core->ready || core->answer_stale) {
+		core->counts.ignored++;
+		drop_payload(core, payload);
+		return;
+	}
+	switch (order->kind) {
+	case WIRE_ORDER_CLAIM:
+		if (known)
+			break;
+		taken = attempt_make_room(core) && order_claim(core, order, payload);
+		core->counts.ignored += !taken;
+		break;
+	case WIRE_ORDER_KILL:
+		if (known || attempt_make_room(core))
+			order_kill(core, order);
+		else
+			core->counts.ignored++;
+		break;
+	case WIRE_ORDER_DEADLINE:
+		order_deadline(core, order);
+		break;
+	}
+	if (!taken)
+		drop_payload(core, payload);
+}
+
+static void claim_give(struct node_core *core, struct claim *claim, struct vm *vm)
+{
+	struct node_effect *effect;
+
+	stop_waiting(core, claim);
+	vm_move(core, vm, NODE_VM_CLAIMING);
+	vm->claim = (uint32_t)(claim - core->claims);
+	effect = node_effect_add(core, NODE_EFFECT_VM_CLAIM);
+	effect->claim.vm = vm->number;
+	effect->claim.payload = claim->payload;
+	effect->claim.order = claim->order;
+	effect->claim.end_mono =
+		mono_add_ms(core->now, (int64_t)claim->order.ttl_ms + CLAIM_GRACE_MS);
+}
+
+void claim_serve(struct node_core *core, struct template_ *template_)
+{
+	struct list *claim, *vm;
+
+	while (node_effects_fit(core) && (claim = list_first(&template_->waiting)) &&
+	       (vm = list_first(&template_->ready)))
+		claim_give(core, LIST_OBJECT(claim, struct claim, waiting),
+			   LIST_OBJECT(vm, struct vm, pooled));
+}
+
+static void claim_runs(struct node_core *core, struct vm *vm, struct mono resumed)
+{
+	struct claim *claim = &core->claims[vm->claim];
+	bool cancelled = claim->cancelled;
+	enum cause cause = claim->cause;
+
+	vm->sandbox = claim_sandbox(core, &claim->order, claim->disk_mib, vm->number, resumed);
+	vm->has_sandbox = true;
+	vm->claim = POOL_NONE;
+	claim_say_yes(core, vm);
+	claim_free(core, claim);
+	vm_move(core, vm, NODE_VM_RUNNING);
+	meter_begin(core, vm);
+	if (cancelled)
+		vm_kill(core, vm, cause);
+}
+
+void claim_answered(struct node_core *core, const struct node_event *event)
+{
+	struct vm *vm = vm_find(core, event->claimed.vm);
+	bool expected;
+
+	if (!vm)
+		return;
+	expected = vm->state == NODE_VM_CLAIMING &&
+		   core->claims[vm->claim].order.attempt == event->claimed.attempt;
+	if (expected && event->claimed.ok)
+		claim_runs(core, vm, event->claimed.resumed_mono);
+	else if (expected)
+		vm_kill(core, vm, CAUSE_PLATFORM);
+	else if (vm->state == NODE_VM_CLAIMING || vm->state == NODE_VM_READY)
+		/* It runs for a claim of an agent before us that it did not tell of. */
+		vm_kill(core, vm, CAUSE_PLATFORM);
+}
+
+void claim_vm_lost(struct node_core *core, uint32_t slot)
+{
+	struct claim *claim = &core->claims[slot];
+	struct template_ *template_;
+
+	claim->tries++;
+	if (claim->cancelled) {
+		claim_refuse(core, claim, REFUSAL_CANCELLED);
+	} else if (claim->orphan) {
+		/* Unanswered, so the order comes again, with all that is needed for a new try. */
+		attempt_drop(core, claim->order.attempt);
+		claim_give_room(core, claim);
+		claim_free(core, claim);
+	} else if (claim->tries >= NODE_CLAIM_TRIES_MAX) {
+		claim_refuse(core, claim, REFUSAL_VM_FAILED);
+	} else {
+		template_ = &core->templates[claim->template_];
+		list_prepend(&template_->waiting, &claim->waiting);
+		template_->waiting_n++;
+	}
+}
+
+void claim_charge(struct node_core *core, struct template_ *template_)
+{
+	struct list *link = list_first(&template_->waiting);
+	struct claim *claim;
+
+	if (!link)
+		return;
+	claim = LIST_OBJECT(link, struct claim, waiting);
+	if (++claim->tries >= NODE_CLAIM_TRIES_MAX)
+		claim_refuse(core, claim, REFUSAL_VM_FAILED);
+}
+
+void claim_refuse_first(struct node_core *core, struct template_ *template_, enum refusal refusal)
+{
+	claim_refuse(core, LIST_OBJECT(list_first(&template_->waiting), struct claim, waiting),
+		     refusal);
+}
+
+void claim_adopt(struct node_core *core, struct vm *vm, const struct wire_order *order,
+		 uint32_t disk_mib)
+{
+	struct claim *claim = claim_add(core, order, 0, disk_mib);
+
+	/* As many claims as microVMs are possible, and this is the only one of its. */
+	CHECK(claim);
+	claim->orphan = true;
+	vm_move(core, vm, NODE_VM_CLAIMING);
+	vm->claim = (uint32_t)(claim - core->claims);
+}

@@ -1,0 +1,229 @@
+/* The step: hands each event to whose matter it is, then settles what is due.  And the memory that
+ * everything lives in. */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+/* ---- memory ---- */
+
+struct layout {
+	char *base; /* NULL: only count */
+	size_t used;
+};
+
+/* The next bytes of the layout, aligned to a cache line. */
+static void *lay(struct layout *layout, size_t bytes)
+{
+	void *at = layout->base ? layout->base + layout->used : NULL;
+
+	layout->used += (bytes + 63) & ~(size_t)63;
+	return at;
+}
+
+static size_t lay_out(struct node_core *core, const struct node_limits *limits, char *base)
+{
+	struct layout layout = {base, 0};
+	struct node_core parts = {.limits = *limits};
+	const uint32_t templates_max = 2 * NODE_TEMPLATES_MAX; /* as many may be dissolving */
+	void *vm_slots, *claim_slots, *template_slots, *due, *numbers, *attempts;
+
+	lay(&layout, sizeof(struct node_core));
+	vm_slots = lay(&layout, pool_bytes(limits->vms_max));
+	claim_slots = lay(&layout, pool_bytes(limits->vms_max));
+	template_slots = lay(&layout, pool_bytes(templates_max));
+	due = lay(&layout, heap_bytes(limits->vms_max));
+	numbers = lay(&layout, map_bytes(limits->vms_max));
+	attempts = lay(&layout, map_bytes(limits->attempts_max));
+	parts.vms = lay(&layout, limits->vms_max * sizeof(struct vm));
+	parts.claims = lay(&layout, limits->vms_max * sizeof(struct claim));
+	parts.templates = lay(&layout, templates_max * sizeof(struct template_));
+	parts.ring = lay(&layout, limits->attempts_max * sizeof(struct answered));
+	if (!core)
+		return layout.used;
+	*core = parts;
+	pool_init(&core->vm_pool, vm_slots, limits->vms_max);
+	pool_init(&core->claim_pool, claim_slots, limits->vms_max);
+	pool_init(&core->template_pool, template_slots, templates_max);
+	heap_init(&core->meter_due, due, limits->vms_max);
+	map_init(&core->vm_numbers, numbers, limits->vms_max);
+	map_init(&core->attempts, attempts, limits->attempts_max);
+	return layout.used;
+}
+
+size_t node_core_size(const struct node_limits *limits)
+{
+	CHECK(limits->vms_max > 0 && limits->vms_max < 1u << 30);
+	CHECK(limits->attempts_max / 2 > limits->vms_max && limits->attempts_max < 1u << 30);
+	CHECK(limits->tick_ms > 0);
+	CHECK(limits->restores_max > 0 && limits->claim_restores_max > 0);
+	return lay_out(NULL, limits, NULL);
+}
+
+struct node_core *node_core_init(void *memory, const struct node_limits *limits)
+{
+	struct node_core *core = memory;
+
+	lay_out(core, limits, memory);
+	core->now.ns = core->house_at.ns = INT64_MIN;
+	core->meta = (struct node_meta){.next_seq = 1, .acked_seq = 1};
+	return core;
+}
+
+/* ---- effects ---- */
+
+struct node_effect *node_effect_add(struct node_core *core, enum node_effect_kind kind)
+{
+	struct node_effect *effect;
+
+	CHECK(core->out->n < NODE_EFFECTS_MAX);
+	effect = &core->out->items[core->out->n++];
+	memset(effect, 0, sizeof(*effect));
+	effect->kind = kind;
+	return effect;
+}
+
+bool node_effects_fit(struct node_core *core)
+{
+	if (core->out->n + SETTLE_ROOM + FINAL_ROOM <= NODE_EFFECTS_MAX)
+		return true;
+	core->unfinished = true;
+	return false;
+}
+
+/* What several things in a step may have changed is said once. */
+static void say_changes(struct node_core *core)
+{
+	if (core->meta_changed) {
+		node_effect_add(core, NODE_EFFECT_JOURNAL_META)->meta = core->meta;
+		core->meta_acked = core->meta.acked_seq;
+	}
+	if (core->records_changed)
+		node_effect_add(core, NODE_EFFECT_RECORDS)->records.end_seq = core->meta.next_seq;
+	if (core->news_changed)
+		node_effect_add(core, NODE_EFFECT_NEWS);
+	core->meta_changed = core->records_changed = core->news_changed = false;
+}
+
+/* ---- the step ---- */
+
+static void load_meta(struct node_core *core, const struct node_meta *meta)
+{
+	core->meta = *meta;
+	if (core->meta.next_seq == 0)
+		core->meta.next_seq = 1;
+	if (core->meta.acked_seq == 0)
+		core->meta.acked_seq = 1;
+	core->meta_acked = core->meta.acked_seq;
+}
+
+static void answer_begins(struct node_core *core, uint64_t epoch)
+{
+	core->answer_stale = epoch < core->meta.epoch;
+	core->counts.stale_answers += core->answer_stale;
+	if (epoch > core->meta.epoch) {
+		core->meta.epoch = epoch;
+		core->meta_changed = true;
+	}
+}
+
+static void hand_over(struct node_core *core, const struct node_event *event)
+{
+	switch (event->kind) {
+	case NODE_EVENT_LOAD_META:
+		load_meta(core, &event->meta);
+		break;
+	case NODE_EVENT_LOAD_ATTEMPT:
+		attempt_load(core, event->attempt);
+		break;
+	case NODE_EVENT_LOAD_SANDBOX:
+		adopt_load(core, &event->sandbox);
+		break;
+	case NODE_EVENT_BOOT:
+		memcpy(core->boot_id, event->boot.boot_id, sizeof(core->boot_id));
+		core->booted = true;
+		break;
+	case NODE_EVENT_ADOPTED:
+		adopt_folder(core, event);
+		break;
+	case NODE_EVENT_READY:
+		core->ready = true;
+		break;
+	case NODE_EVENT_TEMPLATE_SET:
+		warm_set(core, event);
+		break;
+	case NODE_EVENT_TEMPLATE_GONE:
+		warm_gone(core, event->template_.name);
+		break;
+	case NODE_EVENT_ANSWER:
+		answer_begins(core, event->answer.epoch);
+		break;
+	case NODE_EVENT_ORDER:
+		claim_order(core, event->order.order, event->order.payload);
+		break;
+	case NODE_EVENT_ACKED:
+		outbox_acked(core, event->acked.next_seq);
+		break;
+	case NODE_EVENT_VM_WARMING:
+		vm_warming(core, event->vm);
+		break;
+	case NODE_EVENT_VM_READY:
+		vm_ready(core, event->vm);
+		break;
+	case NODE_EVENT_VM_CLAIMED:
+		claim_answered(core, event);
+		break;
+	case NODE_EVENT_VM_METERED:
+		vm_metered(core, event->metered.vm, event->metered.at);
+		break;
+	case NODE_EVENT_VM_ENDED:
+		vm_ended(core, event->ended.vm, event->ended.at, event->ended.cause);
+		break;
+	case NODE_EVENT_VM_GONE:
+		vm_gone(core, event->vm);
+		break;
+	case NODE_EVENT_TICK:
+		break;
+	case NODE_EVENT_N:
+		check_broken("a known event", __FILE__, __LINE__);
+	}
+}
+
+void node_core_step(struct node_core *core, const struct node_event *event,
+		    struct node_effects *out_effects)
+{
+	bool loading = event->kind <= NODE_EVENT_BOOT;
+
+	CHECK(loading == !core->booted);
+	CHECK(!core->booted || event->now.ns >= core->now.ns);
+	out_effects->n = 0;
+	core->out = out_effects;
+	core->now = event->now;
+	core->wall = event->wall;
+	core->unfinished = false;
+	hand_over(core, event);
+	if (core->ready) {
+		adopt_settle(core);
+		warm_settle(core);
+		meter_settle(core);
+		outbox_settle(core);
+	}
+	if (core->booted)
+		say_changes(core);
+	core->out = NULL;
+}
+
+bool node_core_next_deadline(const struct node_core *core, struct mono *out_at)
+{
+	struct mono at = core->house_at;
+	struct heap_entry first;
+
+	if (!core->ready)
+		return false;
+	warm_deadline(core, &at);
+	if (heap_first(&core->meter_due, &first) && first.key < at.ns)
+		at.ns = first.key;
+	if (core->unfinished)
+		at = core->now;
+	*out_at = at;
+	return true;
+}

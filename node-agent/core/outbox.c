@@ -1,0 +1,114 @@
+/*
+ * The log of records: each gets the next number, and none is ever written without its number or
+ * its number without it, because both are one effect.  What the scheduler has of the log is kept
+ * for a while longer, then trimmed; the newest record always stays, as it tells the next number.
+ */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+static struct wire_record *record_add(struct node_core *core, enum wire_record_kind kind)
+{
+	struct wire_record *record = &node_effect_add(core, NODE_EFFECT_JOURNAL_RECORD)->record;
+
+	record->kind = kind;
+	record->seq = core->meta.next_seq++;
+	record->at_wall_ns = core->wall.ns;
+	memcpy(record->boot_id, core->boot_id, sizeof(record->boot_id));
+	core->records_changed = true;
+	return record;
+}
+
+static int64_t position_ns(const struct node_sandbox *sandbox, uint64_t ms)
+{
+	return sandbox->resumed_wall.ns + (int64_t)ms * NS_PER_MS;
+}
+
+/* Positions follow from the resume and the running time, so that a stepped clock moves nothing. */
+static struct wire_record *record_of(struct node_core *core, enum wire_record_kind kind,
+				     const struct node_sandbox *sandbox, uint64_t to_ms)
+{
+	struct wire_record *record = record_add(core, kind);
+
+	CHECK(to_ms >= sandbox->metered_ms);
+	record->sandbox = sandbox->id;
+	record->attempt = sandbox->attempt;
+	record->incarnation = sandbox->incarnation;
+	record->tenant = sandbox->tenant;
+	memcpy(record->plan, sandbox->plan, sizeof(record->plan));
+	record->price_version = sandbox->price_version;
+	memcpy(record->template, sandbox->template_, sizeof(record->template));
+	record->vcpus = sandbox->vcpus;
+	record->mem_mib = sandbox->mem_mib;
+	memcpy(record->boot_id, sandbox->boot_id, sizeof(record->boot_id));
+	record->from_ms = sandbox->metered_ms;
+	record->to_ms = to_ms;
+	record->from_wall_ns = position_ns(sandbox, sandbox->metered_ms);
+	record->at_wall_ns = position_ns(sandbox, to_ms);
+	record->deadline_version = sandbox->deadline_version;
+	record->end_wall_ns = sandbox->end_wall.ns;
+	return record;
+}
+
+void outbox_started(struct node_core *core, const struct node_sandbox *sandbox)
+{
+	record_of(core, WIRE_RECORD_STARTED, sandbox, 0);
+}
+
+void outbox_usage(struct node_core *core, struct node_sandbox *sandbox, uint64_t to_ms)
+{
+	record_of(core, WIRE_RECORD_USAGE, sandbox, to_ms);
+	sandbox->metered_ms = to_ms;
+}
+
+void outbox_ended(struct node_core *core, const struct node_sandbox *sandbox, uint64_t to_ms,
+		  enum cause cause)
+{
+	record_of(core, WIRE_RECORD_ENDED, sandbox, to_ms)->cause = cause;
+}
+
+void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal)
+{
+	struct wire_record *record = record_add(core, WIRE_RECORD_REFUSED);
+
+	record->sandbox = order->sandbox;
+	record->attempt = order->attempt;
+	record->incarnation = order->incarnation;
+	record->refusal = refusal;
+	record->tenant = order->tenant;
+	memcpy(record->template, order->template, sizeof(record->template));
+}
+
+void outbox_acked(struct node_core *core, uint64_t next_seq)
+{
+	/* The scheduler has records of this node that its journal does not know (a journal put
+	 * back from a copy): their numbers must not come again. */
+	if (next_seq > core->meta.next_seq)
+		core->meta.next_seq = next_seq;
+	if (next_seq > core->meta.acked_seq)
+		core->meta.acked_seq = next_seq;
+}
+
+/* How far records may be trimmed: what is acknowledged, but for the newest. */
+static uint64_t trim_below(const struct node_core *core)
+{
+	uint64_t newest = core->meta.next_seq - 1;
+
+	return core->meta.acked_seq < newest ? core->meta.acked_seq : newest;
+}
+
+void outbox_settle(struct node_core *core)
+{
+	struct node_effect *effect;
+
+	if (core->now.ns < core->house_at.ns || !node_effects_fit(core))
+		return;
+	core->house_at = mono_add_ms(core->now, HOUSE_MS);
+	core->meta_changed |= core->meta.acked_seq != core->meta_acked;
+	if (trim_below(core) > 1) {
+		effect = node_effect_add(core, NODE_EFFECT_JOURNAL_TRIM);
+		effect->trim.below_seq = trim_below(core);
+		effect->trim.before_wall.ns =
+			core->wall.ns - (int64_t)core->limits.keep_ms * NS_PER_MS;
+	}
+}

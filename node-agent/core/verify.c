@@ -1,0 +1,116 @@
+/* Every sum counted again, every reference followed. For tests. */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+static uint32_t list_length(const struct list *head)
+{
+	uint32_t n = 0;
+
+	for (const struct list *link = list_first(head); link; link = list_next(head, link))
+		n++;
+	return n;
+}
+
+static bool room_equal(const struct wire_room *a, const struct wire_room *b)
+{
+	return a->vcpus == b->vcpus && a->mem_mib == b->mem_mib && a->disk_mib == b->disk_mib &&
+	       a->sandboxes == b->sandboxes;
+}
+
+static void verify_vm(const struct node_core *core, uint32_t slot)
+{
+	const struct vm *vm = &core->vms[slot];
+	bool pooled = vm->state == NODE_VM_STARTING || vm->state == NODE_VM_WARMING ||
+		      vm->state == NODE_VM_READY;
+	bool sandbox = vm->state == NODE_VM_LOADED || vm->state == NODE_VM_RUNNING;
+
+	CHECK(vm->state != NODE_VM_NONE);
+	CHECK(vm->number && vm->number <= core->last_vm);
+	CHECK(map_find(&core->vm_numbers, vm->number) == slot);
+	CHECK(pooled == (vm->template_ != POOL_NONE));
+	CHECK(pooled == list_is_linked(&vm->pooled));
+	CHECK((vm->state == NODE_VM_RUNNING) == heap_has(&core->meter_due, slot));
+	CHECK(vm->state == NODE_VM_ENDING || sandbox == vm->has_sandbox);
+	CHECK(vm->state == NODE_VM_ENDING ||
+	      (vm->state == NODE_VM_CLAIMING) == (vm->claim != POOL_NONE));
+	CHECK(!vm->has_sandbox || vm->claim == POOL_NONE);
+	if (vm->has_sandbox)
+		CHECK(attempt_find(core, vm->sandbox.attempt) == (ATTEMPT_VM | slot));
+	if (vm->claim != POOL_NONE)
+		CHECK(pool_is_taken(&core->claim_pool, vm->claim));
+}
+
+static void verify_template(const struct node_core *core, uint32_t slot)
+{
+	const struct template_ *template_ = &core->templates[slot];
+	uint32_t claims_n = 0;
+
+	CHECK(list_length(&template_->ready) == template_->ready_n);
+	CHECK(list_length(&template_->starting) == template_->starting_n);
+	CHECK(list_length(&template_->waiting) == template_->waiting_n);
+	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1))
+		claims_n += !core->claims[i].orphan && core->claims[i].template_ == slot;
+	CHECK(claims_n == template_->claims_n);
+}
+
+static void verify_room(const struct node_core *core)
+{
+	struct wire_room used = {0}, room;
+
+	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1)) {
+		if (!core->vms[i].has_sandbox)
+			continue;
+		room = room_of_sandbox(&core->vms[i].sandbox);
+		room_add(&used, &room);
+	}
+	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1)) {
+		room = room_of_claim(&core->claims[i]);
+		room_add(&used, &room);
+	}
+	CHECK(room_equal(&used, &core->used));
+}
+
+static void verify_attempts(const struct node_core *core)
+{
+	uint32_t empty_n = 0, known_n = core->claim_pool.taken_n;
+
+	for (uint32_t i = 0; i < core->ring_n; i++) {
+		uint32_t place = (core->ring_first + i) % core->limits.attempts_max;
+		uint64_t attempt = core->ring[place].attempt;
+		empty_n += attempt == 0;
+		known_n += attempt != 0;
+		if (attempt)
+			CHECK(attempt_find(core, attempt) == (ATTEMPT_ANSWERED | place));
+	}
+	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1))
+		known_n += core->vms[i].has_sandbox;
+	CHECK(empty_n == core->ring_empty_n);
+	CHECK(known_n == core->attempts.n);
+}
+
+void node_core_check(const struct node_core *core)
+{
+	uint32_t states[NODE_VM_STATE_N] = {0};
+
+	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1)) {
+		verify_vm(core, i);
+		states[core->vms[i].state]++;
+	}
+	CHECK(!memcmp(states, core->counts.vms, sizeof(states)));
+	CHECK(core->vm_numbers.n == core->vm_pool.taken_n);
+	for (uint32_t i = pool_next(&core->template_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->template_pool, i + 1))
+		verify_template(core, i);
+	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1))
+		CHECK(attempt_find(core, core->claims[i].order.attempt) == (ATTEMPT_CLAIM | i));
+	verify_room(core);
+	verify_attempts(core);
+	CHECK(core->meta.acked_seq <= core->meta.next_seq);
+}
