@@ -276,13 +276,24 @@ static double scan_many(struct fleet *fleet, int n)
 	return spent;
 }
 
+static double explain_many(const struct fleet *fleet, int n)
+{
+	struct core_explanation why;
+	double began = now_s();
+
+	for (int i = 0; i < n; i++)
+		core_explain(fleet->core, "base", &why);
+	return now_s() - began;
+}
+
 static void measure(uint32_t node_n)
 {
 	struct core_limits limits = {.tenants = 1000,
 				     .nodes = node_n,
 				     .templates = 256,
 				     .sandboxes = 3 * node_n + CREATES};
-	double indexed[RUNS], scanned[RUNS], ratio[RUNS], mib[1], before = resident_mib();
+	double indexed[RUNS], scanned[RUNS], ratio[RUNS], explained[RUNS], mib[1],
+		before = resident_mib();
 	struct fleet fleet;
 
 	open_fleet(&fleet, node_n, &limits);
@@ -300,10 +311,12 @@ static void measure(uint32_t node_n)
 			end_one(&fleet);
 		scanned[run] = SCANS / scan_many(&fleet, SCANS);
 		ratio[run] = indexed[run] / scanned[run];
+		explained[run] = explain_many(&fleet, 10) / 10 * 1e3;
 	}
 	say("core_creates", node_n, "1/s", indexed, RUNS);
 	say("scans_of_all_nodes", node_n, "1/s", scanned, RUNS);
 	say("core_creates_to_scans", node_n, "ratio", ratio, RUNS);
+	say("core_explain", node_n, "ms", explained, RUNS);
 	close_fleet(&fleet, &limits);
 }
 

@@ -253,7 +253,7 @@ struct core_counts {
 void core_count(const struct core *core, struct core_counts *out_counts);
 
 /* Why a sandbox of this template is, or is not, placed: every node counted once, under the first
- * reason that keeps it out.  Looks at every node (about 1 ms at 100,000): for messages to people.
+ * reason that keeps it out.  Looks at every node (4 ms for 100,000): for messages to people.
  */
 struct core_explanation {
 #define REASON(name, text) uint32_t name##_n;
