@@ -4,13 +4,14 @@
  *   flotilla-guest --listen 127.0.0.1:49983 [--user NAME]    on a plain host, for tests
  *   /init                                                    as process 1 of a microVM
  */
-#include <pwd.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "node-agent/guest/boot.h"
+#include "node-agent/guest/channel.h"
 #include "node-agent/guest/guest.h"
 #include "node-agent/guest/tcp.h"
 
@@ -71,10 +72,38 @@ static int host_main(const char *address, const char *user)
 	return 0;
 }
 
+static void on_channel_broken(const char *problem)
+{
+	boot_give_up(problem);
+}
+
+static int system_main(void)
+{
+	static struct channel channel;
+	static struct guest guest;
+	char device[300];
+	struct err err;
+	int fd;
+
+	if (boot_system(&err) || channel_device_find(device, sizeof(device), &err))
+		boot_give_up(err.text);
+	fd = open(device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || guest_open(&guest, true))
+		boot_give_up("the channel or the event loop cannot be opened");
+	channel.on_broken = on_channel_broken;
+	if (channel_open(&channel, &guest.loop, fd, conn_accept, &guest.conns, GUEST_PORT, &err))
+		boot_give_up(err.text);
+	boot_say("ready");
+	uv_run(&guest.loop, UV_RUN_DEFAULT);
+	boot_give_up("the event loop has ended");
+}
+
 int main(int argc, char **argv)
 {
 	const char *address = NULL, *user = NULL;
 
+	if (getpid() == 1)
+		return system_main();
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--listen") && i + 1 < argc) {
 			address = argv[++i];
