@@ -1,0 +1,139 @@
+/* `env`, `context ls/use/set`, `version`. */
+#include "common/base/check.h"
+#include "scheduler/cli/cli.h"
+#include "scheduler/cli/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In single quotes, as a shell reads them back. */
+static void print_export(const char *name, const char *value)
+{
+	printf("export %s='", name);
+	for (; *value; value++) {
+		if (*value == '\'')
+			fputs("'\\''", stdout);
+		else
+			fputc(*value, stdout);
+	}
+	puts("'");
+}
+
+int command_env(struct cli *cli)
+{
+	if (!cli->api_key[0])
+		return cli_fail(cli, STATUS_DENIED,
+				"no API key: give --api-key-file, FLOTILLA_API_KEY or a context "
+				"that has one");
+	if (cli_prints_json(cli)) {
+		json_t *env = json_pack("{s:s, s:s, s:s}", "E2B_API_URL", cli->settings.api_url,
+					"E2B_SANDBOX_URL", cli->settings.gateway_url, "E2B_API_KEY",
+					cli->api_key);
+
+		if (!env)
+			return cli_fail(cli, STATUS_USAGE, "a setting is not in UTF-8");
+		output_object(cli, "env", NULL, env, NULL, stdout);
+		json_decref(env);
+		return STATUS_OK;
+	}
+	print_export("E2B_API_URL", cli->settings.api_url);
+	print_export("E2B_SANDBOX_URL", cli->settings.gateway_url);
+	print_export("E2B_API_KEY", cli->api_key);
+	return STATUS_OK;
+}
+
+/* --- contexts -------------------------------------------------------------------------------- */
+
+static const struct column context_columns[] = {
+	{"CONTEXT", "name", COLUMN_TEXT, false},
+	{"CURRENT", "current", COLUMN_TEXT, false},
+};
+static const struct listing context_listing = {"contexts", "name", context_columns,
+					       ARRAY_N(context_columns)};
+
+static int is_context(const struct dirent *entry)
+{
+	size_t n = strlen(entry->d_name);
+	char name[64];
+
+	if (n < 5 || n >= sizeof(name) || strcmp(entry->d_name + n - 4, ".ini") != 0)
+		return 0;
+	snprintf(name, sizeof(name), "%.*s", (int)(n - 4), entry->d_name);
+	return context_name_is_valid(name);
+}
+
+int command_context_ls(struct cli *cli)
+{
+	char path[SETTING_PATH_MAX];
+	struct dirent **entries = NULL;
+	json_t *rows = json_array();
+	struct err err;
+	int n;
+
+	if (settings_path("contexts", path, &err)) {
+		json_decref(rows);
+		return cli_fail(cli, STATUS_FAILED, "%s", err.text);
+	}
+	n = scandir(path, &entries, is_context, alphasort);
+	for (int i = 0; i < n; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%.*s", (int)strlen(entries[i]->d_name) - 4,
+			 entries[i]->d_name);
+		json_array_append_new(rows, json_pack("{s:s, s:b}", "name", name, "current",
+						      strcmp(name, cli->settings.context) == 0));
+		free(entries[i]);
+	}
+	free(entries);
+	output_list(cli, &context_listing, rows, stdout);
+	json_decref(rows);
+	return STATUS_OK;
+}
+
+int command_context_use(struct cli *cli)
+{
+	const char *name = cli->args.operand[0];
+	struct options_flags flags = {.text = {[SETTING_ROW_context] = name}};
+	struct settings settings;
+	struct err err;
+
+	/* Loading it says whether it is there and good. */
+	if (settings_load(&cli->set, &settings, &flags, &err))
+		return cli_fail(cli, STATUS_NOT_FOUND, "%s", err.text);
+	if (context_use(name, &err))
+		return cli_fail(cli, STATUS_FAILED, "%s", err.text);
+	cli_note(cli, "the context is now %s", name);
+	return STATUS_OK;
+}
+
+int command_context_set(struct cli *cli)
+{
+	const char *name = cli->args.operand[0];
+	struct settings settings = cli->settings;
+	struct err err;
+
+	if (!context_name_is_valid(name))
+		return cli_fail(cli, STATUS_USAGE,
+				"\"%s\" is no name for a context: 1 to 40 of a-z 0-9 - _", name);
+	/* The keys themselves: their files may be somebody's temporary ones. */
+	memcpy(settings.api_key, cli->api_key, sizeof(settings.api_key));
+	memcpy(settings.operator_key, cli->operator_key, sizeof(settings.operator_key));
+	if (context_save(name, &settings, &err))
+		return cli_fail(cli, STATUS_FAILED, "%s", err.text);
+	if (!args_value(&cli->args, "use"))
+		return STATUS_OK;
+	if (context_use(name, &err))
+		return cli_fail(cli, STATUS_FAILED, "%s", err.text);
+	return STATUS_OK;
+}
+
+int command_version(struct cli *cli)
+{
+	json_t *version = json_pack("{s:s}", "version", FLOTILLA_VERSION);
+
+	output_text(cli, "version", "flotilla " FLOTILLA_VERSION, version, stdout);
+	json_decref(version);
+	return STATUS_OK;
+}
