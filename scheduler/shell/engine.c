@@ -57,6 +57,13 @@ struct wall engine_wall(void)
 	return (struct wall){now.tv_sec * NS_PER_S + now.tv_nsec};
 }
 
+struct wall engine_wall_of(struct mono at)
+{
+	if (at.ns == 0)
+		return (struct wall){0};
+	return (struct wall){engine_wall().ns - (engine_mono().ns - at.ns)};
+}
+
 /* ---- rounds ---- */
 
 static struct engine_tell *engine_add_tell(struct engine *engine)
@@ -299,7 +306,7 @@ static void engine_on_done(void *data, struct store_batch *batch)
 		engine_fail(engine, &err);
 		return;
 	}
-	store_batch_clear(batch);
+	engine_drop(round);
 	if (engine_rebuild(engine, epoch, &err)) {
 		engine_fail(engine, &err);
 		return;

@@ -47,6 +47,7 @@ uint32_t engine_epoch(const struct engine *engine);
 struct core *engine_core(struct engine *engine); /* for its questions; good until the next step */
 struct store *engine_store(struct engine *engine);
 struct wall engine_wall(void);
+struct wall engine_wall_of(struct mono at); /* 0 for 0 */
 
 /* Steps the core, with now and wall filled in. Nothing while the engine is not available. */
 void engine_step(struct engine *engine, struct core_event *event);

@@ -39,11 +39,12 @@ void scheduler_metrics_answered(struct scheduler_metrics *metrics, int status)
 char *scheduler_metrics_print(struct scheduler_metrics *metrics, const struct core *core,
 			      size_t *out_n)
 {
-	struct core_counts counts;
+	struct core_counts counts = {0};
 	char *text = NULL;
 	FILE *out;
 
-	core_count(core, &counts);
+	if (core)
+		core_count(core, &counts);
 	metrics->sandboxes[0] = counts.placing;
 	metrics->sandboxes[1] = counts.running;
 	metrics->sandboxes[2] = counts.ending;

@@ -17,7 +17,8 @@ struct scheduler_metrics {
 void scheduler_metrics_refused(struct scheduler_metrics *metrics, enum refusal refusal);
 void scheduler_metrics_answered(struct scheduler_metrics *metrics, int status);
 
-/* Brings the gauges up to date and prints everything; a malloc'ed text. */
+/* Brings the gauges up to date and prints everything; a malloc'ed text. core: NULL while there
+ * is none. */
 char *scheduler_metrics_print(struct scheduler_metrics *metrics, const struct core *core,
 			      size_t *out_n);
 

@@ -102,7 +102,7 @@ CREATE UNIQUE INDEX sandbox_idempotency ON sandbox (tenant, idempotency_key)
 
 -- Facts as the nodes told them; each node's sequence once, the whole chained by hashes.
 CREATE TABLE usage_event (
-	id INTEGER PRIMARY KEY, -- 1, 2, 3, …: the place in the chain
+	id INTEGER PRIMARY KEY, -- 1, 2, 3, ...: the place in the chain
 	node TEXT NOT NULL,
 	seq INTEGER NOT NULL,
 	kind INTEGER NOT NULL,

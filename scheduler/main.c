@@ -1,0 +1,231 @@
+/*
+ * flotilla-scheduler: the API, the core, the store and the bus on one loop, and one thread that
+ * commits.
+ */
+#include "common/base/check.h"
+#include "common/io/daemon.h"
+#include "common/io/file.h"
+#include "common/io/log.h"
+#include "common/io/options.h"
+#include "scheduler/shell/api/api.h"
+#include "scheduler/shell/bus/nodes.h"
+#include "scheduler/shell/engine.h"
+#include "scheduler/shell/secrets.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct scheduler_options {
+#define OPTION OPTION_MEMBER
+#include "scheduler/options.def"
+#undef OPTION
+};
+
+static const struct option_spec rows[] = {
+#define OPTION(...) OPTION_ROW(struct scheduler_options, __VA_ARGS__)
+#include "scheduler/options.def"
+#undef OPTION
+};
+
+static const struct options_program program = {
+	.name = "scheduler",
+	.summary = "places sandboxes on nodes, and keeps the books",
+	.rows = rows,
+	.rows_n = ARRAY_N(rows),
+	.size = sizeof(struct scheduler_options),
+};
+
+struct scheduler {
+	struct scheduler_options options;
+	uv_loop_t loop;
+	int lock_fd;
+	struct secrets secrets;
+	struct scheduler_metrics metrics;
+	struct engine *engine;
+	struct api *api;
+	struct nodes *nodes;
+	struct daemon_signals signals;
+};
+
+/* ---- hooks ---- */
+
+static void scheduler_on_tell(void *data, const struct core_effect *effect)
+{
+	struct scheduler *scheduler = data;
+
+	if (effect->kind == CORE_EFFECT_REPLY)
+		api_on_reply(scheduler->api, effect);
+	else
+		nodes_on_tell(scheduler->nodes, effect);
+}
+
+static void scheduler_on_lost(void *data)
+{
+	struct scheduler *scheduler = data;
+
+	nodes_on_lost(scheduler->nodes);
+	api_on_lost(scheduler->api);
+}
+
+static void scheduler_on_round(void *data)
+{
+	struct scheduler *scheduler = data;
+
+	if (scheduler->api)
+		api_on_round(scheduler->api);
+}
+
+static const char *scheduler_node_version(void *data, const struct id *node)
+{
+	return nodes_version(((struct scheduler *)data)->nodes, node);
+}
+
+static void scheduler_on_stop(struct daemon_signals *signals)
+{
+	struct scheduler *scheduler = signals->data;
+
+	log_info("scheduler", "stopping");
+	daemon_notify("STOPPING=1");
+	uv_stop(&scheduler->loop);
+}
+
+/* ---- start ---- */
+
+static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
+{
+	const struct scheduler_options *options = &scheduler->options;
+	struct engine_options engine = {
+		.state_dir = options->state_dir,
+		.limits = {.tenants = options->limit_tenants,
+			   .nodes = options->limit_nodes,
+			   .templates = options->limit_templates,
+			   .sandboxes = options->limit_sandboxes},
+		.retry_ms = (uint32_t)options->store_retry_ms,
+	};
+	struct engine_hooks hooks = {.data = scheduler,
+				     .on_tell = scheduler_on_tell,
+				     .on_lost = scheduler_on_lost,
+				     .on_round = scheduler_on_round};
+
+	return engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
+			   &scheduler->metrics, err);
+}
+
+static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_MAX],
+				struct err *err)
+{
+	struct nodes_options nodes = {
+		.listen = scheduler->options.bus_listen,
+		.nodes_max = scheduler->options.limit_nodes,
+		.gateway_tunnel = tunnel,
+		.engine = scheduler->engine,
+		.metrics = &scheduler->metrics,
+		.secrets = &scheduler->secrets,
+	};
+
+	address_format(&scheduler->options.gateway_tunnel, tunnel);
+	return nodes_open(&scheduler->nodes, &scheduler->loop, &nodes, err);
+}
+
+static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
+{
+	struct api_options api = {
+		.listen = scheduler->options.api_listen,
+		.connections_max = scheduler->options.api_connections,
+		.body_max = scheduler->options.api_body,
+		.patience_s = (uint32_t)((scheduler->options.api_patience_ms + 999) / 1000),
+		.engine = scheduler->engine,
+		.metrics = &scheduler->metrics,
+		.secrets = &scheduler->secrets,
+		.gateway_url = scheduler->options.gateway_url,
+		.node_version = scheduler_node_version,
+		.data = scheduler,
+	};
+
+	return api_open(&scheduler->api, &scheduler->loop, &api, err);
+}
+
+/* The first operator's key is one of the keys like any other; kept known at every start. */
+static void scheduler_admit_operator(struct scheduler *scheduler)
+{
+	struct store_op *op = engine_write(scheduler->engine, STORE_OP_KEY);
+
+	/* The id follows from the key, so that the same row is met again. */
+	secrets_hash(&scheduler->secrets, scheduler->secrets.operator_key, op->key.hash);
+	op->key.id = id_make("key_", op->key.hash);
+	snprintf(op->key.name, sizeof(op->key.name), "operator.key");
+}
+
+static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_MAX],
+			  struct err *err)
+{
+	const char *dir = scheduler->options.state_dir;
+
+	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
+	    secrets_open(&scheduler->secrets, dir, err))
+		return -1;
+	if (scheduler_open_engine(scheduler, err))
+		return -1;
+	scheduler_admit_operator(scheduler);
+	if (scheduler_open_nodes(scheduler, tunnel, err) || scheduler_open_api(scheduler, err))
+		return -1;
+	scheduler->signals.data = scheduler;
+	scheduler->signals.on_stop = scheduler_on_stop;
+	return daemon_signals_start(&scheduler->signals, &scheduler->loop, err);
+}
+
+static int scheduler_say_ready(struct scheduler *scheduler, struct err *err)
+{
+	struct daemon_endpoint endpoints[] = {
+		{"api", api_address(scheduler->api)},
+		{"bus", nodes_address(scheduler->nodes)},
+	};
+
+	return daemon_ready(scheduler->options.ready_file, endpoints, ARRAY_N(endpoints), err);
+}
+
+static void scheduler_close(struct scheduler *scheduler)
+{
+	daemon_signals_stop(&scheduler->signals);
+	/* The engine first: it ends what waits for the store. */
+	engine_close(scheduler->engine);
+	api_close(scheduler->api);
+	nodes_close(scheduler->nodes);
+	uv_run(&scheduler->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&scheduler->loop);
+	if (scheduler->lock_fd >= 0)
+		close(scheduler->lock_fd);
+}
+
+int main(int argc, char **argv)
+{
+	static struct options_set set;
+	static struct scheduler scheduler = {.lock_fd = -1};
+	char tunnel[ADDRESS_TEXT_MAX];
+	struct err err;
+	int status = options_start(&set, &program, &scheduler.options, argc, argv);
+
+	if (status != OPTIONS_GO_ON)
+		return status;
+	log_setup(scheduler.options.log_level, scheduler.options.log_format);
+	daemon_raise_files();
+	/* A file-size limit that is met is a failed write, which is lived with, not a signal. */
+	signal(SIGXFSZ, SIG_IGN);
+	/* Many short-lived small objects on two threads: one arena keeps the process small. */
+	mallopt(M_ARENA_MAX, 1);
+	CHECK(uv_loop_init(&scheduler.loop) == 0);
+	status = 0;
+	if (scheduler_open(&scheduler, tunnel, &err) || scheduler_say_ready(&scheduler, &err)) {
+		log_error("scheduler", "cannot start", LOG_ERR(&err));
+		status = 1;
+	} else {
+		log_info("scheduler", "ready", LOG_UINT("epoch", engine_epoch(scheduler.engine)));
+		uv_run(&scheduler.loop, UV_RUN_DEFAULT);
+	}
+	scheduler_close(&scheduler);
+	log_flush();
+	return status;
+}

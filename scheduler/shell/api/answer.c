@@ -1,0 +1,242 @@
+/* Answers, and the two manners of saying no: E2B's and RFC 9457's. */
+#include "scheduler/shell/api/call.h"
+
+#include "common/base/check.h"
+#include "common/io/log.h"
+#include "proto/reasons.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JSON_TYPE    "application/json"
+#define PROBLEM_TYPE "application/problem+json"
+
+static void api_end(struct api_call *call, int status)
+{
+	struct api *api = call->api;
+	struct api_call **at;
+	uint64_t took_ns = uv_hrtime() - call->began_ns;
+
+	scheduler_metrics_answered(api->options.metrics, status);
+	metric_observe(&api->options.metrics->answer_ns, took_ns);
+	log_debug("api", "answered", LOG_TEXT("method", http_method(call->request)),
+		  LOG_TEXT("route", call->route ? call->route->path : ""),
+		  LOG_INT("status", status), LOG_TEXT("tenant", call->tenant.text),
+		  LOG_UINT("took_us", took_ns / 1000),
+		  LOG_TEXT("request", http_request_id(call->request)));
+	for (at = &api->idempotent; *at; at = &(*at)->next) {
+		if (*at == call) {
+			*at = call->next;
+			break;
+		}
+	}
+	json_decref(call->query);
+	json_decref(call->body);
+	json_decref(call->answer);
+	free(call);
+}
+
+static void api_send(struct api_call *call, int status, const char *type, char *text, size_t n)
+{
+	struct http_request *request = call->request;
+
+	if (status == 429 || status == 503)
+		http_add_header(request, "Retry-After", "1");
+	if (status == 401)
+		http_add_header(request, "WWW-Authenticate", "Bearer");
+	/* The log names the request, so the call ends first. */
+	api_end(call, status);
+	http_answer(request, status, type, text, n);
+}
+
+static void api_send_json(struct api_call *call, int status, const char *type, json_t *json)
+{
+	char *text = json_dumps(json, JSON_COMPACT);
+
+	CHECK(text);
+	json_decref(json);
+	api_send(call, status, type, text, strlen(text));
+}
+
+void api_answer(struct api_call *call, json_t *json)
+{
+	CHECK(json);
+	api_send_json(call, call->route->status, JSON_TYPE, json);
+}
+
+void api_answer_text(struct api_call *call, int status, const char *type, char *text, size_t n)
+{
+	api_send(call, status, type, text, n);
+}
+
+void api_answer_nothing(struct api_call *call)
+{
+	api_send(call, call->route->status, NULL, NULL, 0);
+}
+
+/* ---- no ---- */
+
+static const char *api_status_title(int status)
+{
+	switch (status) {
+	case 400:
+		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 402:
+		return "Payment Required";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 409:
+		return "Conflict";
+	case 413:
+		return "Content Too Large";
+	case 422:
+		return "Unprocessable Content";
+	case 429:
+		return "Too Many Requests";
+	case 503:
+		return "Service Unavailable";
+	case 504:
+		return "Gateway Timeout";
+	default:
+		return "Internal Server Error";
+	}
+}
+
+static void api_fail_with(struct api_call *call, int status, const char *code,
+			  const char *error_code, const char *text, json_t *errors)
+{
+	json_t *json;
+
+	if (call->ours) {
+		json = json_pack("{s:s,s:s,s:i,s:s,s:s,s:s}", "type", "about:blank", "title",
+				 api_status_title(status), "status", status, "detail", text, "code",
+				 code, "request_id", http_request_id(call->request));
+		if (errors)
+			json_object_set(json, "errors", errors);
+	} else {
+		json = json_pack("{s:i,s:s}", "code", status, "message", text);
+		if (error_code[0])
+			json_object_set_new(json, "error_code", json_string(error_code));
+	}
+	json_decref(errors);
+	CHECK(json);
+	api_send_json(call, status, call->ours ? PROBLEM_TYPE : JSON_TYPE, json);
+}
+
+void api_fail(struct api_call *call, int status, const char *code, const char *error_code,
+	      const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	/* Cutting a long text may have cut a character in two. */
+	json_t *judged = json_string(text);
+	if (!judged)
+		snprintf(text, sizeof(text), "%s", api_status_title(status));
+	json_decref(judged);
+	api_fail_with(call, status, code, error_code, text, NULL);
+}
+
+void api_fail_problems(struct api_call *call, const struct problems *problems)
+{
+	json_t *errors = json_array();
+	const struct problem *first = &problems->items[0];
+	char text[400];
+
+	CHECK(problems->n > 0);
+	for (size_t i = 0; i < problems->n; i++) {
+		const struct problem *problem = &problems->items[i];
+		json_t *loc = json_pack("[s]", problem->in);
+		if (problem->field[0])
+			json_array_append_new(loc, json_string(problem->field));
+		json_array_append_new(errors, json_pack("{s:o,s:s*,s:s}", "loc", loc, "msg",
+							problem->text, "type", problem->type));
+	}
+	snprintf(text, sizeof(text), "%s: %s", first->field[0] ? first->field : first->in,
+		 first->text);
+	api_fail_with(call, 400, "invalid_request", "", text, errors);
+}
+
+void api_fail_store(struct api_call *call, const struct err *err)
+{
+	log_error("store", "cannot read", LOG_ERR(err));
+	api_fail(call, 500, "internal", "internal_server_error", "The store cannot be read");
+}
+
+/* What stands in for {limit}, {template}, {sandbox} in a refusal's text. */
+static void api_fill_in(struct api_call *call, enum refusal refusal, const char *name, char *out,
+			size_t out_max)
+{
+	struct store_tenant tenant = {0};
+	struct err err;
+	const char *given;
+
+	out[0] = 0;
+	if (strcmp(name, "limit") == 0) {
+		if (store_tenant_find(call->api->store, &call->tenant, &tenant, &err) != 1)
+			return;
+		if (refusal == REFUSAL_TIMEOUT_TOO_LONG)
+			snprintf(out, out_max, "%u", tenant.session_max_s / 3600);
+		else if (refusal == REFUSAL_QUOTA_CONCURRENCY)
+			snprintf(out, out_max, "%u", tenant.concurrent_max);
+	} else if (strcmp(name, "template") == 0) {
+		given = api_text(call->body, "templateID");
+		snprintf(out, out_max, "%s", given ? given : "");
+	} else if (strcmp(name, "sandbox") == 0) {
+		snprintf(out, out_max, "%s", call->parameter);
+	}
+}
+
+static void api_expand(struct api_call *call, enum refusal refusal, const char *text, char *out,
+		       size_t out_max)
+{
+	size_t used = 0;
+
+	while (*text && used + 1 < out_max) {
+		size_t n = strcspn(text, "{");
+		char name[16] = "", value[256];
+		if (n >= out_max - used)
+			n = out_max - used - 1;
+		memcpy(out + used, text, n);
+		used += n;
+		text += n;
+		if (*text != '{')
+			continue;
+		n = strcspn(text, "}");
+		if (n - 1 < sizeof(name)) {
+			memcpy(name, text + 1, n - 1);
+			name[n - 1] = 0;
+		}
+		text += n + (text[n] == '}');
+		api_fill_in(call, refusal, name, value, sizeof(value));
+		used += (size_t)snprintf(out + used, out_max - used, "%s", value);
+		if (used >= out_max)
+			used = out_max - 1;
+	}
+	out[used] = 0;
+}
+
+void api_refuse(struct api_call *call, enum refusal refusal)
+{
+	const struct refusal_info *info = refusal_info(refusal);
+	char text[512];
+
+	scheduler_metrics_refused(call->api->options.metrics, refusal);
+	api_expand(call, refusal, info->text, text, sizeof(text));
+	api_fail(call, info->http_status ? info->http_status : 500, info->name, info->error_code,
+		 "%s%s", text,
+		 refusal == REFUSAL_QUOTA_CONCURRENCY
+			 ? ". If you need more, ask your operator for another plan."
+			 : "");
+}

@@ -1,0 +1,331 @@
+#include "scheduler/shell/api/api.h"
+
+#include "common/base/check.h"
+#include "common/io/log.h"
+#include "scheduler/shell/api/call.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- who asks ---- */
+
+static const char *api_given_key(const struct http_request *request)
+{
+	const char *key = http_header(request, "X-API-Key");
+
+	if (key)
+		return key;
+	key = http_header(request, "Authorization");
+	return key && strncasecmp(key, "Bearer ", 7) == 0 ? key + 7 : NULL;
+}
+
+/* 1: known, 0: not, -1: the store cannot be read. */
+static int api_know(struct api_call *call, const char *key, struct err *err)
+{
+	struct sqlite *reader = store_reader(call->api->store);
+	uint8_t hash[SECRET_HASH_N];
+	int got;
+
+	secrets_hash(call->api->options.secrets, key, hash);
+	if (sqlite_bind(reader, STORE_READ_KEY, SQL(SQL_BLOB(hash, sizeof(hash))), err))
+		return -1;
+	got = sqlite_next(reader, STORE_READ_KEY, err);
+	if (got != 1)
+		return got;
+	call->is_operator = sqlite_is_null(reader, STORE_READ_KEY, 1);
+	if (!call->is_operator)
+		snprintf(call->tenant.text, sizeof(call->tenant.text), "%s",
+			 sqlite_text(reader, STORE_READ_KEY, 1));
+	sqlite_reset(reader, STORE_READ_KEY);
+	return 1;
+}
+
+/* False: the call is ended. */
+static bool api_authorise(struct api_call *call)
+{
+	const char *key = api_given_key(call->request);
+	struct err err;
+	int known;
+
+	if (call->route->who == ROUTE_ANYONE)
+		return true;
+	known = key && strlen(key) < 256 ? api_know(call, key, &err) : 0;
+	if (known < 0) {
+		api_fail_store(call, &err);
+		return false;
+	}
+	if (!known) {
+		api_fail(call, 401, "unauthorized", "", "%s",
+			 key ? "Invalid API key" : "API key is missing: send it as X-API-Key");
+		return false;
+	}
+	if (call->route->who & (call->is_operator ? ROUTE_OPERATOR : ROUTE_TENANT))
+		return true;
+	api_fail(call, 403, "forbidden", "", "This needs %s key",
+		 call->is_operator ? "a tenant's" : "an operator's");
+	return false;
+}
+
+/* ---- what is asked ---- */
+
+/* False: the call is ended. */
+static bool api_validate(struct api_call *call, const struct target *target)
+{
+	const struct route *route = call->route;
+	struct problems problems = {0};
+	size_t n;
+	const char *text = http_body(call->request, &n);
+
+	call->query = schema_parse_query(route->query, target->query, &problems);
+	if (call->query)
+		schema_check(route->query, call->query, "query", &problems);
+	if (route->body != &schema_none) {
+		call->body = schema_parse_body(text, n, &problems);
+		if (call->body)
+			schema_check(route->body, call->body, "body", &problems);
+	}
+	if (problems.n == 0)
+		return true;
+	api_fail_problems(call, &problems);
+	return false;
+}
+
+static void api_fail_method(struct api_call *call, unsigned allowed)
+{
+	char allow[64] = "";
+
+	for (unsigned method = 0; method < ROUTE_METHOD_N; method++) {
+		if (!(allowed & 1u << method))
+			continue;
+		size_t used = strlen(allow);
+		snprintf(allow + used, sizeof(allow) - used, "%s%s", used ? ", " : "",
+			 route_method_name((enum route_method)method));
+	}
+	http_add_header(call->request, "Allow", allow);
+	api_fail(call, 405, "method_not_allowed", "", "%s is not possible here: %s is",
+		 http_method(call->request), allow);
+}
+
+static const api_handler api_handlers[ROUTE_N] = {
+#define ROUTE(id, method, path, who, query, body, status, answer, shape, errors, summary)          \
+	[ROUTE_ID_##id] = api_##id,
+#include "scheduler/shell/api/routes.def"
+#undef ROUTE
+};
+
+static void api_on_request(void *data, struct http_request *request)
+{
+	struct api_call *call = calloc(1, sizeof(*call));
+	struct route_match match = {0};
+	struct target target;
+
+	CHECK(call);
+	call->api = data;
+	call->request = request;
+	call->began_ns = uv_hrtime();
+	call->ours = route_path_is_ours(http_target(request));
+	if (http_is_too_long(request)) {
+		api_fail(call, 413, "too_large", "", "The body is longer than %llu bytes",
+			 (unsigned long long)call->api->options.body_max);
+		return;
+	}
+	if (target_split(http_target(request), &target))
+		route_find(http_method(request), &target, &match);
+	if (!match.allowed) {
+		api_fail(call, 404, "not_found", "", "There is no such path");
+		return;
+	}
+	if (!match.route) {
+		api_fail_method(call, match.allowed);
+		return;
+	}
+	call->route = match.route;
+	memcpy(call->parameter, match.parameter, sizeof(call->parameter));
+	if (api_authorise(call) && api_validate(call, &target))
+		api_handlers[call->route - routes](call);
+}
+
+/* ---- waiting ---- */
+
+bool api_needs_engine(struct api_call *call)
+{
+	if (engine_is_available(call->api->engine))
+		return true;
+	api_refuse(call, REFUSAL_STORE_UNAVAILABLE);
+	return false;
+}
+
+uint64_t api_wait(struct api_call *call,
+		  void (*on_reply)(struct api_call *call, const struct core_effect *reply))
+{
+	call->on_reply = on_reply;
+	http_set_data(call->request, call);
+	return http_hold(call->request);
+}
+
+static void api_on_durable(void *data, bool durable)
+{
+	struct api_call *call = data;
+	json_t *answer = call->answer;
+
+	call->answer = NULL;
+	if (durable) {
+		api_answer(call, answer);
+		return;
+	}
+	json_decref(answer);
+	api_refuse(call, REFUSAL_STORE_UNAVAILABLE);
+}
+
+void api_answer_when_durable(struct api_call *call, json_t *answer)
+{
+	CHECK(answer);
+	call->answer = answer;
+	/* Held without data: the engine's callback ends it, not a reply. */
+	http_hold(call->request);
+	engine_then(call->api->engine, api_on_durable, call);
+}
+
+void api_on_reply(struct api *api, const struct core_effect *effect)
+{
+	struct http_request *request = http_held(api->http, effect->reply.request);
+	struct api_call *call = request ? http_data(request) : NULL;
+
+	if (!call)
+		return;
+	if (effect->reply.refusal == REFUSAL_NONE)
+		call->on_reply(call, effect);
+	else
+		api_refuse(call, effect->reply.refusal);
+}
+
+void api_on_lost(struct api *api)
+{
+	struct http_request *request;
+
+	while ((request = http_any_held(api->http)) != NULL)
+		api_refuse(http_data(request), REFUSAL_STORE_UNAVAILABLE);
+}
+
+void api_on_round(struct api *api)
+{
+	http_flush(api->http);
+}
+
+/* ---- small helpers of the handlers ---- */
+
+const char *api_text(const json_t *object, const char *name)
+{
+	return json_string_value(json_object_get(object, name));
+}
+
+int64_t api_int(const json_t *object, const char *name, int64_t missing)
+{
+	const json_t *value = json_object_get(object, name);
+
+	return json_is_integer(value) ? json_integer_value(value) : missing;
+}
+
+struct id api_make_id(const char *prefix)
+{
+	uint8_t random[ID_RANDOM_BYTES];
+
+	randombytes_buf(random, sizeof(random));
+	return id_make(prefix, random);
+}
+
+struct id api_template_id(const char *name)
+{
+	uint8_t hash[ID_RANDOM_BYTES];
+
+	crypto_generichash(hash, sizeof(hash), (const uint8_t *)name, strlen(name), NULL, 0);
+	return id_make("", hash);
+}
+
+bool api_template_resolve(struct api_call *call, const char *text, char out_name[TEMPLATE_NAME_MAX])
+{
+	struct core *core = engine_core(call->api->engine);
+	const char *slash = strrchr(text, '/');
+	const char *name = slash ? slash + 1 : text;
+	size_t n = strcspn(name, ":");
+	const struct core_template *at;
+	uint32_t cursor = 0;
+
+	if (n == 0 || n >= TEMPLATE_NAME_MAX || (name[n] && strcmp(name + n, ":default") != 0))
+		return false;
+	memcpy(out_name, name, n);
+	out_name[n] = 0;
+	if (core_template_find(core, out_name))
+		return true;
+	while ((at = core_template_next(core, &cursor)) != NULL) {
+		struct id id = api_template_id(at->name);
+		if (strcmp(id.text, out_name) != 0)
+			continue;
+		memcpy(out_name, at->name, TEMPLATE_NAME_MAX);
+		return true;
+	}
+	return false;
+}
+
+bool api_cursor_parse(const char *text, struct api_cursor *out)
+{
+	char *end;
+
+	out->at_ns = strtoll(text, &end, 10);
+	return end != text && *end == '.' && id_parse(end + 1, strlen(end + 1), &out->id);
+}
+
+void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id)
+{
+	char text[API_CURSOR_MAX];
+
+	snprintf(text, sizeof(text), "%lld.%s", (long long)at_ns, id->text);
+	http_add_header(call->request, "X-Next-Token", text);
+}
+
+/* ---- open and close ---- */
+
+int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *options,
+	     struct err *err)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	struct http_options http = {
+		.listen = options->listen,
+		.connections_max = options->connections_max,
+		.body_max = options->body_max,
+		.patience_s = options->patience_s,
+		.on_request = api_on_request,
+		.data = api,
+	};
+
+	CHECK(api);
+	api->options = *options;
+	api->engine = options->engine;
+	api->store = engine_store(options->engine);
+	if (http_open(&api->http, loop, &http, err)) {
+		free(api);
+		return -1;
+	}
+	*out_api = api;
+	return 0;
+}
+
+void api_close(struct api *api)
+{
+	struct http_request *request;
+
+	if (!api)
+		return;
+	while ((request = http_any_held(api->http)) != NULL)
+		api_refuse(http_data(request), REFUSAL_STORE_UNAVAILABLE);
+	http_close(api->http);
+	free(api->openapi);
+	free(api);
+}
+
+struct address api_address(const struct api *api)
+{
+	return http_address(api->http);
+}

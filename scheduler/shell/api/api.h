@@ -1,0 +1,40 @@
+/*
+ * The API: requests to events of the core and rows of the store, and back to answers.
+ */
+#ifndef FLOTILLA_API_API_H
+#define FLOTILLA_API_API_H
+
+#include "common/io/address.h"
+#include "scheduler/shell/engine.h"
+#include "scheduler/shell/secrets.h"
+
+struct api;
+
+struct api_options {
+	struct address listen;
+	uint32_t connections_max;
+	uint64_t body_max;
+	uint32_t patience_s;
+	struct engine *engine;
+	struct scheduler_metrics *metrics;
+	const struct secrets *secrets;
+	const char *gateway_url; /* as tenants reach it */
+	/* The version of a node's agent, "" when not known. */
+	const char *(*node_version)(void *data, const struct id *node);
+	void *data;
+};
+
+int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *options,
+	     struct err *err);
+
+/* Requests under way are cut off. NULL is fine. */
+void api_close(struct api *api);
+
+struct address api_address(const struct api *api);
+
+/* Hooks of the engine. */
+void api_on_reply(struct api *api, const struct core_effect *effect);
+void api_on_lost(struct api *api);
+void api_on_round(struct api *api);
+
+#endif

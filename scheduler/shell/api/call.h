@@ -1,0 +1,108 @@
+/* One request on its way through the API: what the handlers share. */
+#ifndef FLOTILLA_API_CALL_H
+#define FLOTILLA_API_CALL_H
+
+#include "scheduler/shell/api/api.h"
+#include "scheduler/shell/api/http.h"
+#include "scheduler/shell/api/route.h"
+
+#include <jansson.h>
+
+enum { API_IDEMPOTENCY_KEY_MAX = 256 };
+
+struct api {
+	struct api_options options;
+	struct engine *engine;
+	struct store *store;
+	struct http *http;
+	char *openapi; /* made when first asked for */
+	size_t openapi_n;
+	struct api_call *idempotent; /* creates under way that have an Idempotency-Key */
+};
+
+struct api_call {
+	struct api *api;
+	struct http_request *request;
+	const struct route *route; /* NULL: no such */
+	bool ours;                 /* errors as problem documents */
+	char parameter[TARGET_SEGMENT_TEXT_MAX];
+	struct id tenant; /* empty: an operator's key, or none needed */
+	bool is_operator;
+	json_t *query, *body;
+	uint64_t began_ns;
+
+	/* While it waits for the core. */
+	void (*on_reply)(struct api_call *call, const struct core_effect *reply);
+	struct id sandbox;
+	char idempotency_key[API_IDEMPOTENCY_KEY_MAX]; /* "": none */
+	uint8_t idempotency_hash[STORE_HASH_N];
+	struct api_call *next;
+	/* While it waits for the store. */
+	json_t *answer;
+};
+
+typedef void (*api_handler)(struct api_call *call);
+
+/* Handlers, one for each route. */
+#define ROUTE(id, method, path, who, query, body, status, answer, shape, errors, summary)          \
+	void api_##id(struct api_call *call);
+#include "scheduler/shell/api/routes.def"
+#undef ROUTE
+
+/* ---- answers: each ends the call ---- */
+
+void api_answer(struct api_call *call, json_t *json); /* takes the reference; the route's status */
+void api_answer_text(struct api_call *call, int status, const char *type, char *text, size_t n);
+void api_answer_nothing(struct api_call *call);
+
+/* code: the stable name of what is wrong; error_code: E2B's, or "". */
+void api_fail(struct api_call *call, int status, const char *code, const char *error_code,
+	      const char *format, ...) __attribute__((format(printf, 5, 6)));
+void api_fail_problems(struct api_call *call, const struct problems *problems);
+void api_fail_store(struct api_call *call, const struct err *err); /* reading failed */
+void api_refuse(struct api_call *call, enum refusal refusal);
+
+/* ---- what handlers need ---- */
+
+/* False, and the call is ended, while the engine is not available. */
+bool api_needs_engine(struct api_call *call);
+
+/* Holds the call; on_reply is called with the core's REPLY. The number is for the event. */
+uint64_t api_wait(struct api_call *call,
+		  void (*on_reply)(struct api_call *call, const struct core_effect *reply));
+
+/* Holds the call until what was written so far is durable, then answers it with `answer`. */
+void api_answer_when_durable(struct api_call *call, json_t *answer);
+
+const char *api_text(const json_t *object, const char *name); /* NULL: not there */
+int64_t api_int(const json_t *object, const char *name, int64_t missing);
+
+/* A fresh id. */
+struct id api_make_id(const char *prefix);
+
+/* A template's identity: follows from its name, so that it needs no storing. */
+struct id api_template_id(const char *name);
+
+/* "name", "name:default", "namespace/name" or an id to the name of a template that is known. */
+bool api_template_resolve(struct api_call *call, const char *text,
+			  char out_name[TEMPLATE_NAME_MAX]);
+
+/* ---- sandboxes as JSON ---- */
+
+#define API_ENVD_VERSION "0.6.13"
+#define API_CLIENT_ID    "flotilla"
+
+json_t *api_time(int64_t ns); /* null for 0 */
+json_t *api_sandbox_json(struct api_call *call, const struct core_sandbox *row);
+json_t *api_listed_json(const struct core_sandbox *row, const char *metadata);
+
+/* Cursors: "<nanoseconds>.<id>", opaque to clients. */
+enum { API_CURSOR_MAX = 64 };
+struct api_cursor {
+	int64_t at_ns;
+	struct id id;
+};
+bool api_cursor_parse(const char *text, struct api_cursor *out);
+void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id);
+
+#endif

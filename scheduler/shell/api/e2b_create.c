@@ -1,0 +1,175 @@
+/* POST /v2/sandboxes and /sandboxes. */
+#include "scheduler/shell/api/call.h"
+
+#include "common/base/check.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	CREATE_ENVS_MAX =
+		48 * 1024, /* as JSON; with what else the guest is told it must fit the wire */
+	CREATE_METADATA_MAX = 16 * 1024,
+};
+
+static void create_on_reply(struct api_call *call, const struct core_effect *reply)
+{
+	struct scheduler_metrics *metrics = call->api->options.metrics;
+
+	metrics->created++;
+	metric_observe(&metrics->create_ns, uv_hrtime() - call->began_ns);
+	api_answer(call, api_sandbox_json(call, &reply->reply.sandbox));
+}
+
+/* A text of the object's field, or NULL when it has none; false when it is longer than max. */
+static bool create_dump(struct api_call *call, const char *field, size_t max, char **out_text)
+{
+	const json_t *value = json_object_get(call->body, field);
+
+	*out_text = NULL;
+	if (!value)
+		return true;
+	*out_text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
+	CHECK(*out_text);
+	if (strlen(*out_text) <= max)
+		return true;
+	free(*out_text);
+	*out_text = NULL;
+	api_fail(call, 400, "invalid_request", "", "%s: should have at most %zu bytes as JSON",
+		 field, max);
+	return false;
+}
+
+/* ---- idempotency ---- */
+
+static void create_again(struct api_call *call, const struct store_sandbox *sandbox,
+			 const uint8_t *hash, size_t hash_n)
+{
+	if (hash_n != STORE_HASH_N || memcmp(hash, call->idempotency_hash, STORE_HASH_N) != 0) {
+		api_fail(call, 422, "idempotency_mismatch", "",
+			 "This Idempotency-Key was used with another body");
+	} else if (sandbox->row.state == SANDBOX_PLACING) {
+		http_add_header(call->request, "Retry-After", "1");
+		api_fail(call, 409, "in_flight", "sandbox_start_in_flight",
+			 "The sandbox of this Idempotency-Key is being started");
+	} else {
+		http_add_header(call->request, "Idempotency-Replayed", "true");
+		api_answer(call, api_sandbox_json(call, &sandbox->row));
+	}
+}
+
+/* True: the call is ended, because its key was used before. */
+static bool create_is_repeated(struct api_call *call)
+{
+	struct store *store = call->api->store;
+	struct sqlite *reader = store_reader(store);
+	struct store_sandbox sandbox;
+	uint8_t hash[STORE_HASH_N];
+	struct err err;
+	size_t n = 0;
+
+	for (struct api_call *at = call->api->idempotent; at; at = at->next) {
+		if (!id_equal(&at->tenant, &call->tenant) ||
+		    strcmp(at->idempotency_key, call->idempotency_key) != 0)
+			continue;
+		sandbox.row.state = SANDBOX_PLACING;
+		create_again(call, &sandbox, at->idempotency_hash, STORE_HASH_N);
+		return true;
+	}
+	if (sqlite_bind(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY,
+			SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(call->idempotency_key)), &err)) {
+		api_fail_store(call, &err);
+		return true;
+	}
+	int got = sqlite_next(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &err);
+	if (got == 1) {
+		store_sandbox_row(store, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &sandbox);
+		const void *kept = sqlite_blob(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY,
+					       STORE_SANDBOX_COLUMNS, &n);
+		if (n == STORE_HASH_N)
+			memcpy(hash, kept, n);
+		sqlite_reset(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY);
+		create_again(call, &sandbox, hash, n);
+	} else if (got < 0) {
+		api_fail_store(call, &err);
+	}
+	return got != 0;
+}
+
+/* Over the body in one form, with defaults filled in. */
+static void create_hash(struct api_call *call)
+{
+	char *text = json_dumps(call->body, JSON_COMPACT | JSON_SORT_KEYS);
+
+	CHECK(text);
+	crypto_generichash(call->idempotency_hash, STORE_HASH_N, (uint8_t *)text, strlen(text),
+			   NULL, 0);
+	free(text);
+}
+
+/* False: the call is ended. */
+static bool create_take_idempotency(struct api_call *call)
+{
+	const char *key = http_header(call->request, "Idempotency-Key");
+
+	if (!key)
+		return true;
+	json_t *judged = json_string(key);
+	bool good = judged && key[0] && strlen(key) < API_IDEMPOTENCY_KEY_MAX;
+	json_decref(judged);
+	if (!good) {
+		api_fail(call, 400, "invalid_request", "",
+			 "Idempotency-Key: should be 1 to %d bytes of text",
+			 API_IDEMPOTENCY_KEY_MAX - 1);
+		return false;
+	}
+	snprintf(call->idempotency_key, sizeof(call->idempotency_key), "%s", key);
+	create_hash(call);
+	return !create_is_repeated(call);
+}
+
+/* ---- the create ---- */
+
+static void create(struct api_call *call)
+{
+	const char *asked = api_text(call->body, "templateID");
+	struct core_event event = {.kind = CORE_EVENT_CREATE};
+	struct store_sandbox_extra extra = {0};
+
+	if (!api_needs_engine(call) || !create_take_idempotency(call))
+		return;
+	if (!api_template_resolve(call, asked, event.create.template_)) {
+		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
+		return;
+	}
+	if (!create_dump(call, "metadata", CREATE_METADATA_MAX, &extra.metadata))
+		return;
+	if (!create_dump(call, "envVars", CREATE_ENVS_MAX, &extra.envs)) {
+		free(extra.metadata);
+		return;
+	}
+	if (call->idempotency_key[0]) {
+		extra.idempotency_key = strdup(call->idempotency_key);
+		CHECK(extra.idempotency_key);
+		memcpy(extra.idempotency_hash, call->idempotency_hash, STORE_HASH_N);
+		call->next = call->api->idempotent;
+		call->api->idempotent = call;
+	}
+	event.create.request = api_wait(call, create_on_reply);
+	event.create.sandbox = call->sandbox = api_make_id("i");
+	event.create.tenant = call->tenant;
+	event.create.timeout_s = (uint32_t)api_int(call->body, "timeout", 0);
+	engine_create(call->api->engine, &event, &extra);
+}
+
+void api_sandbox_create_v2(struct api_call *call)
+{
+	create(call);
+}
+
+void api_sandbox_create(struct api_call *call)
+{
+	create(call);
+}

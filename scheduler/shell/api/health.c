@@ -1,0 +1,77 @@
+/* What everyone may ask: whether it lives, whether it works, what it counts, how it is used. */
+#include "scheduler/shell/api/call.h"
+
+#include "common/base/check.h"
+#include "scheduler/shell/api/openapi.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_TYPE "text/plain; charset=utf-8"
+
+static void answer_printed(struct api_call *call, int status, const char *text)
+{
+	char *copy = strdup(text);
+
+	CHECK(copy);
+	api_answer_text(call, status, TEXT_TYPE, copy, strlen(copy));
+}
+
+void api_livez(struct api_call *call)
+{
+	answer_printed(call, 200, "ok\n");
+}
+
+void api_readyz(struct api_call *call)
+{
+	bool ready = engine_is_available(call->api->engine);
+	struct core_counts counts = {0};
+	char text[512];
+
+	if (ready)
+		core_count(engine_core(call->api->engine), &counts);
+	if (!api_text(call->query, "verbose")) {
+		answer_printed(call, ready ? 200 : 503, ready ? "ok\n" : "not ready\n");
+		return;
+	}
+	snprintf(text, sizeof(text),
+		 "[%c] store: %s\n[%c] core: epoch %u\n[+] bus: %u of %u nodes heard of "
+		 "lately\n%s\n",
+		 ready ? '+' : '-', ready ? "writes" : "cannot be written now", ready ? '+' : '-',
+		 engine_epoch(call->api->engine), counts.nodes_awake, counts.nodes,
+		 ready ? "ready" : "not ready");
+	answer_printed(call, ready ? 200 : 503, text);
+}
+
+void api_metrics(struct api_call *call)
+{
+	struct http_counts counts = http_count(call->api->http);
+	struct scheduler_metrics *metrics = call->api->options.metrics;
+	size_t n;
+	char *text;
+
+	metrics->connections = counts.connections;
+	metrics->held = counts.held;
+	text = scheduler_metrics_print(
+		metrics,
+		engine_is_available(call->api->engine) ? engine_core(call->api->engine) : NULL, &n);
+	api_answer_text(call, 200, "text/plain; version=0.0.4; charset=utf-8", text, n);
+}
+
+void api_openapi(struct api_call *call)
+{
+	struct api *api = call->api;
+	char *copy;
+
+	if (!api->openapi) {
+		json_t *document = openapi_make(FLOTILLA_VERSION);
+		api->openapi = json_dumps(document, JSON_COMPACT);
+		CHECK(api->openapi);
+		json_decref(document);
+		api->openapi_n = strlen(api->openapi);
+	}
+	copy = strdup(api->openapi);
+	CHECK(copy);
+	api_answer_text(call, 200, "application/json", copy, api->openapi_n);
+}

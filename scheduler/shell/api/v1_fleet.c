@@ -1,0 +1,148 @@
+/* What operators may ask below /v1 about the fleet; and the templates, which tenants may too. */
+#include "scheduler/shell/api/call.h"
+
+#include "common/base/check.h"
+
+#include <string.h>
+
+/* ---- nodes ---- */
+
+static json_t *room_json(const struct wire_room *room)
+{
+	return json_pack("{s:I,s:I,s:I}", "vcpus", (json_int_t)room->vcpus, "memoryMiB",
+			 (json_int_t)room->mem_mib, "sandboxes", (json_int_t)room->sandboxes);
+}
+
+static json_t *node_json(struct api_call *call, const struct core_node_view *view)
+{
+	const struct api_options *options = &call->api->options;
+	json_t *templates = json_array();
+
+	for (uint32_t i = 0; i < view->template_n; i++)
+		if (view->templates[i].current)
+			json_array_append_new(templates,
+					      json_pack("{s:s,s:I}", "name",
+							view->templates[i].template_->name, "warm",
+							(json_int_t)view->templates[i].warm_n));
+	return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "nodeID", view->row.id.text, "name",
+			 view->row.name, "state",
+			 view->row.cordoned ? "cordoned"
+			 : view->awake      ? "ready"
+					    : "silent",
+			 "version", options->node_version(options->data, &view->row.id),
+			 "lastSeenAt", api_time(engine_wall_of(view->heard_at).ns), "capacity",
+			 room_json(&view->row.capacity), "committed", room_json(&view->used),
+			 "templates", templates);
+}
+
+void api_node_list(struct api_call *call)
+{
+	struct core_node_view view;
+	uint32_t cursor = 0;
+	json_t *rows;
+
+	if (!api_needs_engine(call))
+		return;
+	rows = json_array();
+	while (core_node_next(engine_core(call->api->engine), &cursor, &view))
+		json_array_append_new(rows, node_json(call, &view));
+	api_answer(call, rows);
+}
+
+/* ---- templates ---- */
+
+static json_t *template_json(struct core *core, const struct core_template *template_)
+{
+	struct id id = api_template_id(template_->name);
+	uint32_t cursor = 0, nodes_n = 0;
+	uint64_t warm_n = 0;
+	struct core_node_view view;
+
+	while (core_node_next(core, &cursor, &view)) {
+		for (uint32_t i = 0; i < view.template_n; i++) {
+			if (view.templates[i].template_ != template_ || !view.templates[i].current)
+				continue;
+			nodes_n++;
+			warm_n += view.awake ? view.templates[i].warm_n : 0;
+		}
+	}
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:I}", "templateID", id.text, "name",
+			 template_->name, "vcpus", (json_int_t)template_->vcpus, "memoryMiB",
+			 (json_int_t)template_->mem_mib, "diskMiB", (json_int_t)template_->disk_mib,
+			 "nodes", (json_int_t)nodes_n, "warm", (json_int_t)warm_n);
+}
+
+void api_template_list(struct api_call *call)
+{
+	const struct core_template *at;
+	uint32_t cursor = 0;
+	json_t *rows;
+
+	if (!api_needs_engine(call))
+		return;
+	rows = json_array();
+	while ((at = core_template_next(engine_core(call->api->engine), &cursor)) != NULL)
+		json_array_append_new(rows, template_json(engine_core(call->api->engine), at));
+	api_answer(call, rows);
+}
+
+/* ---- every tenant's sandboxes ---- */
+
+static json_t *fleet_json(const struct core_sandbox *row)
+{
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "sandboxID", row->id.text,
+			 "tenantID", row->tenant.text, "nodeID", row->node.text, "template",
+			 row->template_, "state", sandbox_state_name(row->state), "vcpus",
+			 (json_int_t)row->vcpus, "memoryMiB", (json_int_t)row->mem_mib, "createdAt",
+			 api_time(row->created_at.ns), "startedAt", api_time(row->started_at.ns),
+			 "endAt", api_time(row->end_at.ns));
+}
+
+static bool fleet_rows(struct api_call *call, const struct api_cursor *after, json_t *rows,
+		       struct err *err)
+{
+	struct store *store = call->api->store;
+	struct sqlite *reader = store_reader(store);
+	enum store_read statement = STORE_READ_SANDBOXES_ALL;
+	int64_t limit = api_int(call->query, "limit", 1000), n = 0;
+	struct store_sandbox sandbox, last = {0};
+	int got;
+
+	if (sqlite_bind(reader, statement,
+			SQL(SQL_TEXT(api_text(call->query, "tenant")), SQL_INT(after->at_ns),
+			    SQL_TEXT(after->id.text), SQL_INT(limit + 1)),
+			err))
+		return false;
+	while ((got = sqlite_next(reader, statement, err)) == 1) {
+		if (n++ == limit) {
+			api_cursor_header(call, last.row.created_at.ns, &last.row.id);
+			sqlite_reset(reader, statement);
+			return true;
+		}
+		store_sandbox_row(store, statement, &sandbox);
+		json_array_append_new(rows, fleet_json(&sandbox.row));
+		last = sandbox;
+	}
+	return got == 0;
+}
+
+void api_fleet_list(struct api_call *call)
+{
+	const char *token = api_text(call->query, "nextToken");
+	struct api_cursor after = {.at_ns = INT64_MAX};
+	struct err err;
+	json_t *rows;
+
+	if (token && token[0] && !api_cursor_parse(token, &after)) {
+		api_fail(call, 400, "invalid_request", "",
+			 "nextToken: is not one that was given out");
+		return;
+	}
+	rows = json_array();
+	if (fleet_rows(call, &after, rows, &err)) {
+		api_answer(call, rows);
+		return;
+	}
+	json_decref(rows);
+	api_fail_store(call, &err);
+}
