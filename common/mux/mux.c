@@ -133,6 +133,14 @@ static size_t smallest(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
+/* Without credit it has to wait for that first. */
+static void want(struct mux *mux, struct stream *stream)
+{
+	stream->state |= STREAM_WANTS;
+	if (stream->send_credit)
+		mux_list_add(mux, LIST_WRITABLE, stream);
+}
+
 size_t mux_write(struct mux *mux, uint32_t id, const uint8_t *bytes, size_t bytes_n)
 {
 	struct stream *stream = find_writable(mux, id);
@@ -155,19 +163,26 @@ size_t mux_write(struct mux *mux, uint32_t id, const uint8_t *bytes, size_t byte
 		stream->send_credit -= (uint32_t)n;
 		written_n += n;
 	}
-	if (written_n < bytes_n) {
-		stream->state |= STREAM_WANTS;
-		if (stream->send_credit)
-			mux_list_add(mux, LIST_WRITABLE, stream);
-	}
+	if (written_n < bytes_n)
+		want(mux, stream);
 	return written_n;
+}
+
+void mux_want(struct mux *mux, uint32_t id)
+{
+	struct stream *stream = find_writable(mux, id);
+
+	if (stream)
+		want(mux, stream);
 }
 
 size_t mux_write_room(struct mux *mux, uint32_t id)
 {
 	struct stream *stream = find_writable(mux, id);
 
-	return stream ? smallest(mux_output_room(mux), stream->send_credit) : 0;
+	if (!stream)
+		return 0;
+	return smallest(MUX_PAYLOAD_MAX, smallest(mux_output_room(mux), stream->send_credit));
 }
 
 void mux_consumed(struct mux *mux, uint32_t id, size_t bytes_n)

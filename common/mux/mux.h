@@ -128,8 +128,11 @@ bool mux_is_live(const struct mux *mux, uint32_t stream);
  * short, MUX_WRITABLE comes as soon as more can be taken. */
 size_t mux_write(struct mux *mux, uint32_t stream, const uint8_t *bytes, size_t bytes_n);
 
-/* How much mux_write would take of a stream right now. */
+/* What mux_write surely takes of a stream right now: 0..MUX_PAYLOAD_MAX. */
 size_t mux_write_room(struct mux *mux, uint32_t stream);
+
+/* As if a mux_write had just fallen short: MUX_WRITABLE comes as soon as something can be taken. */
+void mux_want(struct mux *mux, uint32_t stream);
 
 /* Room in the output buffer for data of all streams together, frame headers taken off: what a
  * relay asks before it takes the next event of the other leg. */

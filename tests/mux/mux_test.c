@@ -158,6 +158,26 @@ static void a_writer_without_credit_waits_and_is_called(void **state)
 	part(pair);
 }
 
+static void who_wants_to_write_is_called_when_it_can(void **state)
+{
+	static uint8_t bytes[MUX_PAYLOAD_MAX];
+	struct pair pair = greet(16);
+	struct mux_event event;
+	uint32_t id = mux_open(pair.a, 80, NULL);
+
+	(void)state;
+	assert_int_equal(mux_write_room(pair.a, id), MUX_PAYLOAD_MAX);
+	mux_write(pair.a, id, bytes, sizeof(bytes));
+	mux_want(pair.a, id);
+	assert_false(mux_next(pair.a, &event));
+	pass(pair.a, pair.b, &event, 1);
+	assert_true(mux_next(pair.a, &event));
+	assert_int_equal(event.kind, MUX_WRITABLE);
+	assert_int_equal(event.stream, id);
+	assert_false(mux_next(pair.a, &event));
+	part(pair);
+}
+
 static void a_stalled_stream_holds_up_no_other(void **state)
 {
 	static uint8_t bytes[MUX_WINDOW];
@@ -392,6 +412,7 @@ int main(void)
 		cmocka_unit_test(a_refused_stream_is_told_why),
 		cmocka_unit_test(one_direction_may_end_before_the_other),
 		cmocka_unit_test(a_writer_without_credit_waits_and_is_called),
+		cmocka_unit_test(who_wants_to_write_is_called_when_it_can),
 		cmocka_unit_test(a_stalled_stream_holds_up_no_other),
 		cmocka_unit_test(more_streams_than_the_limit_are_not_opened),
 		cmocka_unit_test(opening_and_resetting_without_reading_answers_is_bounded),

@@ -1,0 +1,487 @@
+/* Tenants' connections: taking them, reading, writing, time limits, ending.  See client.h. */
+#include "scheduler/gateway/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINGER_MS = 2000, SWEEP_MAX_MS = 1000, SWEEP_MIN_MS = 10 };
+
+/* A write that the socket did not take at once. */
+struct queued_write {
+	uv_write_t request;
+	struct client *client;
+	uint64_t exchange_n; /* that the bytes belong to */
+	size_t bytes_n, consumed_n;
+	char bytes[];
+};
+
+bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n)
+{
+	if (bytes->n + more_n > bytes->max) {
+		size_t max = bytes->n + more_n;
+		uint8_t *at = realloc(bytes->at, max);
+
+		if (!at)
+			return false;
+		bytes->at = at;
+		bytes->max = max;
+	}
+	if (more_n)
+		memcpy(bytes->at + bytes->n, more, more_n);
+	bytes->n += more_n;
+	return true;
+}
+
+void bytes_remove(struct bytes *bytes, size_t n)
+{
+	bytes->n -= n;
+	if (!bytes->n) {
+		free(bytes->at);
+		*bytes = (struct bytes){0};
+	} else if (n) {
+		memmove(bytes->at, bytes->at + n, bytes->n);
+	}
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct client *client = handle->data;
+	struct gateway *gateway = client->gateway;
+
+	bytes_remove(&client->in, client->in.n);
+	free(client);
+	gateway_check_stopped(gateway);
+}
+
+static void forget(struct client *client)
+{
+	client->is_closing = true;
+	if (client->response != RESPONSE_NONE)
+		exchange_end(client, OUTCOME_CLIENT_GONE);
+	list_remove(&client->link);
+	client->gateway->metrics.clients--;
+	if (!client->gateway->metrics.clients)
+		uv_timer_stop(&client->gateway->sweep);
+}
+
+void client_close(struct client *client)
+{
+	if (client->is_closing)
+		return;
+	forget(client);
+	uv_close((uv_handle_t *)&client->tcp, on_closed);
+}
+
+void client_reset(struct client *client)
+{
+	if (client->is_closing)
+		return;
+	forget(client);
+	/* Not possible when an end is already on its way; then that end has to do. */
+	if (uv_tcp_close_reset(&client->tcp, on_closed) < 0)
+		uv_close((uv_handle_t *)&client->tcp, on_closed);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+	struct client *client = request->data;
+
+	if (client->is_closing)
+		return;
+	if (status < 0 || client->has_ended)
+		client_close(client);
+	else if (client->is_shut)
+		client_set_deadline(client, LINGER_MS);
+}
+
+/* False when the connection had to be closed. */
+static bool shut(struct client *client)
+{
+	if (client->is_half_shut)
+		return true;
+	client->is_half_shut = true;
+	client->shutdown.data = client;
+	if (!uv_shutdown(&client->shutdown, (uv_stream_t *)&client->tcp, on_shutdown))
+		return true;
+	client_close(client);
+	return false;
+}
+
+void client_half_close(struct client *client)
+{
+	shut(client);
+}
+
+/* Until the tenant has read it all and closes too: closing before would throw away what is still on
+ * its way when the tenant is still sending. */
+void client_finish(struct client *client)
+{
+	if (client->is_closing || client->is_shut)
+		return;
+	client->is_shut = true;
+	client->request = REQUEST_DISCARD;
+	bytes_remove(&client->in, client->in.n);
+	if (!shut(client))
+		return;
+	client_set_deadline(client,
+			    client->queued_n ? client->gateway->options->idle_ms : LINGER_MS);
+	client_set_reading(client, true);
+}
+
+void client_set_deadline(struct client *client, uint64_t wait_ms)
+{
+	client->deadline_ms = wait_ms ? gateway_now_ms(client->gateway) + wait_ms : 0;
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+	struct queued_write *write = request->data;
+	struct client *client = write->client;
+
+	client->queued_n -= write->bytes_n;
+	if (!client->is_closing) {
+		if (status < 0) {
+			client_close(client);
+		} else if (client->response != RESPONSE_NONE &&
+			   client->exchange_n == write->exchange_n) {
+			mux_consumed(tunnel_mux(client->tunnel), client->stream, write->consumed_n);
+			tunnel_flush(client->tunnel);
+		}
+	}
+	free(write);
+}
+
+static void queue(struct client *client, const uv_buf_t *buffers, unsigned buffers_n, size_t skip_n,
+		  size_t bytes_n, size_t consumed_n)
+{
+	struct queued_write *write = malloc(sizeof(*write) + bytes_n);
+	uv_buf_t rest;
+	size_t at = 0;
+
+	if (!write) {
+		client_close(client);
+		return;
+	}
+	*write = (struct queued_write){
+		.client = client,
+		.exchange_n = client->exchange_n,
+		.bytes_n = bytes_n,
+		.consumed_n = consumed_n,
+	};
+	for (unsigned i = 0; i < buffers_n; i++) {
+		size_t skipped_n = skip_n < buffers[i].len ? skip_n : buffers[i].len;
+
+		memcpy(write->bytes + at, buffers[i].base + skipped_n, buffers[i].len - skipped_n);
+		at += buffers[i].len - skipped_n;
+		skip_n -= skipped_n;
+	}
+	write->request.data = write;
+	rest = uv_buf_init(write->bytes, (unsigned)bytes_n);
+	if (uv_write(&write->request, (uv_stream_t *)&client->tcp, &rest, 1, on_written) < 0) {
+		free(write);
+		client_close(client);
+		return;
+	}
+	client->queued_n += bytes_n;
+}
+
+void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
+		 size_t consumed_n)
+{
+	size_t total_n = 0, sent_n = 0;
+
+	if (client->is_closing)
+		return;
+	for (unsigned i = 0; i < buffers_n; i++)
+		total_n += buffers[i].len;
+	if (!client->queued_n && total_n) {
+		int n = uv_try_write((uv_stream_t *)&client->tcp, buffers, buffers_n);
+
+		if (n < 0 && n != UV_EAGAIN) {
+			client_close(client);
+			return;
+		}
+		sent_n = n < 0 ? 0 : (size_t)n;
+	}
+	if (sent_n < total_n)
+		queue(client, buffers, buffers_n, sent_n, total_n - sent_n, consumed_n);
+	else if (client->response != RESPONSE_NONE)
+		mux_consumed(tunnel_mux(client->tunnel), client->stream, consumed_n);
+}
+
+/* Once all that the tenant sent has been passed on. */
+static void end_request(struct client *client)
+{
+	if (client->is_request_ended || client->in.n || client->response != RESPONSE_RAW)
+		return;
+	client->is_request_ended = true;
+	mux_end(tunnel_mux(client->tunnel), client->stream);
+	tunnel_flush(client->tunnel);
+}
+
+/* The tenant's end of the connection is over.  Who has asked may still be waiting for the answer:
+ * many half-close after their last request. */
+static void on_end(struct client *client)
+{
+	client->has_ended = true;
+	client->is_reading = false;
+	switch (client->request) {
+	case REQUEST_HEAD:
+		if (client->queued_n)
+			client_finish(client);
+		else
+			client_close(client);
+		return;
+	case REQUEST_BODY:
+		client_close(client);
+		return;
+	case REQUEST_HELD:
+	case REQUEST_DONE:
+		client->is_last = true;
+		return;
+	case REQUEST_RAW:
+		end_request(client);
+		if (client->is_guest_ended && !client->queued_n)
+			client_close(client);
+		return;
+	case REQUEST_DISCARD:
+		if (!client->queued_n)
+			client_close(client);
+		return;
+	}
+}
+
+static void keep(struct client *client, const uint8_t *bytes, size_t bytes_n)
+{
+	if (!bytes_append(&client->in, bytes, bytes_n)) {
+		client_close(client);
+		return;
+	}
+	client_set_reading(client, !client->in.n || client->request == REQUEST_HEAD);
+}
+
+static void on_allocate(uv_handle_t *handle, size_t suggested_n, uv_buf_t *out_buffer)
+{
+	struct client *client = handle->data;
+
+	(void)suggested_n;
+	*out_buffer = uv_buf_init((char *)client->gateway->read_buffer, GATEWAY_READ_MAX);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+{
+	struct client *client = stream->data;
+	const uint8_t *bytes = (const uint8_t *)buffer->base;
+	size_t used_n;
+
+	if (client->is_closing || n == 0)
+		return;
+	if (n < 0) {
+		if (n == UV_EOF)
+			on_end(client);
+		else
+			client_close(client);
+		return;
+	}
+	if (client->in.n) {
+		if (!bytes_append(&client->in, bytes, (size_t)n))
+			client_close(client);
+		else
+			client_resume(client);
+		return;
+	}
+	client->is_taking = true;
+	used_n = request_take(client, bytes, (size_t)n);
+	client->is_taking = false;
+	if (!client->is_closing && !client->is_shut)
+		keep(client, bytes + used_n, (size_t)n - used_n);
+}
+
+void client_resume(struct client *client)
+{
+	size_t used_n;
+
+	if (client->is_taking || client->is_closing)
+		return;
+	client->is_taking = true;
+	used_n = request_take(client, client->in.at, client->in.n);
+	client->is_taking = false;
+	if (client->is_closing || client->is_shut)
+		return;
+	bytes_remove(&client->in, used_n);
+	if (client->has_ended && client->request == REQUEST_BODY && !client->in.n) {
+		client_close(client);
+		return;
+	}
+	if (client->has_ended)
+		end_request(client);
+	client_set_reading(client, !client->in.n || client->request == REQUEST_HEAD);
+}
+
+void client_set_reading(struct client *client, bool on)
+{
+	if (client->has_ended || client->is_closing || on == client->is_reading)
+		return;
+	client->is_reading = on;
+	if (!on)
+		uv_read_stop((uv_stream_t *)&client->tcp);
+	else if (uv_read_start((uv_stream_t *)&client->tcp, on_allocate, on_read) < 0)
+		client_close(client);
+}
+
+static void on_deadline(struct client *client)
+{
+	client->deadline_ms = 0;
+	if (client->is_shut) {
+		client_close(client);
+		return;
+	}
+	switch (client->request) {
+	case REQUEST_HEAD:
+		if (client->in.n)
+			response_answer(client, OUTCOME_HEAD_TIMEOUT);
+		else if (client->queued_n)
+			client_finish(client);
+		else
+			client_close(client);
+		return;
+	case REQUEST_HELD:
+		response_answer(client, OUTCOME_NOT_FOUND);
+		return;
+	case REQUEST_BODY:
+		if (client->response == RESPONSE_HEAD)
+			response_answer(client, OUTCOME_BODY_TIMEOUT);
+		else
+			client_close(client);
+		return;
+	case REQUEST_DONE:
+	case REQUEST_RAW:
+	case REQUEST_DISCARD:
+		return;
+	}
+}
+
+/* One timer for all: looking at each client now and then is cheaper than a timer each. */
+static void on_sweep(uv_timer_t *timer)
+{
+	struct gateway *gateway = timer->data;
+	uint64_t now_ms = gateway_now_ms(gateway);
+	struct list *link = list_first(&gateway->clients);
+
+	while (link) {
+		struct client *client = LIST_OBJECT(link, struct client, link);
+
+		link = list_next(&gateway->clients, link);
+		if (client->deadline_ms && now_ms >= client->deadline_ms)
+			on_deadline(client);
+	}
+}
+
+static void sweep_start(struct gateway *gateway)
+{
+	const struct gateway_options *options = gateway->options;
+	uint64_t every_ms = SWEEP_MAX_MS;
+	const uint64_t waits_ms[] = {options->head_ms, options->idle_ms, options->body_ms,
+				     options->hold_ms};
+
+	for (size_t at = 0; at < ARRAY_N(waits_ms); at++) {
+		if (waits_ms[at] / 4 < every_ms)
+			every_ms = waits_ms[at] / 4;
+	}
+	if (every_ms < SWEEP_MIN_MS)
+		every_ms = SWEEP_MIN_MS;
+	uv_timer_start(&gateway->sweep, on_sweep, every_ms, every_ms);
+}
+
+void clients_open(struct gateway *gateway)
+{
+	list_init(&gateway->clients);
+	uv_timer_init(gateway->loop, &gateway->sweep);
+	gateway->sweep.data = gateway;
+}
+
+void clients_on_connection(uv_stream_t *listener, int status)
+{
+	struct gateway *gateway = listener->data;
+	struct client *client = status < 0 ? NULL : calloc(1, sizeof(*client));
+
+	if (!client)
+		return;
+	client->gateway = gateway;
+	client->tcp.data = client;
+	client->keep_alive = true;
+	uv_tcp_init(gateway->loop, &client->tcp);
+	list_append(&gateway->clients, &client->link);
+	if (!gateway->metrics.clients++)
+		sweep_start(gateway);
+	if (uv_accept(listener, (uv_stream_t *)&client->tcp) < 0) {
+		client_close(client);
+		return;
+	}
+	gateway->metrics.clients_accepted++;
+	mux_link_tune(&client->tcp);
+	if (gateway->metrics.clients > (int64_t)gateway->options->clients_max) {
+		gateway->metrics.clients_rejected++;
+		response_answer(client, OUTCOME_FULL);
+		return;
+	}
+	/* The first head has its time from here on, a later one from its first byte. */
+	client->is_head_timed = true;
+	client_set_deadline(client, gateway->options->head_ms);
+	client_set_reading(client, true);
+}
+
+void clients_on_bound(struct gateway *gateway, const struct id *sandbox)
+{
+	struct list *link = list_first(&gateway->clients);
+
+	while (link) {
+		struct client *client = LIST_OBJECT(link, struct client, link);
+
+		link = list_next(&gateway->clients, link);
+		if (client->request == REQUEST_HELD && id_equal(&client->route.sandbox, sandbox)) {
+			client->request = REQUEST_HEAD;
+			client_resume(client);
+		}
+	}
+}
+
+void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel)
+{
+	struct mux_event lost = {.kind = MUX_RESET, .reason = MUX_REASON_GONE};
+	struct list *link = list_first(&gateway->clients);
+
+	while (link) {
+		struct client *client = LIST_OBJECT(link, struct client, link);
+
+		link = list_next(&gateway->clients, link);
+		if (client->response != RESPONSE_NONE && client->tunnel == tunnel)
+			client_on_mux_event(client, &lost);
+	}
+}
+
+void clients_stop(struct gateway *gateway)
+{
+	struct list *link = list_first(&gateway->clients);
+
+	while (link) {
+		struct client *client = LIST_OBJECT(link, struct client, link);
+
+		link = list_next(&gateway->clients, link);
+		client->is_last = true;
+		if (client->request == REQUEST_HEAD && !client->in.n && client->queued_n)
+			client_finish(client);
+		else if (client->request == REQUEST_HEAD && !client->in.n)
+			client_close(client);
+		else if (client->request == REQUEST_HELD)
+			response_answer(client, OUTCOME_NOT_FOUND);
+	}
+}
+
+void clients_close_all(struct gateway *gateway)
+{
+	struct list *link;
+
+	while ((link = list_first(&gateway->clients)))
+		client_reset(LIST_OBJECT(link, struct client, link));
+}

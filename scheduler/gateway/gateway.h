@@ -1,0 +1,120 @@
+/*
+ * What the gateway's parts share.  One thread, one loop:
+ *
+ *   main.c      options, key, listeners, start and stop
+ *   tunnels.c   shims' connections: bind, the mux engines, which sandbox is where
+ *   clients.c   tenants' connections: reading, writing, time limits
+ *   requests.c  a request's way to the guest
+ *   responses.c a response's way back
+ *   route.c, rewrite.c  pure decisions about heads
+ *   admin.c     health and metrics
+ */
+#ifndef FLOTILLA_GATEWAY_GATEWAY_H
+#define FLOTILLA_GATEWAY_GATEWAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/base/index.h"
+#include "common/base/list.h"
+#include "common/io/metrics.h"
+#include "common/io/options.h"
+#include "common/mux/fleet_key.h"
+#include "common/mux/link.h"
+#include "scheduler/gateway/rewrite.h"
+#include "scheduler/gateway/route.h"
+
+enum { GATEWAY_READ_MAX = 64 * 1024, GATEWAY_BACKLOG = 1024 };
+
+struct gateway_options {
+#define OPTION OPTION_MEMBER
+#include "scheduler/gateway/options.def"
+#undef OPTION
+};
+
+struct gateway_metrics {
+#define METRIC METRIC_MEMBER
+#include "scheduler/gateway/metrics.def"
+#undef METRIC
+};
+
+extern const char *const gateway_outcome_names[OUTCOMES_N];
+
+struct tunnel;
+
+/* Where a sandbox is; the index finds it by id. */
+struct sandbox_slot {
+	struct id sandbox; /* first: the index reads it as text */
+	struct tunnel *tunnel;
+	uint32_t free_next;
+};
+
+struct gateway {
+	uv_loop_t *loop;
+	const struct gateway_options *options;
+	struct fleet_key key;
+	struct gateway_metrics metrics;
+	uint64_t started_ms; /* of the loop's clock */
+	bool is_stopping;
+
+	uv_tcp_t client_listener, tunnel_listener, admin_listener;
+	bool has_admin;
+
+	struct list clients; /* struct client, link */
+	struct list tunnels; /* struct tunnel, link */
+	struct list admins;  /* struct admin, link */
+	uv_timer_t sweep;    /* looks for clients whose time is over */
+
+	struct sandbox_slot *slots;
+	void *index_memory;
+	struct index index;
+	uint32_t slots_used_n, slot_free;
+
+	/* One read is handled whole before the next, so all connections share this. */
+	uint8_t read_buffer[GATEWAY_READ_MAX];
+	char head_buffer[REWRITE_HEAD_MAX];
+};
+
+/* tunnels.c */
+int tunnels_open(struct gateway *gateway, struct err *err);
+void tunnels_on_connection(uv_stream_t *listener, int status);
+struct tunnel *tunnels_find(const struct gateway *gateway, const struct id *sandbox);
+void tunnels_close_all(struct gateway *gateway);
+struct mux *tunnel_mux(struct tunnel *tunnel);
+/* Sends what the engine holds.  Faults show up at the tunnel's next read. */
+void tunnel_flush(struct tunnel *tunnel);
+
+/* clients.c, towards the others */
+struct client;
+void clients_open(struct gateway *gateway);
+void clients_on_connection(uv_stream_t *listener, int status);
+/* The sandbox can be reached now: who waited for it goes on. */
+void clients_on_bound(struct gateway *gateway, const struct id *sandbox);
+/* The tunnel is no more: its exchanges end as if each stream had been reset. */
+void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel);
+/* Idle ones are closed, the others after their response. */
+void clients_stop(struct gateway *gateway);
+void clients_close_all(struct gateway *gateway);
+
+/* responses.c: what an exchange's stream tells */
+void client_on_mux_event(struct client *client, const struct mux_event *event);
+
+/* admin.c */
+void admin_on_connection(uv_stream_t *listener, int status);
+void admin_close_all(struct gateway *gateway);
+
+/* main.c: everything has an end; called when a client or the grace for them is gone. */
+void gateway_check_stopped(struct gateway *gateway);
+
+static inline uint64_t gateway_now_ms(const struct gateway *gateway)
+{
+	return uv_now(gateway->loop);
+}
+
+static inline bool gateway_is_starting(const struct gateway *gateway)
+{
+	return gateway_now_ms(gateway) - gateway->started_ms < gateway->options->grace_ms;
+}
+
+#endif
