@@ -147,6 +147,8 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 		break;
 	case NODE_EVENT_READY:
 		core->ready = true;
+		/* What earlier agents recorded may not have been sent. */
+		core->records_changed = true;
 		break;
 	case NODE_EVENT_TEMPLATE_SET:
 		warm_set(core, event);

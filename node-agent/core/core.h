@@ -236,7 +236,8 @@ void node_core_report(const struct node_core *core, struct wire_poll *poll);
 size_t node_core_templates(const struct node_core *core,
 			   struct wire_template out_templates[NODE_TEMPLATES_MAX]);
 
-/* For pump_client_init: highest epoch, what is acknowledged, one past the newest record. */
+/* For pump_client_init: the highest epoch, and what is acknowledged (as the end of the outbox too:
+ * how far that reaches is told by the first RECORDS, once it is durable). */
 struct node_meta node_core_meta(const struct node_core *core);
 
 enum node_vm_state {

@@ -376,7 +376,8 @@ void link_begin(struct link *link)
 {
 	struct node_meta meta = node_core_meta(link->agent->core);
 
-	pump_client_init(&link->pump, meta.epoch, meta.acked_seq, meta.next_seq);
+	/* Where the outbox ends is told by RECORDS, when it is durable. */
+	pump_client_init(&link->pump, meta.epoch, meta.acked_seq, meta.acked_seq);
 	link->may_begin = true;
 	link_greet(link);
 	link_set_timer(link);
