@@ -118,6 +118,7 @@ static void on_ok(void *arg, const struct qmp_message *answer, const struct err 
 static void on_paused(void *arg, const struct qmp_message *answer, const struct err *err)
 {
 	struct shim *shim = arg;
+	struct err fault;
 
 	(void)answer;
 	if (is_refused(shim, err) || shim->is_ending)
@@ -127,10 +128,10 @@ static void on_paused(void *arg, const struct qmp_message *answer, const struct 
 		shim_set_state(shim, WIRE_SHIM_READY);
 		return;
 	}
-	char arguments[64];
-
-	snprintf(arguments, sizeof(arguments), "{\"uri\":\"fd:%d\"}", EMULATOR_STATE_FD);
-	qmp_send(&shim->qmp, "migrate", arguments, on_ok, shim);
+	if (qmp_send_fd(&shim->qmp, "state", shim->state_fd, on_ok, shim, &fault))
+		shim_end(shim, CAUSE_VM_FAULT, fault.text);
+	else
+		qmp_send(&shim->qmp, "migrate", "{\"uri\":\"fd:state\"}", on_ok, shim);
 }
 
 static void after_warming(struct shim *shim)
@@ -148,6 +149,15 @@ static void on_migrated(struct shim *shim)
 	qmp_send(&shim->qmp, "cont", NULL, on_ok, shim);
 }
 
+static void on_migration_failed(void *arg, const struct qmp_message *answer, const struct err *err)
+{
+	char detail[SHIM_DETAIL_MAX];
+
+	snprintf(detail, sizeof(detail), "QEMU could not load or save the snapshot: %.80s",
+		 err ? err->text : answer->text);
+	shim_end(arg, CAUSE_VM_FAULT, detail);
+}
+
 void shim_qmp_event(struct shim *shim, const struct qmp_message *event)
 {
 	switch (event->event) {
@@ -159,7 +169,7 @@ void shim_qmp_event(struct shim *shim, const struct qmp_message *event)
 		if (strcmp(event->status, "completed") == 0)
 			on_migrated(shim);
 		else if (strcmp(event->status, "failed") == 0)
-			shim_end(shim, CAUSE_VM_FAULT, "QEMU could not load or save the snapshot");
+			qmp_send(&shim->qmp, "query-migrate", NULL, on_migration_failed, shim);
 		return;
 	case QMP_EVENT_GUEST_PANICKED:
 		shim_end(shim, CAUSE_VM_FAULT, "the guest panicked");
@@ -336,7 +346,6 @@ static int start_emulator(struct shim *shim, struct err *err)
 		return err_errno(err, errno, "%s", shim->files.state);
 	if (emulator_start(&shim->emulator, &shim->loop, &launch, shim->dir, shim->state_fd, err))
 		return -1;
-	close(shim->state_fd);
 	return qmp_open(&shim->qmp, &shim->loop, shim->emulator.qmp_fd, &callbacks, err) ||
 			       channel_attach(&shim->channel, &shim->loop, shim->emulator.mux_fd,
 					      err)

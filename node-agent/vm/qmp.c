@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct qmp_write {
@@ -94,6 +95,42 @@ void qmp_send(struct qmp *qmp, const char *command, const char *arguments, qmp_a
 	qmp->pending[qmp->pending_n++] = (struct qmp_pending){id, answer, arg};
 	write_line(qmp, "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%u}\n", command,
 		   arguments ? arguments : "{}", id);
+}
+
+/* libuv passes no descriptors of files, so this goes past it; nothing of ours may wait in it. */
+int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer, void *arg,
+		struct err *err)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec line;
+	struct msghdr message = {.msg_iov = &line,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control)};
+	char text[256];
+	uv_os_fd_t socket;
+	int n;
+
+	CHECK(qmp->pending_n < QMP_PENDING_MAX);
+	if (!qmp->pipe || uv_stream_get_write_queue_size((uv_stream_t *)qmp->pipe) ||
+	    uv_fileno((uv_handle_t *)qmp->pipe, &socket))
+		return err_set(err, "QMP: a descriptor cannot be passed now");
+	n = snprintf(text, sizeof(text),
+		     "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"%s\"},\"id\":%u}\n", name,
+		     qmp->next_id + 1);
+	CHECK(n > 0 && (size_t)n < sizeof(text));
+	line = (struct iovec){text, (size_t)n};
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+	if (sendmsg(socket, &message, MSG_NOSIGNAL) != n)
+		return err_errno(err, errno, "QMP: pass a descriptor");
+	qmp->pending[qmp->pending_n++] = (struct qmp_pending){++qmp->next_id, answer, arg};
+	return 0;
 }
 
 static void take_answer(struct qmp *qmp, const struct qmp_message *message)

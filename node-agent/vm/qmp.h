@@ -46,6 +46,10 @@ int qmp_open(struct qmp *qmp, uv_loop_t *loop, int fd, const struct qmp_callback
 void qmp_send(struct qmp *qmp, const char *command, const char *arguments, qmp_answer_cb answer,
 	      void *arg);
 
+/* Gives QEMU a descriptor under a name (getfd). fd is borrowed. */
+int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer, void *arg,
+		struct err *err);
+
 /* No callback follows; open commands are dropped. */
 void qmp_close(struct qmp *qmp);
 

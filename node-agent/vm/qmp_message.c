@@ -49,6 +49,7 @@ static void read_root(const json_t *root, struct qmp_message *out)
 	} else if ((member = json_object_get(root, "return"))) {
 		out->kind = QMP_RETURN;
 		copy_member(member, "status", out->status, sizeof(out->status));
+		copy_member(member, "error-desc", out->text, sizeof(out->text));
 	} else if ((member = json_object_get(root, "error"))) {
 		out->kind = QMP_ERROR;
 		copy_member(member, "desc", out->text, sizeof(out->text));

@@ -37,7 +37,7 @@ struct qmp_message {
 	enum qmp_event event;      /* EVENT */
 	char status[QMP_WORD_MAX]; /* RETURN, EVENT: the member `status`, or empty */
 	char reason[QMP_WORD_MAX]; /* EVENT: the member `reason`, or empty */
-	char text[QMP_TEXT_MAX];   /* ERROR: what QEMU says about it, cut */
+	char text[QMP_TEXT_MAX];   /* ERROR: what QEMU says about it, cut; RETURN: `error-desc` */
 };
 
 /* line: without its line end; at most QMP_LINE_MAX. */
