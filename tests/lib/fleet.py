@@ -140,11 +140,11 @@ class Fleet:
             "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
             "--fleet-key", self.path("scheduler", "fleet.key")]).start()
         # What agents and clients remember must be the same after a restart.
-        self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["listen"], self.gateway.addresses["tunnel"]
+        self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["tenants"], self.gateway.addresses["tunnels"]
         self.scheduler = self._daemon("flotilla-scheduler", "scheduler", [
             "--state-dir", self.path("scheduler"), "--api-listen", "127.0.0.1:0", "--bus-listen", "127.0.0.1:0",
-            "--gateway-tunnel", self.gateway.addresses["tunnel"],
-            "--gateway-url", "http://" + self.gateway.addresses["listen"], *self.scheduler_options]).start()
+            "--gateway-tunnel", self.gateway.addresses["tunnels"],
+            "--gateway-url", "http://" + self.gateway.addresses["tenants"], *self.scheduler_options]).start()
         for flag, name in (("--api-listen", "api"), ("--bus-listen", "bus")):
             at = self.scheduler.argv.index(flag) + 1
             self.scheduler.argv[at] = self.scheduler.addresses[name]
@@ -199,11 +199,11 @@ class Fleet:
         """(status, decoded answer) of one call through the gateway; sandbox is a create's answer."""
         route = {"E2b-Sandbox-Id": sandbox["sandboxID"], "E2b-Sandbox-Port": str(port),
                  "X-Access-Token": sandbox.get("envdAccessToken", ""), **dict(headers)}
-        return request(self.gateway.addresses["listen"], method, path, body, None, route.items(), seconds)
+        return request(self.gateway.addresses["tenants"], method, path, body, None, route.items(), seconds)
 
     def env(self, key):
         return {"E2B_API_KEY": key, "E2B_API_URL": "http://" + self.scheduler.addresses["api"],
-                "E2B_SANDBOX_URL": "http://" + self.gateway.addresses["listen"]}
+                "E2B_SANDBOX_URL": "http://" + self.gateway.addresses["tenants"]}
 
     def vm_processes(self):
         """{pid: command line} of every shim and QEMU of this fleet."""
