@@ -149,7 +149,7 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 }
 
 /* The first operator's key is one of the keys like any other; kept known at every start. */
-static void scheduler_admit_operator(struct scheduler *scheduler)
+static int scheduler_admit_operator(struct scheduler *scheduler, struct err *err)
 {
 	struct store_op *op = engine_write(scheduler->engine, STORE_OP_KEY);
 
@@ -157,6 +157,7 @@ static void scheduler_admit_operator(struct scheduler *scheduler)
 	secrets_hash(&scheduler->secrets, scheduler->secrets.operator_key, op->key.hash);
 	op->key.id = id_make("key_", op->key.hash);
 	snprintf(op->key.name, sizeof(op->key.name), "operator.key");
+	return engine_settle(scheduler->engine, err);
 }
 
 static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_MAX],
@@ -167,10 +168,8 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (scheduler_open_engine(scheduler, err))
-		return -1;
-	scheduler_admit_operator(scheduler);
-	if (scheduler_open_nodes(scheduler, tunnel, err) || scheduler_open_api(scheduler, err))
+	if (scheduler_open_engine(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
+	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;
 	scheduler->signals.on_stop = scheduler_on_stop;

@@ -40,6 +40,7 @@ struct engine {
 };
 
 static void engine_flush(struct engine *engine);
+static void engine_tell_all(struct engine *engine, struct engine_round *round);
 
 static struct mono engine_mono(void)
 {
@@ -135,6 +136,18 @@ struct store_op *engine_write(struct engine *engine, enum store_op_kind kind)
 {
 	CHECK(engine->available);
 	return store_batch_add(&engine->rounds[engine->gathering].batch, kind, engine_wall().ns);
+}
+
+int engine_settle(struct engine *engine, struct err *err)
+{
+	struct engine_round *round = &engine->rounds[engine->gathering];
+
+	CHECK(engine->available && !store_is_busy(engine->store));
+	if (round->batch.ops_n > 0 && store_commit_now(engine->store, &round->batch, err))
+		return -1;
+	engine->gathering ^= 1;
+	engine_tell_all(engine, round);
+	return 0;
 }
 
 void engine_then(struct engine *engine, engine_then_cb cb, void *data)

@@ -60,6 +60,9 @@ void engine_create(struct engine *engine, struct core_event *event,
 /* Adds a decision of the shell to the round, to be filled in. Only while it is available. */
 struct store_op *engine_write(struct engine *engine, enum store_op_kind kind);
 
+/* Commits the round on the spot: while starting, before the loop runs. */
+int engine_settle(struct engine *engine, struct err *err);
+
 /* Calls back when all that was written so far is durable (true) or lost (false). */
 typedef void (*engine_then_cb)(void *data, bool durable);
 void engine_then(struct engine *engine, engine_then_cb cb, void *data);
