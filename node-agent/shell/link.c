@@ -136,16 +136,17 @@ static void link_on_clear(struct link *link, uint32_t id, const struct wire_enve
 {
 	struct wire_session_welcome welcome;
 	struct wire_enrol_reply reply;
+	struct wire_arena arena = {0}; /* neither holds lists */
 	struct err err;
 
 	if (envelope->kind == WIRE_KIND_SESSION_WELCOME) {
-		if (wire_session_welcome_decode(envelope->body.data, envelope->body.n, NULL,
+		if (wire_session_welcome_decode(envelope->body.data, envelope->body.n, &arena,
 						&welcome, &err) == 0)
 			link_on_welcome(link, id, &welcome);
 	} else if (envelope->kind == WIRE_KIND_ENROL_REPLY && !link->enrolment.is_done &&
 		   id == link->handshake_id) {
 		link->handshake_id = 0;
-		if (wire_enrol_reply_decode(envelope->body.data, envelope->body.n, NULL, &reply,
+		if (wire_enrol_reply_decode(envelope->body.data, envelope->body.n, &arena, &reply,
 					    &err) == 0)
 			link_on_enrol_reply(link, &reply);
 	}
@@ -339,16 +340,17 @@ static void link_on_timer_closed(uv_handle_t *handle)
 
 int link_open(struct link **out_link, struct agent *agent, struct err *err)
 {
-	static const struct bus_callbacks callbacks = {
-		.on_message = link_on_message,
-		.on_link = link_on_link,
-		.on_closed = link_on_bus_closed,
-	};
 	struct bus_options options = {
 		.url = agent->options->scheduler,
 		.message_max = WIRE_ENVELOPE_MAX,
 	};
 	struct link *link = calloc(1, sizeof(*link));
+	struct bus_callbacks callbacks = {
+		.on_message = link_on_message,
+		.on_link = link_on_link,
+		.on_closed = link_on_bus_closed,
+		.user = link,
+	};
 
 	CHECK(link);
 	link->agent = agent;
@@ -358,7 +360,6 @@ int link_open(struct link **out_link, struct agent *agent, struct err *err)
 	CHECK(link->arena.data);
 	if (enrolment_load(agent->options->state_dir, &link->enrolment, err))
 		goto fail;
-	link->bus.user = link;
 	if (bus_dial(&link->bus, agent->loop, &options, &callbacks, err))
 		goto fail;
 	uv_timer_init(agent->loop, &link->timer);
