@@ -5,8 +5,7 @@
  *	fake_agent --bus tcp://127.0.0.1:3003 --token e2b_... [--name N] [--sandboxes N]
  *		   [--template NAME] [--claim-ms N] [--usage-ms N] [--refuse] [--truth FILE]
  *
- * Says "ready" on standard output when its first poll is answered.  Ends on TERM, and then writes
- * to --truth what really ran: a line "sandbox ran_ms ended" each.
+ * Ends on TERM, and then writes to --truth what really ran: a line "sandbox ran_ms ended" each.
  */
 #include "common/base/check.h"
 #include "common/base/units.h"
@@ -57,7 +56,7 @@ static struct handshake handshake;
 static struct session session;
 static struct pump_client pump;
 static struct mono greeted_at;
-static uint32_t greet_id = GREET_ID, answers_n;
+static uint32_t greet_id = GREET_ID;
 static struct vm *vms;
 static uint32_t vms_n, running_n;
 static struct wire_record *records;
@@ -230,10 +229,6 @@ static void take_answer(const struct wire_answer *answer)
 		}
 	}
 	tell_records();
-	if (answers_n++ == 0) {
-		printf("ready\n");
-		fflush(stdout);
-	}
 }
 
 static void turn_vms(void)
