@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <spawn.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct column sandbox_columns[] = {
@@ -128,28 +130,45 @@ int command_template_ls(struct cli *cli)
 	return status;
 }
 
+/* `flotilla-template build NAME`, the one beside this program or in PATH; its exit status. */
+static int build_one(struct cli *cli, char *const argv[])
+{
+	char beside[PATH_MAX + 32];
+	ssize_t n = readlink("/proc/self/exe", beside, PATH_MAX - 1);
+	int failed = ENOENT, status;
+	pid_t child;
+
+	if (n > 0) {
+		beside[n] = 0;
+		snprintf(strrchr(beside, '/') + 1, 32, "%s", argv[0]);
+		failed = posix_spawn(&child, beside, NULL, NULL, argv, environ);
+	}
+	if (failed)
+		failed = posix_spawnp(&child, argv[0], NULL, NULL, argv, environ);
+	if (failed)
+		return cli_fail(cli, STATUS_FAILED, "cannot start %s: %s", argv[0],
+				strerror(failed));
+	while (waitpid(child, &status, 0) < 0)
+		CHECK(errno == EINTR);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 /* The builder is a program of its own: it needs root and a host's tools, this one needs neither. */
 int command_template_build(struct cli *cli)
 {
-	static const char builder[] = "flotilla-template";
 	const struct args *args = &cli->args;
-	char beside[PATH_MAX + sizeof(builder)], *argv[2 + ARGS_OPERANDS_MAX + 64];
-	ssize_t n = readlink("/proc/self/exe", beside, PATH_MAX - 1);
-	int argc = 0;
+	int status = STATUS_OK;
 
-	if (args->tail_n > 63)
-		return cli_fail(cli, STATUS_USAGE, "too many words after --");
-	argv[argc++] = (char *)(uintptr_t)builder;
-	for (int i = 0; i < args->tail_n; i++)
-		argv[argc++] = args->tail[i];
-	for (int i = 0; i < args->operands_n; i++)
-		argv[argc++] = (char *)(uintptr_t)args->operand[i];
-	argv[argc] = NULL;
-	if (n > 0) {
-		beside[n] = 0;
-		snprintf(strrchr(beside, '/') + 1, sizeof(builder), "%s", builder);
-		execv(beside, argv);
+	for (int i = 0; i < args->operands_n && status == STATUS_OK; i++) {
+		char *argv[3 + ARGS_OPERANDS_MAX + 1] = {(char *)(uintptr_t) "flotilla-template",
+							 (char *)(uintptr_t) "build",
+							 (char *)(uintptr_t)args->operand[i]};
+
+		if (args->tail_n > ARGS_OPERANDS_MAX)
+			return cli_fail(cli, STATUS_USAGE, "too many words after --");
+		for (int j = 0; j < args->tail_n; j++)
+			argv[3 + j] = args->tail[j];
+		status = build_one(cli, argv);
 	}
-	execvp(builder, argv);
-	return cli_fail(cli, STATUS_FAILED, "cannot start %s: %s", builder, strerror(errno));
+	return status;
 }

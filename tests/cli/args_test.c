@@ -80,7 +80,7 @@ static void help_is_there_for_everything(void **unused)
 	assert_int_equal(PARSE("sandbox"), 0);
 	assert_true(args.help);
 	assert_string_equal(args.group, "sandbox");
-	assert_int_equal(parse(0, NULL), 0);
+	assert_int_equal(parse(0, (const char *[]){NULL}), 0);
 	assert_true(args.help && !args.command && !args.group);
 }
 
