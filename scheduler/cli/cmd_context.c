@@ -108,18 +108,44 @@ int command_context_use(struct cli *cli)
 	return STATUS_OK;
 }
 
+/* The defaults and what flags and environment say: nothing of the current context, whose keys are
+ * not this one's. */
+static struct settings given_settings(const struct cli *cli)
+{
+	static struct options_set set;
+	struct settings settings;
+
+	options_defaults(&set, &settings_program, &settings);
+	for (size_t i = 0; i < settings_program.rows_n; i++) {
+		const struct option_spec *row = &settings_program.rows[i];
+		char text[OPTION_TEXT_MAX];
+
+		if (cli->set.origin[i].source != OPTION_FROM_FLAG &&
+		    cli->set.origin[i].source != OPTION_FROM_ENVIRONMENT)
+			continue;
+		option_format(row, &cli->settings, text);
+		CHECK(option_parse(row, text, &settings, NULL) == 0);
+	}
+	return settings;
+}
+
 int command_context_set(struct cli *cli)
 {
 	const char *name = cli->args.operand[0];
-	struct settings settings = cli->settings;
+	char api_key[OPTION_TEXT_MAX], operator_key[OPTION_TEXT_MAX];
+	struct settings settings;
 	struct err err;
 
 	if (!context_name_is_valid(name))
 		return cli_fail(cli, STATUS_USAGE,
 				"\"%s\" is no name for a context: 1 to 40 of a-z 0-9 - _", name);
+	settings = given_settings(cli);
 	/* The keys themselves: their files may be somebody's temporary ones. */
-	memcpy(settings.api_key, cli->api_key, sizeof(settings.api_key));
-	memcpy(settings.operator_key, cli->operator_key, sizeof(settings.operator_key));
+	if (settings_api_key(&settings, api_key, &err) ||
+	    settings_operator_key(&settings, operator_key, &err))
+		return cli_fail(cli, STATUS_USAGE, "%s", err.text);
+	memcpy(settings.api_key, api_key, sizeof(api_key));
+	memcpy(settings.operator_key, operator_key, sizeof(operator_key));
 	if (context_save(name, &settings, &err))
 		return cli_fail(cli, STATUS_FAILED, "%s", err.text);
 	if (!args_value(&cli->args, "use"))

@@ -36,6 +36,18 @@ static void add_query(char *path, const char *name, const char *value)
 	api_url_add(path, value);
 }
 
+/* A day alone means its first moment, in UTC as everything that is billed. */
+static void add_time(char *path, const char *name, const char *value)
+{
+	char moment[32];
+
+	if (value && strlen(value) == 10) {
+		snprintf(moment, sizeof(moment), "%sT00:00:00Z", value);
+		value = moment;
+	}
+	add_query(path, name, value);
+}
+
 int command_usage(struct cli *cli)
 {
 	const char *sandbox = args_value(&cli->args, "sandbox"), *format = cli->settings.output;
@@ -43,8 +55,8 @@ int command_usage(struct cli *cli)
 	json_t *answer, *rows;
 	int status;
 
-	add_query(path, "from", args_value(&cli->args, "from"));
-	add_query(path, "to", args_value(&cli->args, "to"));
+	add_time(path, "from", args_value(&cli->args, "from"));
+	add_time(path, "to", args_value(&cli->args, "to"));
 	add_query(path, "sandbox", sandbox);
 	status = api_get(cli, API_AS_TENANT, path, "usage", &answer);
 	if (status != STATUS_OK)

@@ -110,6 +110,16 @@ static int apply_all(struct options_set *set, struct settings *out,
 	return options_apply_flags(set, flags, err);
 }
 
+/* A key and a key's file are two ways to say one thing: the later source counts. */
+static void prefer_later(const struct options_set *set, enum setting_row key, char *out_key,
+			 enum setting_row file, char *out_file)
+{
+	if (set->origin[file].source > set->origin[key].source)
+		out_key[0] = 0;
+	else if (out_key[0])
+		out_file[0] = 0;
+}
+
 int settings_load(struct options_set *set, struct settings *out, const struct options_flags *flags,
 		  struct err *err)
 {
@@ -118,10 +128,14 @@ int settings_load(struct options_set *set, struct settings *out, const struct op
 	/* Twice: the context lies in the middle of the sources, and the last ones may choose it. */
 	if (apply_all(set, out, flags, NULL, err))
 		return -1;
-	if (!out->context[0])
-		return 0;
 	memcpy(context, out->context, sizeof(context));
-	return apply_all(set, out, flags, context, err);
+	if (context[0] && apply_all(set, out, flags, context, err))
+		return -1;
+	prefer_later(set, SETTING_ROW_api_key, out->api_key, SETTING_ROW_api_key_file,
+		     out->api_key_file);
+	prefer_later(set, SETTING_ROW_operator_key, out->operator_key,
+		     SETTING_ROW_operator_key_file, out->operator_key_file);
+	return 0;
 }
 
 static int key_of(const char *key, const char *file, char out_key[OPTION_TEXT_MAX], struct err *err)

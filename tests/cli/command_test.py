@@ -263,6 +263,8 @@ def usage_and_limits_are_shown():
         assert done.stdout.endswith("\ntotal 0.000090750 USD\n") and name in done.stdout, done.stdout
         assert world.fleet.seen[0][1] == "/v1/usage?from=2026-11-01T00%3A00%3A00%2B01%3A00&sandbox=" + name
         assert json.loads(world.run("usage", "-o", "json").stdout)["data"]["rule"] == "r1"
+        status(world.run("usage", "--to", "2026-12-01"), 0)
+        assert world.fleet.seen[-1][1] == "/v1/usage?to=2026-12-01T00%3A00%3A00Z"
         assert status(world.run("limits"), 0).stdout.startswith("plan: hobby\nconcurrentSandboxes:\n  limit: 20\n")
 
 
@@ -298,12 +300,25 @@ def a_context_holds_urls_and_keys_in_a_private_file():
         status(world.run("sandbox", "ls", "--context", "other"), 75)
         status(world.run("sandbox", "ls", env={"FLOTILLA_CONTEXT": "other"}), 75)
         assert status(world.run("context", "ls"), 0).stdout.split() == ["CONTEXT", "CURRENT", "local", "yes", "other", "no"]
+        with open(os.path.join(world.home, ".config/flotilla/contexts/other.ini")) as file:
+            assert KEY not in file.read(), "a new context has nothing of the current one"
         status(world.run("context", "use", "other"), 0, "the context is now other")
         status(world.run("context", "use", "none"), 3, "no context none")
         assert status(world.run("context", "ls", "-o", "name", "--context", "local"), 0).stdout == "local\nother\n"
         os.chmod(path, 0o644)
         status(world.run("sandbox", "ls", "--context", "local"), 2, "chmod 600")
         status(world.run("context", "set", "../x"), 2, "no name for a context")
+
+
+def a_key_file_on_the_command_line_wins_over_the_environments_key():
+    with World() as world:
+        key_file = os.path.join(world.home, "key")
+        with open(key_file, "w") as file:
+            file.write("e2b_wrong\n")
+        status(world.run("sandbox", "ls", "--api-key-file", key_file), 4, "invalid API key")
+        status(world.run("sandbox", "ls", "--api-key-file", key_file + ".none"), 2, "No such file")
+        world.env["FLOTILLA_API_KEY_FILE"] = key_file
+        status(world.run("sandbox", "ls"), 0)  # of two variables, the key itself counts
 
 
 def later_settings_win_and_a_folder_cannot_take_your_key():
