@@ -297,8 +297,8 @@ def a_context_holds_urls_and_keys_in_a_private_file():
         assert os.stat(path).st_mode & 0o777 == 0o600
         status(world.run("sandbox", "ls"), 0)
         status(world.run("context", "set", "other", "--api-url", "http://127.0.0.1:1"), 0)
-        status(world.run("sandbox", "ls", "--context", "other"), 75)
-        status(world.run("sandbox", "ls", env={"FLOTILLA_CONTEXT": "other"}), 75)
+        status(world.run("sandbox", "ls", "--context", "other"), 4, "no API key")
+        status(world.run("sandbox", "ls", env={"FLOTILLA_CONTEXT": "other", "FLOTILLA_API_KEY": KEY}), 75)
         assert status(world.run("context", "ls"), 0).stdout.split() == ["CONTEXT", "CURRENT", "local", "yes", "other", "no"]
         with open(os.path.join(world.home, ".config/flotilla/contexts/other.ini")) as file:
             assert KEY not in file.read(), "a new context has nothing of the current one"
