@@ -264,6 +264,20 @@ static bool all_over(const struct rig *rig)
 	return true;
 }
 
+static void count_handle(uv_handle_t *handle, void *arg)
+{
+	(void)handle;
+	++*(size_t *)arg;
+}
+
+static size_t handles_n(struct rig *rig)
+{
+	size_t n = 0;
+
+	uv_walk(&rig->loop, count_handle, &n);
+	return n;
+}
+
 void rig_close(struct rig *rig)
 {
 	for (size_t i = 0; i < rig->clones_n; i++) {
@@ -284,6 +298,8 @@ void rig_close(struct rig *rig)
 			gate_close(rig->clones[i].gate);
 	}
 	uv_close((uv_handle_t *)&rig->listener, NULL);
+	/* Shims that have ended are reaped by the loop, which their handles do not keep alive. */
+	rig_wait(rig, handles_n(rig) == 1);
 	uv_close((uv_handle_t *)&rig->limit, NULL);
 	uv_run(&rig->loop, UV_RUN_DEFAULT);
 	CHECK(uv_loop_close(&rig->loop) == 0);

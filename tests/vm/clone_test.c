@@ -1,0 +1,312 @@
+/* Real microVMs under their shims: what is promised of a clone's life and of its end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/vm/rig.h"
+
+enum { LONG_MS = 600 * 1000 };
+
+static struct rig rig;
+
+static struct rig_clone *start_ready(void)
+{
+	struct rig_clone *clone = rig_clone_start(&rig);
+
+	rig_wait(&rig,
+		 clone->has_ended || (clone->has_status && clone->status.state == WIRE_SHIM_READY));
+	assert_false(clone->has_ended);
+	return clone;
+}
+
+static struct rig_clone *start_claimed(int64_t ttl_ms)
+{
+	struct rig_clone *clone = start_ready();
+
+	rig_clone_claim(clone, ttl_ms);
+	rig_wait(&rig, clone->is_claimed || clone->has_ended);
+	assert_true(clone->is_claimed && clone->claimed.ok);
+	return clone;
+}
+
+static bool is_running(uint32_t pid)
+{
+	return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
+/* The shim is QEMU's parent. */
+static pid_t shim_of(uint32_t qemu_pid)
+{
+	char path[64];
+	int parent = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%u/stat", qemu_pid);
+	file = fopen(path, "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%*d %*s %*c %d", &parent), 1);
+	fclose(file);
+	return parent;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	rig_open(&rig, "flotilla-test", FLOTILLA_BIN);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+static void a_claimed_clone_answers_through_the_gateway(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	assert_int_equal(clone->claimed.attempt, 7);
+	assert_true(clone->claimed.resumed_mono_ns > 0);
+	rig_clone_request(clone, "GET", "/health", "");
+	rig_wait(&rig, clone->is_answered);
+	assert_true(rig_clone_answer_is(clone, "204", ""));
+}
+
+static void two_clones_share_neither_disk_nor_memory(void **state)
+{
+	struct rig_clone *a = start_claimed(LONG_MS);
+	struct rig_clone *b = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_clone_request(a, "POST", "/mark", "of a");
+	rig_wait(&rig, a->is_answered);
+	rig_clone_request(b, "GET", "/mark", "");
+	rig_wait(&rig, b->is_answered);
+	assert_true(rig_clone_answer_is(b, "200", "/"));
+	rig_clone_request(b, "POST", "/mark", "of b");
+	rig_wait(&rig, b->is_answered);
+	rig_clone_request(a, "GET", "/mark", "");
+	rig_wait(&rig, a->is_answered);
+	assert_true(rig_clone_answer_is(a, "200", "of a/of a"));
+
+	/* Nor does the template learn of it. */
+	struct rig_clone *c = start_claimed(LONG_MS);
+
+	rig_clone_request(c, "GET", "/mark", "");
+	rig_wait(&rig, c->is_answered);
+	assert_true(rig_clone_answer_is(c, "200", "/"));
+}
+
+static void the_time_limit_holds_while_no_agent_is_there(void **state)
+{
+	struct rig_clone *clone = start_claimed(300);
+	uint32_t pid;
+
+	(void)state;
+	rig_wait(&rig, clone->status.state == WIRE_SHIM_CLAIMED);
+	pid = clone->status.qemu_pid;
+	rig_clone_leave(clone);
+	/* Its end shows in the tunnel, which nobody but it closes. */
+	rig_wait(&rig, clone->gate == NULL);
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->has_ended);
+	assert_false(is_running(pid));
+	assert_int_equal(clone->end.cause, CAUSE_TIMEOUT);
+	assert_true(id_equal(&clone->end.sandbox, &clone->sandbox));
+	assert_true(clone->end.ended_mono_ns >= clone->end.resumed_mono_ns + 300 * 1000000LL);
+	assert_int_equal(clone->end.attempt, 7);
+}
+
+static void a_moved_limit_is_the_one_that_counts(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	shim_client_deadline(clone->client, clone->claimed.resumed_mono_ns + 1000000);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_TIMEOUT);
+}
+
+static void an_order_to_end_is_the_cause_that_is_recorded(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	shim_client_kill(clone->client, CAUSE_BUDGET);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_BUDGET);
+	/* The record on the disk says the same to whoever comes later. */
+	rig_clone_leave(clone);
+	clone->has_ended = false;
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_BUDGET);
+}
+
+static void an_emulator_that_is_killed_is_a_fault_with_its_reason(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_wait(&rig, clone->status.state == WIRE_SHIM_CLAIMED);
+	kill((pid_t)clone->status.qemu_pid, SIGKILL);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_non_null(strstr(clone->end.detail, "signal 9"));
+}
+
+static void a_killed_shim_takes_its_machine_along(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+	uint32_t pid = clone->status.qemu_pid;
+
+	(void)state;
+	kill(shim_of(pid), SIGKILL);
+	rig_wait(&rig, clone->is_gone);
+	/* The kernel kills it with its parent; its last moments may take a little longer. */
+	while (is_running(pid))
+		uv_run(&rig.loop, UV_RUN_NOWAIT);
+}
+
+static void garbage_from_the_guest_ends_it_as_a_fault(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_clone_request(clone, "GET", "/garbage", "");
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_non_null(strstr(clone->end.detail, "broke the protocol"));
+}
+
+static void a_guest_that_panics_says_so(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_clone_request(clone, "GET", "/panic", "");
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_non_null(strstr(clone->end.detail, "panicked"));
+}
+
+static void a_guest_that_switches_off_was_the_tenants_wish(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_clone_request(clone, "GET", "/off", "");
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_REQUEST);
+}
+
+static void a_shim_outlives_its_agent_and_tells_the_next_one(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	(void)state;
+	rig_clone_leave(clone);
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->has_status);
+	assert_int_equal(clone->status.state, WIRE_SHIM_CLAIMED);
+	assert_true(id_equal(&clone->status.sandbox, &clone->sandbox));
+	assert_int_equal(clone->status.incarnation, 1);
+	clone->has_status = false;
+	shim_client_ask(clone->client);
+	rig_wait(&rig, clone->has_status);
+	assert_true(clone->status.at_mono_ns >= clone->status.resumed_mono_ns);
+	/* Requests went on meanwhile. */
+	rig_clone_request(clone, "GET", "/health", "");
+	rig_wait(&rig, clone->is_answered);
+}
+
+static void the_same_claim_again_is_answered_the_same(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+	int64_t resumed = clone->claimed.resumed_mono_ns;
+	struct id sandbox = clone->sandbox;
+
+	(void)state;
+	clone->is_claimed = false;
+	rig_clone_claim(clone, LONG_MS); /* the same attempt, for another sandbox even */
+	rig_wait(&rig, clone->is_claimed);
+	assert_true(clone->claimed.ok);
+	assert_int_equal(clone->claimed.resumed_mono_ns, resumed);
+	assert_true(id_equal(&clone->status.sandbox, &sandbox));
+}
+
+static void a_claim_before_it_is_ready_is_refused(void **state)
+{
+	struct rig_clone *clone = rig_clone_start(&rig);
+
+	(void)state;
+	rig_clone_claim(clone, LONG_MS);
+	rig_wait(&rig, clone->is_claimed);
+	assert_false(clone->claimed.ok);
+	rig_wait(&rig, clone->status.state == WIRE_SHIM_READY);
+}
+
+static void a_folder_without_a_shim_is_gone(void **state)
+{
+	struct rig_clone *clone = start_ready();
+
+	(void)state;
+	kill(shim_of(clone->status.qemu_pid), SIGKILL);
+	rig_wait(&rig, clone->is_gone);
+	rig_clone_leave(clone);
+	clone->is_gone = false;
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->is_gone);
+}
+
+static void a_template_that_is_broken_ends_its_clone_with_the_reason(void **state)
+{
+	struct rig_clone *clone;
+
+	(void)state;
+	strcpy(rig.template_.dir, "/nowhere");
+	clone = rig_clone_start(&rig);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_non_null(strstr(clone->end.detail, "/nowhere"));
+}
+
+#define CLONE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CLONE_TEST(a_claimed_clone_answers_through_the_gateway),
+		CLONE_TEST(two_clones_share_neither_disk_nor_memory),
+		CLONE_TEST(the_time_limit_holds_while_no_agent_is_there),
+		CLONE_TEST(a_moved_limit_is_the_one_that_counts),
+		CLONE_TEST(an_order_to_end_is_the_cause_that_is_recorded),
+		CLONE_TEST(an_emulator_that_is_killed_is_a_fault_with_its_reason),
+		CLONE_TEST(a_killed_shim_takes_its_machine_along),
+		CLONE_TEST(garbage_from_the_guest_ends_it_as_a_fault),
+		CLONE_TEST(a_guest_that_panics_says_so),
+		CLONE_TEST(a_guest_that_switches_off_was_the_tenants_wish),
+		CLONE_TEST(a_shim_outlives_its_agent_and_tells_the_next_one),
+		CLONE_TEST(the_same_claim_again_is_answered_the_same),
+		CLONE_TEST(a_claim_before_it_is_ready_is_refused),
+		CLONE_TEST(a_folder_without_a_shim_is_gone),
+		CLONE_TEST(a_template_that_is_broken_ends_its_clone_with_the_reason),
+	};
+
+	rig_build("flotilla-test", FLOTILLA_BIN "/flotilla-test-guest");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
