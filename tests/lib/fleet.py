@@ -130,7 +130,15 @@ class Fleet:
         return Daemon(name, [os.path.join(BIN, program), *options, "--ready-file", ready],
                       self.path(f"{name}.log"), ready, env)
 
+    def ensure_template(self):
+        """Builds the template if the store does not have it: minutes once, nothing after."""
+        done = subprocess.run([os.path.join(BIN, "flotilla-template"), "build", self.template,
+                               "--template-dir", self.templates], capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"flotilla-template build {self.template}: {done.stderr}")
+
     def _start(self):
+        self.ensure_template()
         os.makedirs(self.path("scheduler"), mode=0o700)
         # Both sides read the fleet's key; made here, so that neither has to wait for the other.
         key = os.open(self.path("scheduler", "fleet.key"), os.O_WRONLY | os.O_CREAT, 0o600)
@@ -166,7 +174,7 @@ class Fleet:
         self.agents.append(agent.start())
         return agent
 
-    def wait_warm(self, clones, seconds=240):
+    def wait_warm(self, clones, seconds=90):
         """Until the scheduler knows of so many warm clones of the template."""
         def probe():
             for agent in self.agents:
