@@ -1,0 +1,417 @@
+#include "tests/sim/oracle.h"
+
+#include "tests/sim/agent.h"
+#include "tests/sim/leader.h"
+#include "tests/sim/tenants.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ATTEMPTS_MAX = 1 << 15, SLACK_MS = 1000 };
+
+/* What is known of an attempt. */
+struct attempt {
+	uint64_t number;     /* 0: an empty place */
+	bool yes, no, ended; /* as journaled */
+	uint64_t serial;     /* of the microVM that ran it; 0: none is known */
+	uint64_t told_ms;    /* running time that records tell */
+	uint64_t posted_ms;  /* and that the scheduler has posted */
+	bool posted_end;
+};
+
+/* What a microVM ran. */
+struct run {
+	bool ended, lost;
+	uint64_t ran_ms;
+	uint64_t journaled_ms; /* lost: as its journal had it */
+};
+
+struct oracle {
+	bool stirred;
+	struct attempt attempts[ATTEMPTS_MAX]; /* by their number's hash, then the next free */
+	struct run *runs;                      /* by serial */
+	size_t runs_cap;
+	uint64_t next_seq[HOSTS_MAX], posted_seq[HOSTS_MAX];
+	uint64_t *seen; /* by sandbox: the look in which it was seen running */
+	size_t seen_cap;
+	uint64_t look;
+	bool *killed; /* by sandbox: a tenant was told that it is killed */
+	size_t killed_cap;
+};
+
+void oracle_open(struct world *world)
+{
+	world->oracle = calloc(1, sizeof(*world->oracle));
+	CHECK(world->oracle);
+	for (uint32_t i = 0; i < HOSTS_MAX; i++)
+		world->oracle->next_seq[i] = 1;
+}
+
+void oracle_close(struct world *world)
+{
+	free(world->oracle->runs);
+	free(world->oracle->seen);
+	free(world->oracle->killed);
+	free(world->oracle);
+}
+
+void oracle_stir(struct world *world)
+{
+	world->oracle->stirred = true;
+}
+
+static struct attempt *attempt_of(struct world *world, uint64_t number)
+{
+	size_t place = (number * 0x9e3779b97f4a7c15u >> 40) % ATTEMPTS_MAX;
+	struct attempt *attempts = world->oracle->attempts;
+
+	CHECK(number);
+	while (attempts[place].number && attempts[place].number != number)
+		place = (place + 1) % ATTEMPTS_MAX;
+	attempts[place].number = number;
+	return &attempts[place];
+}
+
+/* An array that grows, zeroed, to hold index n. */
+static void *hold(void *data, size_t n, size_t *cap, size_t size)
+{
+	size_t old = *cap;
+
+	if (n < old)
+		return data;
+	*cap = 2 * n + 64;
+	data = realloc(data, *cap * size);
+	CHECK(data);
+	memset((char *)data + old * size, 0, (*cap - old) * size);
+	return data;
+}
+
+/* ---- 1, 2, 3, 6: what runs ---- */
+
+static uint32_t tenant_number(const struct id *id)
+{
+	return (uint32_t)strtoul(id->text + 4, NULL, 10);
+}
+
+static void look_at_run(struct world *world, uint32_t host, const struct shim *shim,
+			struct wire_room *room, struct wire_room *held)
+{
+	struct oracle *oracle = world->oracle;
+	size_t n = sandbox_number(&shim->claim.sandbox);
+	const struct core_sandbox *row = leader_row(world, n);
+	uint32_t tenant = tenant_number(&shim->claim.tenant);
+
+	if (!row)
+		world_fail(world, "host %u runs sandbox %zu which nobody admitted", host, n);
+	if (row->state == SANDBOX_ENDED)
+		world_fail(world, "host %u runs sandbox %zu which has ended", host, n);
+	oracle->seen = hold(oracle->seen, n, &oracle->seen_cap, sizeof(*oracle->seen));
+	if (oracle->seen[n] == oracle->look)
+		world_fail(world, "sandbox %zu runs twice", n);
+	oracle->seen[n] = oracle->look;
+	room->vcpus += shim->claim.vcpus;
+	room->mem_mib += shim->claim.mem_mib;
+	room->sandboxes++;
+	held[tenant].vcpus += shim->claim.vcpus;
+	held[tenant].sandboxes++;
+}
+
+static void look_at_host(struct world *world, uint32_t host, struct wire_room *held)
+{
+	const struct host_vms *vms = world->vms[host];
+	const uint32_t most = world->shape.capacity_sandboxes;
+	struct wire_room room = {0};
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (shim_is_running(&vms->shims[i]))
+			look_at_run(world, host, &vms->shims[i], &room, held);
+	if (room.sandboxes > most || room.vcpus > 2 * most || room.mem_mib > 384ULL * most)
+		world_fail(world, "host %u is oversold: %u sandboxes, %u vcpus, %" PRIu64 " MiB",
+			   host, room.sandboxes, room.vcpus, room.mem_mib);
+}
+
+void oracle_look(struct world *world)
+{
+	struct wire_room held[TENANTS_MAX] = {0};
+	const struct store *store = leader_store(world);
+
+	if (!world->oracle->stirred)
+		return;
+	world->oracle->stirred = false;
+	world->oracle->look++;
+	for (uint32_t i = 0; i < world->shape.hosts_n; i++)
+		look_at_host(world, i, held);
+	for (uint32_t i = 0; i < world->shape.tenants_n; i++)
+		if (held[i].sandboxes > store->tenants[i].concurrent_max ||
+		    held[i].vcpus > store->tenants[i].vcpus_max)
+			world_fail(world, "tenant %u has %u sandboxes of %u", i, held[i].sandboxes,
+				   store->tenants[i].concurrent_max);
+}
+
+/* ---- 4, 6: what tenants are told ---- */
+
+static void told_running(struct world *world, const struct core_sandbox *told)
+{
+	size_t n = sandbox_number(&told->id);
+	const struct core_sandbox *row = leader_row(world, n);
+
+	if (!row || row->state == SANDBOX_PLACING || row->attempt != told->attempt)
+		world_fail(world, "sandbox %zu is told of, and not stored as running", n);
+	if (!attempt_of(world, told->attempt)->yes)
+		world_fail(world, "sandbox %zu is told of, and not journaled", n);
+}
+
+void oracle_told(struct world *world, bool was_create, const struct core_effect *reply)
+{
+	struct oracle *oracle = world->oracle;
+	size_t n;
+
+	if (reply->reply.refusal != REFUSAL_NONE || !reply->reply.found)
+		return;
+	n = sandbox_number(&reply->reply.sandbox.id);
+	if (reply->reply.sandbox.state == SANDBOX_RUNNING)
+		told_running(world, &reply->reply.sandbox);
+	else if (was_create)
+		world_fail(world, "sandbox %zu is granted and does not run", n);
+	oracle->killed = hold(oracle->killed, n, &oracle->killed_cap, sizeof(*oracle->killed));
+	if (reply->reply.sandbox.state == SANDBOX_ENDING ||
+	    reply->reply.sandbox.state == SANDBOX_ENDED)
+		oracle->killed[n] = true;
+	else if (oracle->killed[n])
+		world_fail(world, "sandbox %zu is told of after its kill", n);
+}
+
+void oracle_saved(struct world *world, const struct core_sandbox *old,
+		  const struct core_sandbox *row)
+{
+	size_t n = sandbox_number(&row->id);
+
+	if (old->state == SANDBOX_ENDED)
+		world_fail(world, "sandbox %zu is saved after its end", n);
+	if (old->state == SANDBOX_ENDING && row->state < SANDBOX_ENDING)
+		world_fail(world, "sandbox %zu lives again", n);
+	if (row->state == SANDBOX_ENDED)
+		oracle_stir(world);
+}
+
+/* ---- 5, 8: records ---- */
+
+void oracle_journaled(struct world *world, uint32_t host, const struct node_sandbox *row)
+{
+	struct attempt *attempt = attempt_of(world, row->attempt);
+	const struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++) {
+		const struct shim *shim = &vms->shims[i];
+		if (shim->number != row->vm)
+			continue;
+		if (attempt->serial && attempt->serial != shim->serial)
+			world_fail(world, "attempt %" PRIx64 " runs in two microVMs", row->attempt);
+		attempt->serial = shim->serial;
+	}
+}
+
+static void answered(struct world *world, uint32_t host, struct attempt *attempt,
+		     const struct wire_record *record)
+{
+	bool over = attempt->no || attempt->ended;
+
+	/* A forgotten attempt is refused again; the scheduler knows better. */
+	if (record->refusal == REFUSAL_STALE_ATTEMPT && over)
+		return;
+	if (attempt->yes || attempt->no)
+		world_fail(world, "host %u answers attempt %" PRIx64 " again", host,
+			   record->attempt);
+	attempt->yes = record->kind == WIRE_RECORD_STARTED;
+	attempt->no = record->kind == WIRE_RECORD_REFUSED;
+}
+
+void oracle_recorded(struct world *world, uint32_t host, const struct wire_record *record)
+{
+	struct attempt *attempt = attempt_of(world, record->attempt);
+
+	if (record->kind == WIRE_RECORD_STARTED || record->kind == WIRE_RECORD_REFUSED) {
+		answered(world, host, attempt, record);
+		return;
+	}
+	if (!attempt->yes || attempt->ended)
+		world_fail(world, "host %u meters attempt %" PRIx64 " which does not run", host,
+			   record->attempt);
+	if (record->from_ms != attempt->told_ms)
+		world_fail(world,
+			   "host %u meters attempt %" PRIx64 " from %" PRIu64 " after %" PRIu64,
+			   host, record->attempt, record->from_ms, attempt->told_ms);
+	attempt->told_ms = record->to_ms;
+	attempt->ended = record->kind == WIRE_RECORD_ENDED;
+}
+
+void oracle_posted(struct world *world, uint32_t host, const struct wire_record *record)
+{
+	struct attempt *attempt = attempt_of(world, record->attempt);
+	const struct journal *journal = agent_journal(world, host);
+	struct oracle *oracle = world->oracle;
+
+	if (record->seq <= oracle->posted_seq[host])
+		world_fail(world, "record %" PRIu64 " of host %u is posted twice", record->seq,
+			   host);
+	oracle->posted_seq[host] = record->seq;
+	if (record->seq > journal->records_n ||
+	    !wire_equal(&wire_shape_record, record, &journal->records[record->seq - 1]))
+		world_fail(world, "record %" PRIu64 " of host %u is not as journaled", record->seq,
+			   host);
+	if (record->from_ms != attempt->posted_ms || attempt->posted_end)
+		world_fail(world, "attempt %" PRIx64 " is posted from %" PRIu64 " after %" PRIu64,
+			   record->attempt, record->from_ms, attempt->posted_ms);
+	attempt->posted_ms = record->to_ms;
+	attempt->posted_end = record->kind == WIRE_RECORD_ENDED;
+	world->totals.usage_ms += record->to_ms - record->from_ms;
+}
+
+void oracle_expects(struct world *world, uint32_t host, uint64_t next_seq)
+{
+	uint64_t *expected = &world->oracle->next_seq[host];
+
+	if (next_seq != *expected && next_seq != *expected + 1)
+		world_fail(world, "the scheduler skips from %" PRIu64 " to %" PRIu64 " of host %u",
+			   *expected, next_seq, host);
+	if (next_seq > agent_journal(world, host)->records_n + 1)
+		world_fail(world, "record %" PRIu64 " of host %u was told before it was durable",
+			   next_seq - 1, host);
+	*expected = next_seq;
+}
+
+void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq)
+{
+	if (seq >= world->oracle->next_seq[host])
+		world_fail(world, "host %u forgets record %" PRIu64 " which nobody has", host, seq);
+}
+
+void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, bool lost)
+{
+	const struct journal *journal = agent_journal(world, host);
+	struct oracle *oracle = world->oracle;
+	struct run *run;
+
+	oracle->runs = hold(oracle->runs, shim->serial, &oracle->runs_cap, sizeof(*oracle->runs));
+	run = &oracle->runs[shim->serial];
+	run->ended = true;
+	run->lost = lost;
+	if (shim->resumed_ns)
+		run->ran_ms = (uint64_t)((shim->ended_ns - shim->resumed_ns) / NS_PER_MS);
+	for (size_t i = 0; i < journal->sandboxes_n && shim->claim_taken; i++)
+		if (journal->sandboxes[i].attempt == shim->claim.attempt)
+			run->journaled_ms = journal->sandboxes[i].metered_ms;
+}
+
+/* ---- 9: the calm ---- */
+
+static void look_at_calm_host(struct world *world, uint32_t host)
+{
+	const struct node_core *core = agent_core(world, host);
+	struct node_counts counts;
+
+	if (!core)
+		world_fail(world, "host %u has not come back", host);
+	node_core_count(core, &counts);
+	if (counts.claims_waiting || counts.vms[NODE_VM_CLAIMING] || counts.vms[NODE_VM_LOADED] ||
+	    counts.vms[NODE_VM_ENDING])
+		world_fail(world, "host %u: something still waits", host);
+	if (agent_payloads_n(world, host))
+		world_fail(world, "host %u: a payload is never dropped", host);
+	if (world->oracle->next_seq[host] != agent_journal(world, host)->records_n + 1)
+		world_fail(world, "host %u: records were not fetched", host);
+	if (node_core_meta(core).acked_seq != world->oracle->next_seq[host])
+		world_fail(world, "host %u does not know what was fetched", host);
+}
+
+/* The microVM that runs the sandbox of this row, on the host that the row names. */
+static const struct shim *find_run(const struct world *world, const struct core_sandbox *row)
+{
+	const struct host_vms *vms = world->vms[strtoul(row->node.text + 4, NULL, 10)];
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (shim_is_running(&vms->shims[i]) && vms->shims[i].claim.attempt == row->attempt)
+			return &vms->shims[i];
+	return NULL;
+}
+
+static void look_at_calm_row(struct world *world, const struct core_sandbox *row)
+{
+	size_t n = sandbox_number(&row->id);
+	const struct shim *shim = find_run(world, row);
+	int64_t off_ms;
+
+	if (row->state != SANDBOX_RUNNING)
+		world_fail(world, "sandbox %zu is still %s", n, sandbox_state_name(row->state));
+	if (!shim)
+		world_fail(world, "sandbox %zu is called running and does not", n);
+	if (row->deadline_known != row->deadline_version)
+		world_fail(world, "sandbox %zu: its time limit was not confirmed", n);
+	off_ms = (row->end_at.ns - S(1700000000) - shim->end_ns) / NS_PER_MS;
+	if (off_ms > SLACK_MS || off_ms < -SLACK_MS)
+		world_fail(world, "sandbox %zu ends %" PRId64 " ms off its time limit", n, off_ms);
+}
+
+void oracle_look_at_calm(struct world *world)
+{
+	uint32_t rows_n = 0, runs_n = 0;
+	struct core_counts counts;
+
+	world_say(world, "the calm is looked at");
+	if (!leader_core(world))
+		world_fail(world, "the scheduler has not come back");
+	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
+		look_at_calm_host(world, i);
+		for (size_t j = 0; j < world->vms[i]->n; j++)
+			runs_n += shim_is_running(&world->vms[i]->shims[j]);
+	}
+	for (size_t i = 0; i < sandboxes_n(world); i++) {
+		const struct core_sandbox *row = leader_row(world, i);
+		if (!row || row->state == SANDBOX_ENDED)
+			continue;
+		look_at_calm_row(world, row);
+		rows_n++;
+	}
+	core_count(leader_core(world), &counts);
+	if (rows_n != runs_n || counts.running != rows_n)
+		world_fail(world, "%u sandboxes are called running, %u run", rows_n, runs_n);
+}
+
+/* ---- 10: the end ---- */
+
+static void look_at_bill(struct world *world, const struct attempt *attempt)
+{
+	const struct run *run = &world->oracle->runs[attempt->serial];
+
+	if (!attempt->posted_end || attempt->posted_ms != attempt->told_ms)
+		world_fail(world, "attempt %" PRIx64 " is not posted to its end", attempt->number);
+	if (!attempt->serial || !run->ended)
+		world_fail(world, "attempt %" PRIx64 " is billed and never ran", attempt->number);
+	if (run->lost ? attempt->posted_ms > run->ran_ms || attempt->posted_ms < run->journaled_ms
+		      : attempt->posted_ms != run->ran_ms)
+		world_fail(world, "attempt %" PRIx64 " ran %" PRIu64 " ms and is billed %" PRIu64,
+			   attempt->number, run->ran_ms, attempt->posted_ms);
+}
+
+void oracle_look_at_end(struct world *world)
+{
+	world_say(world, "the end is looked at");
+	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
+		look_at_calm_host(world, i);
+		if (agent_journal(world, i)->sandboxes_n)
+			world_fail(world, "host %u: a sandbox is still journaled", i);
+		for (size_t j = 0; j < world->vms[i]->n; j++)
+			if (shim_is_running(&world->vms[i]->shims[j]))
+				world_fail(world, "host %u: a sandbox still runs", i);
+	}
+	for (size_t i = 0; i < sandboxes_n(world); i++) {
+		const struct core_sandbox *row = leader_row(world, i);
+		if (row && row->state != SANDBOX_ENDED)
+			world_fail(world, "sandbox %zu is still %s", i,
+				   sandbox_state_name(row->state));
+	}
+	for (size_t i = 0; i < ATTEMPTS_MAX; i++)
+		if (world->oracle->attempts[i].yes)
+			look_at_bill(world, &world->oracle->attempts[i]);
+}

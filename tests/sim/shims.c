@@ -1,0 +1,363 @@
+#include "tests/sim/shims.h"
+
+#include "tests/sim/agent.h"
+#include "tests/sim/oracle.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A shim's words take this long to its agent, and keep their order. */
+#define TELL_NS (50 * NS_PER_US)
+
+void shims_open(struct world *world, uint32_t host)
+{
+	world->vms[host] = calloc(1, sizeof(struct host_vms));
+	CHECK(world->vms[host]);
+}
+
+void shims_close(struct world *world, uint32_t host)
+{
+	free(world->vms[host]->shims);
+	free(world->vms[host]);
+}
+
+bool shim_is_running(const struct shim *shim)
+{
+	return shim->resumed_ns && shim->state != WIRE_SHIM_ENDED;
+}
+
+static struct shim *find(const struct world *world, uint32_t host, uint64_t number)
+{
+	struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (vms->shims[i].number == number)
+			return &vms->shims[i];
+	return NULL;
+}
+
+static struct shim *find_serial(const struct world *world, uint32_t host, uint64_t serial)
+{
+	struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (vms->shims[i].serial == serial)
+			return &vms->shims[i];
+	return NULL;
+}
+
+static void plan(struct world *world, uint32_t host, const struct shim *shim, int64_t in_ns,
+		 void (*fn)(struct world *world, const struct call *call))
+{
+	world_plan(world, in_ns, (struct call){.fn = fn, .host = host, .a = shim->serial});
+}
+
+/* ---- words to the agent ---- */
+
+static void on_told(struct world *world, const struct call *call)
+{
+	const struct shim *shim = find_serial(world, call->host, call->a);
+
+	/* To an agent that is no more, or of a folder that is: nobody hears. */
+	if (shim && shim->told && agent_life(world, call->host) == call->life)
+		agent_step(world, call->host, call->data);
+}
+
+static void tell(struct world *world, uint32_t host, const struct shim *shim,
+		 const struct node_event *event)
+{
+	struct call call = {.fn = on_told, .host = host, .a = shim->serial, .owned = true};
+
+	if (!shim->told)
+		return;
+	call.life = agent_life(world, host);
+	call.data = malloc(sizeof(*event));
+	CHECK(call.data);
+	memcpy(call.data, event, sizeof(*event));
+	world_plan(world, TELL_NS, call);
+}
+
+static void tell_kind(struct world *world, uint32_t host, const struct shim *shim,
+		      enum node_event_kind kind)
+{
+	struct node_event event = {.kind = kind, .vm = shim->number};
+
+	tell(world, host, shim, &event);
+}
+
+static void tell_claimed(struct world *world, uint32_t host, const struct shim *shim,
+			 uint64_t attempt, bool ok)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_CLAIMED};
+
+	event.claimed.vm = shim->number;
+	event.claimed.attempt = attempt;
+	event.claimed.ok = ok;
+	if (ok)
+		event.claimed.resumed_mono = agent_mono(world, host, shim->resumed_ns);
+	tell(world, host, shim, &event);
+}
+
+/* ---- its end ---- */
+
+static void end(struct world *world, uint32_t host, struct shim *shim, enum cause cause, bool gone)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_ENDED};
+
+	if (shim->state == WIRE_SHIM_ENDED)
+		return;
+	world_say(world, "host %u vm %" PRIu64 " ends: cause %d%s", host, shim->number, (int)cause,
+		  gone ? ", unseen" : "");
+	if (shim->resumed_ns)
+		oracle_stir(world);
+	shim->state = WIRE_SHIM_ENDED;
+	shim->ended_ns = world->now_ns;
+	shim->cause = cause;
+	shim->gone = gone;
+	oracle_ran(world, host, shim, gone);
+	if (gone) {
+		tell_kind(world, host, shim, NODE_EVENT_VM_GONE);
+		return;
+	}
+	event.ended.vm = shim->number;
+	event.ended.cause = cause;
+	event.ended.at = agent_mono(world, host, shim->ended_ns);
+	tell(world, host, shim, &event);
+}
+
+static void on_time_limit(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	/* The limit may have been moved. */
+	if (shim && shim->claim_taken && shim->end_ns <= world->now_ns)
+		end(world, call->host, shim, CAUSE_TIMEOUT, false);
+}
+
+static void set_limit(struct world *world, uint32_t host, struct shim *shim, int64_t end_ns)
+{
+	int64_t in_ns = end_ns - world->now_ns;
+
+	shim->end_ns = end_ns;
+	plan(world, host, shim, in_ns > 0 ? in_ns : 0, on_time_limit);
+}
+
+/* ---- from its start to the pool ---- */
+
+static void on_ready(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	shim->state = WIRE_SHIM_READY;
+	tell_kind(world, call->host, shim, NODE_EVENT_VM_READY);
+}
+
+static void on_restored(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+	bool warm = call->b != 0;
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	if (world_chance(world, world->faults.restore_fail)) {
+		end(world, call->host, shim, CAUSE_VM_FAULT, world_chance(world, 500000));
+		return;
+	}
+	shim->state = WIRE_SHIM_WARMING;
+	tell_kind(world, call->host, shim, NODE_EVENT_VM_WARMING);
+	plan(world, call->host, shim, warm ? world_between(world, MS(40), MS(150)) : 0, on_ready);
+}
+
+void shims_start(struct world *world, uint32_t host, const struct node_effect *effect)
+{
+	struct host_vms *vms = world->vms[host];
+	struct call call = {.fn = on_restored, .host = host, .b = effect->start.warm};
+	struct shim *shim;
+
+	if (find(world, host, effect->start.vm))
+		world_fail(world, "host %u: two microVMs with the number %" PRIu64, host,
+			   effect->start.vm);
+	if (vms->n == vms->cap) {
+		vms->cap = vms->cap ? vms->cap * 2 : 32;
+		vms->shims = realloc(vms->shims, vms->cap * sizeof(*vms->shims));
+		CHECK(vms->shims);
+	}
+	shim = &vms->shims[vms->n++];
+	memset(shim, 0, sizeof(*shim));
+	shim->number = effect->start.vm;
+	shim->serial = ++world->totals.vms;
+	shim->state = WIRE_SHIM_RESTORING;
+	shim->told = true;
+	memcpy(shim->template_, effect->start.template_, sizeof(shim->template_));
+	memcpy(shim->template_id, effect->start.template_id, sizeof(shim->template_id));
+	call.a = shim->serial;
+	world_plan(world, world_between(world, MS(60), MS(200)), call);
+}
+
+/* ---- the claim ---- */
+
+static void on_claim_failed(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	if (shim)
+		end(world, call->host, shim, CAUSE_VM_FAULT, false);
+}
+
+static void on_initialised(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	if (world_chance(world, world->faults.claim_fail)) {
+		tell_claimed(world, call->host, shim, shim->claim.attempt, false);
+		plan(world, call->host, shim, world_between(world, 0, MS(3)), on_claim_failed);
+		return;
+	}
+	shim->state = WIRE_SHIM_CLAIMED;
+	tell_claimed(world, call->host, shim, shim->claim.attempt, true);
+}
+
+static void on_resumed(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+	int64_t end_ns;
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	shim->resumed_ns = world->now_ns;
+	end_ns = shim->resumed_ns + (int64_t)shim->claim.ttl_ms * NS_PER_MS;
+	if (end_ns < shim->end_ns)
+		set_limit(world, call->host, shim, end_ns);
+	oracle_stir(world);
+	plan(world, call->host, shim, world_between(world, 0, MS(4)), on_initialised);
+}
+
+void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect)
+{
+	struct shim *shim = find(world, host, effect->claim.vm);
+
+	if (!shim)
+		return;
+	if (shim->state != WIRE_SHIM_READY || shim->claim_taken) {
+		tell_claimed(world, host, shim, effect->claim.order.attempt, false);
+		return;
+	}
+	shim->claim_taken = true;
+	shim->claim = effect->claim.order;
+	set_limit(world, host, shim, agent_world_ns(world, host, effect->claim.end_mono));
+	plan(world, host, shim, world_between(world, NS_PER_MS / 2, MS(5)), on_resumed);
+}
+
+/* ---- other wishes of the agent ---- */
+
+void shims_deadline(struct world *world, uint32_t host, const struct node_effect *effect)
+{
+	struct shim *shim = find(world, host, effect->deadline.vm);
+
+	if (shim && shim->claim_taken && shim->state != WIRE_SHIM_ENDED)
+		set_limit(world, host, shim,
+			  agent_world_ns(world, host, effect->deadline.end_mono));
+}
+
+void shims_meter(struct world *world, uint32_t host, uint64_t number)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_METERED};
+	const struct shim *shim = find(world, host, number);
+
+	if (!shim || !shim_is_running(shim))
+		return;
+	event.metered.vm = number;
+	event.metered.at = agent_mono(world, host, world->now_ns);
+	tell(world, host, shim, &event);
+}
+
+static void on_killed(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	if (shim)
+		end(world, call->host, shim, (enum cause)call->b, false);
+}
+
+void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect)
+{
+	const struct shim *shim = find(world, host, effect->kill.vm);
+	struct call call = {.fn = on_killed, .host = host, .b = effect->kill.cause};
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	call.a = shim->serial;
+	world_plan(world, world_between(world, MS(1), MS(10)), call);
+}
+
+void shims_forget(struct world *world, uint32_t host, uint64_t number)
+{
+	struct host_vms *vms = world->vms[host];
+	struct shim *shim = find(world, host, number);
+
+	if (!shim)
+		return;
+	if (shim->state != WIRE_SHIM_ENDED)
+		world_fail(world, "host %u: vm %" PRIu64 " is forgotten while it lives", host,
+			   number);
+	memmove(shim, shim + 1, (size_t)(vms->shims + --vms->n - shim) * sizeof(*shim));
+}
+
+/* ---- agents and boots come and go ---- */
+
+static void on_adopted(struct world *world, const struct call *call)
+{
+	struct shim *shim = find_serial(world, call->host, call->a);
+
+	if (agent_life(world, call->host) != call->life)
+		return;
+	CHECK(shim);
+	shim->told = true;
+	agent_adopt(world, call->host, shim);
+}
+
+uint32_t shims_adopt(struct world *world, uint32_t host)
+{
+	struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++) {
+		struct call call = {.fn = on_adopted, .host = host, .a = vms->shims[i].serial};
+		call.life = agent_life(world, host);
+		world_plan(world, world_between(world, 0, MS(20)), call);
+	}
+	return (uint32_t)vms->n;
+}
+
+void shims_unhear(struct world *world, uint32_t host)
+{
+	struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++)
+		vms->shims[i].told = false;
+}
+
+void shims_reboot(struct world *world, uint32_t host)
+{
+	struct host_vms *vms = world->vms[host];
+
+	shims_unhear(world, host);
+	for (size_t i = 0; i < vms->n; i++)
+		end(world, host, &vms->shims[i], CAUSE_NODE_RESTARTED, true);
+	vms->n = 0;
+}
+
+void shims_fault(struct world *world, uint32_t host, bool gone)
+{
+	struct host_vms *vms = world->vms[host];
+	struct shim *shim;
+
+	if (vms->n == 0)
+		return;
+	shim = &vms->shims[rng_below(&world->rng, vms->n)];
+	end(world, host, shim, shim->resumed_ns ? CAUSE_OOM_GUEST : CAUSE_VM_FAULT, gone);
+}
