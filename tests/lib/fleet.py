@@ -240,13 +240,14 @@ class Fleet:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        if kind is not None:
+        failed = kind is not None and not (kind is SystemExit and not value.code)
+        if failed:
             for daemon in [self.scheduler, self.gateway, *self.agents]:
                 if daemon and os.path.exists(daemon.log):
                     print(f"--- {daemon.name}\n{daemon.tail()}", file=sys.stderr)
         if not self.keep:
             shutil.rmtree(self.root, ignore_errors=True)
-        if faults and kind is None:
+        if faults and not failed:
             raise Failed("\n".join(faults))
 
 
