@@ -325,7 +325,7 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 	remember_claim(shim, claim);
 	deadline_set(shim, claim->end_mono_ns);
 	uv_timer_start(&shim->watchdog, on_claim_too_long, SHIM_CLAIM_LIMIT_MS, 0);
-	qmp_send(&shim->qmp, "cont", NULL, on_resumed, shim);
+	qmp_release(&shim->qmp, on_resumed, shim);
 	channel_ask(&shim->channel, request, n, CHANNEL_STATUS, on_initialised, shim);
 	bind_relay(shim, claim);
 	free(request);

@@ -21,14 +21,18 @@
 enum warm_step { STEP_HEALTH, STEP_INIT, STEP_EXEC, STEP_RECIPE, STEP_SYNC, STEP_END };
 
 /* Twice: what is set up on first use is not what a request finds later. */
-static const enum warm_step health_steps[] = {STEP_INIT, STEP_HEALTH, STEP_END};
-static const enum warm_step exec_steps[] = {STEP_INIT, STEP_EXEC, STEP_HEALTH, STEP_END};
+static const enum warm_step health_steps[] = {STEP_INIT, STEP_INIT, STEP_HEALTH, STEP_END};
+static const enum warm_step exec_steps[] = {STEP_INIT, STEP_EXEC, STEP_INIT, STEP_HEALTH, STEP_END};
 static const enum warm_step template_steps[] = {STEP_HEALTH, STEP_INIT, STEP_RECIPE, STEP_EXEC,
 						STEP_EXEC,   STEP_SYNC, STEP_HEALTH, STEP_END};
 
 /* What a recipe wants in every clone's page cache, if it says so. */
 static const char recipe_command[] =
 	"[ ! -x /usr/lib/flotilla/warm ] || /usr/lib/flotilla/warm >/dev/null 2>&1";
+
+/* Every field that a claim may have is gone through, and leaves nothing behind. */
+static const char init_document[] =
+	"{\"envVars\":{},\"accessToken\":\"\",\"defaultUser\":\"user\"}";
 
 static enum warm_step next_step(const struct shim *shim)
 {
@@ -44,7 +48,8 @@ static char *step_request(enum warm_step step, size_t *out_n)
 	case STEP_HEALTH:
 		return shim_request_health(out_n);
 	case STEP_INIT:
-		return shim_request_init("", 0, NULL, out_n);
+		return shim_request_init(init_document, sizeof(init_document) - 1, "sandbox",
+					 out_n);
 	case STEP_EXEC:
 		return shim_request_exec("true", out_n);
 	case STEP_RECIPE:
@@ -125,6 +130,7 @@ static void on_paused(void *arg, const struct qmp_message *answer, const struct 
 		return;
 	if (shim->config.purpose == VM_PURPOSE_CLONE) {
 		uv_timer_stop(&shim->watchdog);
+		qmp_hold(&shim->qmp, "cont"); /* for the claim */
 		shim_set_state(shim, WIRE_SHIM_READY);
 		return;
 	}

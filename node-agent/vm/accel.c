@@ -32,6 +32,17 @@ bool vm_accel_wish_parse(const char *text, enum vm_accel_wish *out_wish)
 	return false;
 }
 
+/* In QEMU's own words where it had any. */
+static void explain(char *said, const struct err *err, char reason[VM_ACCEL_REASON_MAX])
+{
+	char *words = strstr(said, "qemu-system-x86_64: ");
+
+	if (words)
+		words[strcspn(words, "\r\n")] = 0;
+	snprintf(reason, VM_ACCEL_REASON_MAX, "KVM does not run a guest here: %.180s",
+		 words ? words + strlen("qemu-system-x86_64: ") : err->text);
+}
+
 /*
  * The kernel without a root filesystem: it comes up, finds no root, panics, and -no-reboot ends the
  * process.  That it got there shows in what it said on its serial line.
@@ -39,7 +50,10 @@ bool vm_accel_wish_parse(const char *text, enum vm_accel_wish *out_wish)
 static bool kvm_runs_a_guest(const char *kernel, char reason[VM_ACCEL_REASON_MAX])
 {
 	char machine[64], said[16 * 1024];
-	char *argv[] = {"qemu-system-x86_64",
+	char *argv[] = {"sh",
+			"-c",
+			"exec \"$0\" \"$@\" 2>&1",
+			"qemu-system-x86_64",
 			"-nodefaults",
 			"-no-user-config",
 			"-no-reboot",
@@ -67,8 +81,7 @@ static bool kvm_runs_a_guest(const char *kernel, char reason[VM_ACCEL_REASON_MAX
 	snprintf(machine, sizeof(machine), "%s,hpet=off,smm=off,usb=off,vmport=off",
 		 vm_machine_type);
 	if (process_run(argv, PROOF_LIMIT_MS, said, sizeof(said), &err)) {
-		snprintf(reason, VM_ACCEL_REASON_MAX, "KVM does not run a guest here: %.180s",
-			 err.text);
+		explain(said, &err, reason);
 		return false;
 	}
 	if (!strstr(said, "Unable to mount root") && !strstr(said, "Kernel panic")) {

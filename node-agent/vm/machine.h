@@ -39,13 +39,9 @@ bool vm_accel_parse(const char *text, enum vm_accel *out_accel);
 /* Fault, saying what, when a number is out of its range. */
 int vm_shape_check(const struct vm_shape *shape, struct err *err);
 
-/* The versioned machine type and the processor model: parts of a snapshot's identity. */
+/* The versioned machine type and the processor model. */
 extern const char vm_machine_type[];
 const char *vm_machine_cpu(enum vm_accel accel);
-
-/* Everything that decides what a guest sees; changes whenever a snapshot of before would not load
- * or would behave differently.  Part of a snapshot's identity. */
-extern const char vm_machine_revision[];
 
 /* The network card's name, for QMP's set_link. */
 #define VM_NETWORK_CARD "nic"

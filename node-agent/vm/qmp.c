@@ -91,10 +91,29 @@ void qmp_send(struct qmp *qmp, const char *command, const char *arguments, qmp_a
 
 	if (!qmp->pipe)
 		return;
-	CHECK(qmp->pending_n < QMP_PENDING_MAX);
+	CHECK(qmp->pending_n < QMP_PENDING_MAX && !qmp->is_held);
 	qmp->pending[qmp->pending_n++] = (struct qmp_pending){id, answer, arg};
 	write_line(qmp, "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%u}\n", command,
 		   arguments ? arguments : "{}", id);
+}
+
+void qmp_hold(struct qmp *qmp, const char *command)
+{
+	if (!qmp->pipe)
+		return;
+	CHECK(!qmp->is_held);
+	qmp->is_held = true;
+	write_line(qmp, "{\"execute\":\"%s\",\"id\":%u", command, ++qmp->next_id);
+}
+
+void qmp_release(struct qmp *qmp, qmp_answer_cb answer, void *arg)
+{
+	if (!qmp->pipe)
+		return;
+	CHECK(qmp->is_held && qmp->pending_n < QMP_PENDING_MAX);
+	qmp->is_held = false;
+	qmp->pending[qmp->pending_n++] = (struct qmp_pending){qmp->next_id, answer, arg};
+	write_line(qmp, "}");
 }
 
 /* libuv passes no descriptors of files, so this goes past it; nothing of ours may wait in it. */
@@ -114,7 +133,7 @@ int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer,
 	uv_os_fd_t socket;
 	int n;
 
-	CHECK(qmp->pending_n < QMP_PENDING_MAX);
+	CHECK(qmp->pending_n < QMP_PENDING_MAX && !qmp->is_held);
 	if (!qmp->pipe || uv_stream_get_write_queue_size((uv_stream_t *)qmp->pipe) ||
 	    uv_fileno((uv_handle_t *)qmp->pipe, &socket))
 		return err_set(err, "QMP: a descriptor cannot be passed now");

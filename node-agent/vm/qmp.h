@@ -34,6 +34,7 @@ struct qmp {
 	uint32_t next_id;
 	struct qmp_pending pending[QMP_PENDING_MAX]; /* oldest first */
 	size_t pending_n;
+	bool is_held;
 	char input[QMP_LINE_MAX];
 	size_t input_n;
 };
@@ -45,6 +46,14 @@ int qmp_open(struct qmp *qmp, uv_loop_t *loop, int fd, const struct qmp_callback
 /* arguments: JSON of an object, or NULL. At most QMP_PENDING_MAX at a time (a broken promise). */
 void qmp_send(struct qmp *qmp, const char *command, const char *arguments, qmp_answer_cb answer,
 	      void *arg);
+
+/*
+ * QEMU reads its control channel byte by byte, some 15 us each.  A command that must act at once
+ * can be laid there beforehand, all but its last byte; qmp_release sends that.  In between nothing
+ * else can be sent (a broken promise).
+ */
+void qmp_hold(struct qmp *qmp, const char *command);
+void qmp_release(struct qmp *qmp, qmp_answer_cb answer, void *arg);
 
 /* Gives QEMU a descriptor under a name (getfd). fd is borrowed. */
 int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer, void *arg,

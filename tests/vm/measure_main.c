@@ -5,7 +5,7 @@
  *
  * from a start to ready; from a claim to its answer, and to the guest's first answer through the
  * gateway's tunnel; memory (PSS) of a paused clone, its shim included.  One line each, in
- * milliseconds and MiB: median, 95th percentile, greatest.
+ * milliseconds and MiB: least, median, 95th percentile, greatest.
  */
 #include "common/base/check.h"
 #include "tests/vm/rig.h"
@@ -26,8 +26,8 @@ static int by_value(const void *a, const void *b)
 static void print_line(const char *what, double *values, size_t n)
 {
 	qsort(values, n, sizeof(*values), by_value);
-	printf("%-44s p50 %8.2f  p95 %8.2f  max %8.2f  (%zu)\n", what, values[n / 2],
-	       values[n * 95 / 100], values[n - 1], n);
+	printf("%-44s min %7.2f  p50 %7.2f  p95 %7.2f  max %7.2f  (%zu)\n", what, values[0],
+	       values[n / 2], values[n * 95 / 100], values[n - 1], n);
 	fflush(stdout);
 }
 
