@@ -123,6 +123,21 @@ static void body_end(struct conn *conn)
 		conn->work_ops->on_body_end(conn);
 }
 
+/* Where the body ends is not known, so nothing after it can be read. */
+static void body_refuse(struct conn *conn, enum http_verdict verdict)
+{
+	const struct work_ops *ops = conn->work_ops;
+
+	conn->work_ops = NULL;
+	if (ops)
+		ops->on_gone(conn);
+	conn->body_done = true;
+	conn->head.keep_alive = false;
+	if (conn->answer == CONN_ANSWER_NONE)
+		conn_answer_error(conn, http_verdict_status(verdict), "%s",
+				  http_verdict_text(verdict));
+}
+
 /* The next piece of the body; false when there is none, or the connection is gone. */
 static bool body_step(struct conn *conn)
 {
@@ -136,7 +151,7 @@ static bool body_step(struct conn *conn)
 			http_chunked_read(&conn->chunked, bytes, have_n, &used, &data);
 
 		if (verdict == HTTP_BAD_CHUNK) {
-			conn_drop(conn, true);
+			body_refuse(conn, verdict);
 			return false;
 		}
 		done = verdict == HTTP_OK && !data.n;
