@@ -597,6 +597,12 @@ static void load(struct world *world, struct agent *agent)
 	step(world, agent, &event);
 }
 
+static void declare(struct agent *agent, uint32_t sandboxes)
+{
+	agent->limits.capacity =
+		(struct wire_room){2 * sandboxes, 384ULL * sandboxes, 1 << 20, sandboxes};
+}
+
 static void start(struct world *world, const struct call *call)
 {
 	struct agent *agent = world->agents[call->host];
@@ -610,6 +616,8 @@ static void start(struct world *world, const struct call *call)
 	agent->life++;
 	agent->is_up = agent->has_core = true;
 	agent->payloads_n = 0;
+	if (world_chance(world, world->faults.resize))
+		declare(agent, (uint32_t)world_between(world, 1, world->shape.capacity_sandboxes));
 	memset(agent->memory, 0, agent->memory_n);
 	agent->core = node_core_init(agent->memory, &agent->limits);
 	load(world, agent);
@@ -683,6 +691,11 @@ const struct node_core *agent_core(const struct world *world, uint32_t host)
 	return world->agents[host]->is_ready ? world->agents[host]->core : NULL;
 }
 
+const struct wire_room *agent_capacity(const struct world *world, uint32_t host)
+{
+	return &world->agents[host]->limits.capacity;
+}
+
 size_t agent_payloads_n(const struct world *world, uint32_t host)
 {
 	return world->agents[host]->payloads_n;
@@ -705,9 +718,6 @@ void agent_open(struct world *world, uint32_t host)
 	agent->host = host;
 	agent->skew_ns = world->faults.skew ? world_between(world, -MS(200), MS(200)) : 0;
 	agent->limits = (struct node_limits){
-		.capacity = {2 * world->shape.capacity_sandboxes,
-			     384ULL * world->shape.capacity_sandboxes, 1 << 20,
-			     world->shape.capacity_sandboxes},
 		.vms_max = 2 * world->shape.capacity_sandboxes + 24,
 		.attempts_max = world->shape.attempts_max,
 		.pool_floor = (uint32_t)world_between(world, 0, 2),
@@ -718,6 +728,7 @@ void agent_open(struct world *world, uint32_t host)
 		.tick_ms = world->shape.tick_ms,
 		.keep_ms = world->shape.keep_ms,
 	};
+	declare(agent, world->shape.capacity_sandboxes);
 	agent->memory_n = node_core_size(&agent->limits);
 	agent->memory = aligned_alloc(64, agent->memory_n);
 	CHECK(agent->memory);

@@ -50,6 +50,9 @@ void agent_disk_fails(struct world *world, uint32_t host, bool fails);
 const struct journal *agent_journal(const struct world *world, uint32_t host);
 const struct node_core *agent_core(const struct world *world, uint32_t host); /* NULL: is down */
 
+/* What the host's operator declares at present. */
+const struct wire_room *agent_capacity(const struct world *world, uint32_t host);
+
 /* Payloads that were given to the core and not dropped yet. */
 size_t agent_payloads_n(const struct world *world, uint32_t host);
 

@@ -43,6 +43,7 @@ void faults_choose(struct world *world)
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);
 	faults->gone = often(world, 500000);
+	faults->resize = often(world, 500000);
 	faults->skew = world_chance(world, 500000);
 	faults->slow_disk = world_chance(world, 500000);
 }

@@ -155,6 +155,7 @@ static void send_answer(struct world *world, struct leader *leader, const struct
 		world_fail(world, "an answer cannot be written: %s", err.text);
 	world_say(world, "leader answers poll %u of host %u: %zu orders, next %" PRIu64, poll->id,
 		  item->host, answer.orders_n, answer.next_seq);
+	oracle_acknowledged(world, item->host, answer.next_seq);
 	end->batch.n = end->batch.bytes = 0;
 	net_send(world, message);
 }

@@ -29,11 +29,13 @@ struct run {
 
 struct oracle {
 	bool stirred;
+	int64_t stirred_ns;                    /* last */
 	struct attempt attempts[ATTEMPTS_MAX]; /* by their number's hash, then the next free */
 	struct run *runs;                      /* by serial */
 	size_t runs_cap;
 	uint64_t next_seq[HOSTS_MAX], posted_seq[HOSTS_MAX];
-	uint64_t *seen; /* by sandbox: the look in which it was seen running */
+	struct wire_room used[HOSTS_MAX]; /* at the last look */
+	uint64_t *seen;                   /* by sandbox: the look in which it was seen running */
 	size_t seen_cap;
 	uint64_t look;
 	bool *killed; /* by sandbox: a tenant was told that it is killed */
@@ -59,6 +61,7 @@ void oracle_close(struct world *world)
 void oracle_stir(struct world *world)
 {
 	world->oracle->stirred = true;
+	world->oracle->stirred_ns = world->now_ns;
 }
 
 static struct attempt *attempt_of(struct world *world, uint64_t number)
@@ -120,15 +123,19 @@ static void look_at_run(struct world *world, uint32_t host, const struct shim *s
 static void look_at_host(struct world *world, uint32_t host, struct wire_room *held)
 {
 	const struct host_vms *vms = world->vms[host];
-	const uint32_t most = world->shape.capacity_sandboxes;
-	struct wire_room room = {0};
+	const struct wire_room *most = agent_capacity(world, host);
+	struct wire_room room = {0}, *before = &world->oracle->used[host];
 
 	for (size_t i = 0; i < vms->n; i++)
 		if (shim_is_running(&vms->shims[i]))
 			look_at_run(world, host, &vms->shims[i], &room, held);
-	if (room.sandboxes > most || room.vcpus > 2 * most || room.mem_mib > 384ULL * most)
+	/* What ran before less was declared may run to its end. */
+	if ((room.sandboxes > most->sandboxes && room.sandboxes > before->sandboxes) ||
+	    (room.vcpus > most->vcpus && room.vcpus > before->vcpus) ||
+	    (room.mem_mib > most->mem_mib && room.mem_mib > before->mem_mib))
 		world_fail(world, "host %u is oversold: %u sandboxes, %u vcpus, %" PRIu64 " MiB",
 			   host, room.sandboxes, room.vcpus, room.mem_mib);
+	*before = room;
 }
 
 void oracle_look(struct world *world)
@@ -281,6 +288,14 @@ void oracle_expects(struct world *world, uint32_t host, uint64_t next_seq)
 	*expected = next_seq;
 }
 
+void oracle_acknowledged(struct world *world, uint32_t host, uint64_t next_seq)
+{
+	if (next_seq > world->oracle->next_seq[host])
+		world_fail(world,
+			   "host %u is told that record %" PRIu64 " is durable, and it is not",
+			   host, next_seq - 1);
+}
+
 void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq)
 {
 	if (seq >= world->oracle->next_seq[host])
@@ -351,6 +366,18 @@ static void look_at_calm_row(struct world *world, const struct core_sandbox *row
 	off_ms = (row->end_at.ns - S(1700000000) - shim->end_ns) / NS_PER_MS;
 	if (off_ms > SLACK_MS || off_ms < -SLACK_MS)
 		world_fail(world, "sandbox %zu ends %" PRId64 " ms off its time limit", n, off_ms);
+}
+
+bool oracle_is_settled(const struct world *world)
+{
+	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
+		const struct node_core *core = agent_core(world, i);
+		uint64_t next_seq = agent_journal(world, i)->records_n + 1;
+		if (!core || node_core_meta(core).acked_seq != next_seq ||
+		    world->oracle->next_seq[i] != next_seq)
+			return false;
+	}
+	return world->now_ns - world->oracle->stirred_ns > MS(50);
 }
 
 void oracle_look_at_calm(struct world *world)

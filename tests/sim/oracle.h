@@ -1,12 +1,12 @@
 /*
  * What is true, kept apart from what the programs believe, and what must hold of it:
  *
- *   always   1. a host's sandboxes hold no more than it declared
+ *   always   1. no sandbox begins on a host beyond what it declared
  *            2. a sandbox runs in one microVM at most
  *            3. a tenant's sandboxes are no more than its quota
  *            4. a tenant hears "running" only when both journals hold it
  *            5. each record of a node is posted once and in order; usage of an attempt has no gap
- *               and no overlap; nothing is trimmed that the scheduler has not posted
+ *               and no overlap; nothing is acknowledged, or trimmed, that is not posted
  *            6. what the scheduler calls ended does not run, and never runs again
  *            7. an answer of an epoch that is over changes nothing
  *            8. an attempt gets one answer
@@ -26,6 +26,9 @@ void oracle_close(struct world *world);
 
 /* After every step of the world. */
 void oracle_look(struct world *world);
+
+/* Nothing is on its way at this moment. */
+bool oracle_is_settled(const struct world *world);
 void oracle_look_at_calm(struct world *world);
 void oracle_look_at_end(struct world *world);
 
@@ -43,6 +46,9 @@ void oracle_recorded(struct world *world, uint32_t host, const struct wire_recor
 /* Usage became durable at the scheduler; so did what it expects of a node next. */
 void oracle_posted(struct world *world, uint32_t host, const struct wire_record *record);
 void oracle_expects(struct world *world, uint32_t host, uint64_t next_seq);
+
+/* The host is told what the scheduler has. */
+void oracle_acknowledged(struct world *world, uint32_t host, uint64_t next_seq);
 
 /* The host forgets this record. */
 void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq);

@@ -346,8 +346,11 @@ void shims_reboot(struct world *world, uint32_t host)
 	struct host_vms *vms = world->vms[host];
 
 	shims_unhear(world, host);
-	for (size_t i = 0; i < vms->n; i++)
+	for (size_t i = 0; i < vms->n; i++) {
 		end(world, host, &vms->shims[i], CAUSE_NODE_RESTARTED, true);
+		/* Also of those that had ended: nobody read their records. */
+		oracle_ran(world, host, &vms->shims[i], true);
+	}
 	vms->n = 0;
 }
 

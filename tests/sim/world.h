@@ -58,7 +58,8 @@ struct faults {
 	int64_t reboot_ns, commit_leader_ns, commit_agent_ns;
 	int64_t vm_fault_ns;                     /* of one microVM */
 	uint32_t restore_fail, claim_fail, gone; /* out of a million */
-	bool skew;                               /* clocks differ */
+	uint32_t resize; /* of what a host declares, when its agent starts */
+	bool skew;       /* clocks differ */
 	bool slow_disk;
 };
 
