@@ -55,6 +55,14 @@ void problems_add(struct problems *problems, const char *in, const char *field, 
 
 /* ---- bodies ---- */
 
+static bool schema_is_blank(const char *text, size_t text_n)
+{
+	for (size_t i = 0; i < text_n; i++)
+		if (!strchr(" \t\r\n", text[i]) || !text[i])
+			return false;
+	return true;
+}
+
 /* jansson recurses for each container: how deep is looked at before. */
 static bool schema_depth_is_fine(const char *text, size_t text_n)
 {
@@ -85,7 +93,7 @@ json_t *schema_parse_body(const char *text, size_t text_n, struct problems *prob
 	json_error_t error;
 	json_t *body;
 
-	if (strspn(text, " \t\r\n") == text_n)
+	if (schema_is_blank(text, text_n))
 		return json_object();
 	if (!schema_depth_is_fine(text, text_n)) {
 		problems_add(problems, "body", "", "json_depth", "nested deeper than %d levels",
