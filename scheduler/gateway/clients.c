@@ -219,8 +219,11 @@ static void end_request(struct client *client)
 	tunnel_flush(client->tunnel);
 }
 
-/* The tenant's end of the connection is over.  Who has asked may still be waiting for the answer:
- * many half-close after their last request. */
+/*
+ * The tenant's end of the connection is over.  Who has asked may still be waiting for the answer:
+ * some half-close after their last request.  Or the tenant is gone, which shows only when bytes are
+ * sent to it: so a silent answer gets some time and no more.
+ */
 static void on_end(struct client *client)
 {
 	client->has_ended = true;
@@ -236,8 +239,11 @@ static void on_end(struct client *client)
 		client_close(client);
 		return;
 	case REQUEST_HELD:
+		client->is_last = true;
+		return;
 	case REQUEST_DONE:
 		client->is_last = true;
+		client_set_deadline(client, client->gateway->options->half_closed_ms);
 		return;
 	case REQUEST_RAW:
 		end_request(client);
@@ -355,6 +361,8 @@ static void on_deadline(struct client *client)
 			client_close(client);
 		return;
 	case REQUEST_DONE:
+		client_close(client);
+		return;
 	case REQUEST_RAW:
 	case REQUEST_DISCARD:
 		return;
@@ -382,7 +390,7 @@ static void sweep_start(struct gateway *gateway)
 	const struct gateway_options *options = gateway->options;
 	uint64_t every_ms = SWEEP_MAX_MS;
 	const uint64_t waits_ms[] = {options->head_ms, options->idle_ms, options->body_ms,
-				     options->hold_ms};
+				     options->hold_ms, options->half_closed_ms};
 
 	for (size_t at = 0; at < ARRAY_N(waits_ms); at++) {
 		if (waits_ms[at] / 4 < every_ms)

@@ -97,7 +97,6 @@ static void on_drained(uv_timer_t *timer)
 static void on_stop(struct daemon_signals *which)
 {
 	(void)which;
-	daemon_notify("STOPPING=1");
 	log_info("gateway", "stopping", LOG_INT("clients", gateway.metrics.clients));
 	gateway.is_stopping = true;
 	uv_close((uv_handle_t *)&gateway.client_listener, NULL);

@@ -356,6 +356,8 @@ void client_on_mux_event(struct client *client, const struct mux_event *event)
 {
 	switch (event->kind) {
 	case MUX_DATA:
+		if (client->has_ended && client->request == REQUEST_DONE)
+			client_set_deadline(client, client->gateway->options->half_closed_ms);
 		on_data(client, event->data, event->data_n);
 		return;
 	case MUX_END:
