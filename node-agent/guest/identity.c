@@ -6,7 +6,7 @@
  */
 #include <errno.h>
 #include <linux/random.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <fcntl.h>
@@ -34,17 +34,17 @@ void envs_get(struct conn *conn, json_t *request)
 
 static bool entropy_add(const char *seed, size_t seed_n)
 {
-	struct {
-		struct rand_pool_info info;
-		char bytes[SEED_MAX];
-	} pool = {.info = {.entropy_count = (int)seed_n * 8, .buf_size = (int)seed_n}};
+	_Alignas(struct rand_pool_info) char storage[sizeof(struct rand_pool_info) + SEED_MAX];
+	struct rand_pool_info *pool = (struct rand_pool_info *)storage;
 	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	bool done;
 
 	if (fd < 0)
 		return false;
-	memcpy(pool.bytes, seed, seed_n);
-	done = !ioctl(fd, RNDADDENTROPY, &pool) && !ioctl(fd, RNDRESEEDCRNG);
+	pool->entropy_count = (int)seed_n * 8;
+	pool->buf_size = (int)seed_n;
+	memcpy(storage + sizeof(*pool), seed, seed_n);
+	done = !ioctl(fd, RNDADDENTROPY, pool) && !ioctl(fd, RNDRESEEDCRNG);
 	close(fd);
 	return done;
 }
@@ -84,16 +84,32 @@ static const char *clock_apply(const json_t *document, bool apply)
 	return NULL;
 }
 
+/* sudo and others look their own host up, and would wait for a name server that is not there. */
+static bool hosts_add(const char *name)
+{
+	int fd = open("/etc/hosts", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = dprintf(fd, "127.0.1.1\t%s\n", name) > 0;
+	close(fd);
+	return done;
+}
+
 static const char *hostname_apply(const json_t *document, bool apply)
 {
-	const json_t *name = json_object_get(document, "hostname");
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				      "0123456789-.";
+	const json_t *value = json_object_get(document, "hostname");
+	const char *name = json_string_value(value);
 
-	if (!name || json_is_null(name))
+	if (!value || json_is_null(value))
 		return NULL;
-	if (!json_is_string(name) || !json_string_length(name) || json_string_length(name) > 63)
-		return "hostname: 1 to 63 characters are wanted";
-	if (apply && sethostname(json_string_value(name), json_string_length(name)))
-		return "hostname: the kernel refused it";
+	if (!name || !name[0] || strlen(name) > 63 || strspn(name, letters) != strlen(name))
+		return "hostname: 1 to 63 letters, digits, dashes and dots are wanted";
+	if (apply && (sethostname(name, strlen(name)) || !hosts_add(name)))
+		return "hostname: the system refused it";
 	return NULL;
 }
 

@@ -55,8 +55,10 @@ static bool unquote(struct http_text value, char *out, size_t out_max)
 		/* Only what needs a backslash: old browsers send Windows paths as they are. */
 		if (c == '\\' && i + 2 < value.n && strchr("\"\\", value.at[i + 1]))
 			c = value.at[++i];
-		if (!c || n + 1 >= out_max)
+		if (!c || n + 1 >= out_max) {
+			out[0] = 0;
 			return false;
+		}
 		out[n++] = c;
 	}
 	out[n] = 0;

@@ -58,7 +58,7 @@ enum multipart_event multipart_read(struct multipart *multipart, const char *byt
 				    size_t *out_used, struct http_text *out_data);
 
 /* A parameter of a header's value, unquoted: disposition "form-data; name=\"file\"" and "name".
- * False when it is absent or does not fit. */
+ * False when it is absent, does not fit or has a NUL; out is then as before, or empty. */
 bool multipart_parameter(struct http_text value, const char *name, char *out, size_t out_max);
 
 #endif

@@ -1,0 +1,72 @@
+/*
+ * What a client may say inside a Connect call: the envelope, then the message as each of the
+ * requests that are read by hand.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/check.h"
+#include "node-agent/guest/base64.h"
+#include "node-agent/guest/caller.h"
+#include "node-agent/guest/connect.h"
+#include "node-agent/guest/path.h"
+#include "node-agent/guest/process.h"
+#include "node-agent/guest/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_message(json_t *message)
+{
+	struct process_request request;
+	struct settings settings;
+	char path[PATH_MAX];
+	const char *tag;
+	int64_t ns;
+	pid_t pid;
+
+	if (!process_request_read(message, &request)) {
+		CHECK(request.cmd[0]);
+		if (!path_resolve(request.cwd, "/home/user", "/", path))
+			CHECK(path[0] == '/' && !strstr(path, "//") && !strstr(path, "/../"));
+		settings_time_parse(request.cmd, &ns);
+	}
+	if (!process_selector_read(message, &pid, &tag))
+		CHECK(pid > 0 || tag);
+	process_signal_read(message);
+	settings_init(&settings);
+	settings_update(&settings, message);
+	settings_close(&settings);
+}
+
+static void read_text(const char *bytes, size_t bytes_n)
+{
+	char *plain = malloc(bytes_n + 3), name[USER_NAME_MAX];
+	struct http_text text = {bytes, bytes_n};
+	size_t plain_n;
+	uint64_t ms;
+
+	CHECK(plain);
+	if (base64_decode(text, plain, &plain_n))
+		CHECK(plain_n <= bytes_n);
+	free(plain);
+	caller_basic_user(text, name);
+	connect_timeout_parse(text, &ms);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct http_text text = {(const char *)data, size};
+	json_t *message;
+
+	read_text(text.at, text.n);
+	if (connect_envelope_read(text.at, text.n, &text))
+		text = (struct http_text){(const char *)data, size};
+	message = json_loadb(text.at, text.n, 0, NULL);
+	if (json_is_object(message))
+		read_message(message);
+	json_decref(message);
+	return 0;
+}
