@@ -183,8 +183,7 @@ static void a_config_that_says_too_little_is_refused(void **state)
 		"",
 		"{}",
 		"{\"vm\":\"vm_1\"}",
-		"{\"vm\":\"vm_1\",\"template\":\"relative\",\"purpose\":\"clone\","
-		"\"warmth\":\"health\"}",
+		"{\"vm\":\"v\",\"template\":\"t\",\"purpose\":\"clone\",\"warmth\":\"exec\"}",
 		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"cloan\",\"warmth\":\"health\"}",
 		"{\"vm\":\"vm 1\",\"template\":\"/t\",\"purpose\":\"clone\",\"warmth\":\"health\"}",
 	};
