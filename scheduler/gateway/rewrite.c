@@ -27,12 +27,20 @@ const char *outcome_message(enum outcome outcome)
 	return outcomes[outcome].message;
 }
 
+/* What says where the body ends and for whom the message is goes on even if Connection names it:
+ * dropped, it would make the next server see another message than we did. */
+static bool must_stay(const struct http_header *header)
+{
+	return http_text_equal_nocase(header->name, "content-length") ||
+	       http_text_equal_nocase(header->name, "host");
+}
+
 static void write_end_to_end_fields(struct http_writer *writer, const struct http_head *head)
 {
 	for (size_t at = 0; at < head->headers_n; at++) {
 		const struct http_header *header = &head->headers[at];
 
-		if (!http_head_is_hop(head, header))
+		if (must_stay(header) || !http_head_is_hop(head, header))
 			http_write_header_text(writer, header->name, header->value);
 	}
 }
@@ -63,6 +71,9 @@ size_t rewrite_request(const struct http_head *head, char out[REWRITE_HEAD_MAX])
 
 	http_writer_init(&writer, out, REWRITE_HEAD_MAX);
 	http_write_request(&writer, head->method, origin_form(head->target));
+	/* HTTP/1.0 may do without, HTTP/1.1 may not. */
+	if (!http_head_find(head, "host"))
+		http_write_header(&writer, "Host", "localhost");
 	write_end_to_end_fields(&writer, head);
 	if (head->body == HTTP_BODY_CHUNKED)
 		http_write_header(&writer, "Transfer-Encoding", "chunked");
