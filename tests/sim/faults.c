@@ -32,7 +32,7 @@ void faults_choose(struct world *world)
 	shape->ask_ns = world_between(world, MS(100), S(2));
 	faults->loss = often(world, 100000);
 	faults->repeat = often(world, 100000);
-	faults->late = often(world, 100000);
+	faults->late = often(world, 200000);
 	faults->cut_ns = mean_ns(world, S(3), S(40));
 	faults->crash_leader_ns = mean_ns(world, S(5), S(60));
 	faults->crash_agent_ns = mean_ns(world, S(2), S(40));
@@ -43,6 +43,7 @@ void faults_choose(struct world *world)
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);
 	faults->gone = often(world, 500000);
+	faults->die_after_commit = often(world, 5000);
 	faults->resize = often(world, 500000);
 	faults->skew = world_chance(world, 500000);
 	faults->slow_disk = world_chance(world, 500000);

@@ -18,7 +18,8 @@ static void on_abort(int signal)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: flotilla-sim --seeds FIRST..LAST | --seed N [--trace]\n");
+	fprintf(stderr,
+		"usage: flotilla-sim --seeds FIRST..LAST | --seed N [--trace] [--oracle-alone]\n");
 	return 64;
 }
 
@@ -52,6 +53,8 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--seed") && i + 1 < argc) {
 			chosen = sscanf(argv[++i], "%" SCNu64, &first) == 1;
 			last = first;
+		} else if (!strcmp(argv[i], "--oracle-alone")) {
+			world_verifies = false;
 		} else if (!strcmp(argv[i], "--trace")) {
 			trace = true;
 		} else {

@@ -302,6 +302,21 @@ void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq)
 		world_fail(world, "host %u forgets record %" PRIu64 " which nobody has", host, seq);
 }
 
+/* Where a time limit was confirmed, it is the one that counts. */
+static void look_at_limit(struct world *world, const struct shim *shim)
+{
+	size_t n = sandbox_number(&shim->claim.sandbox);
+	const struct core_sandbox *row = leader_row(world, n);
+	int64_t off_ms;
+
+	if (shim->cause != CAUSE_TIMEOUT || !row || row->state != SANDBOX_RUNNING ||
+	    row->attempt != shim->claim.attempt || row->deadline_known != row->deadline_version)
+		return;
+	off_ms = (row->end_at.ns - S(1700000000) - shim->ended_ns) / NS_PER_MS;
+	if (off_ms > SLACK_MS || off_ms < -SLACK_MS)
+		world_fail(world, "sandbox %zu ended %" PRId64 " ms off its time limit", n, off_ms);
+}
+
 void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, bool lost)
 {
 	const struct journal *journal = agent_journal(world, host);
@@ -310,6 +325,7 @@ void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, boo
 
 	oracle->runs = hold(oracle->runs, shim->serial, &oracle->runs_cap, sizeof(*oracle->runs));
 	run = &oracle->runs[shim->serial];
+	look_at_limit(world, shim);
 	run->ended = true;
 	run->lost = lost;
 	if (shim->resumed_ns)
@@ -324,10 +340,18 @@ void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, boo
 static void look_at_calm_host(struct world *world, uint32_t host)
 {
 	const struct node_core *core = agent_core(world, host);
+	struct wire_room runs = {0};
 	struct node_counts counts;
+	struct wire_poll poll;
 
 	if (!core)
 		world_fail(world, "host %u has not come back", host);
+	for (size_t i = 0; i < world->vms[host]->n; i++)
+		if (shim_is_running(&world->vms[host]->shims[i]))
+			runs.vcpus += world->vms[host]->shims[i].claim.vcpus, runs.sandboxes++;
+	node_core_report(core, &poll);
+	if (poll.used.sandboxes != runs.sandboxes || poll.used.vcpus != runs.vcpus)
+		world_fail(world, "host %u holds room for nothing", host);
 	node_core_count(core, &counts);
 	if (counts.claims_waiting || counts.vms[NODE_VM_CLAIMING] || counts.vms[NODE_VM_LOADED] ||
 	    counts.vms[NODE_VM_ENDING])

@@ -73,6 +73,10 @@ static void on_committed(struct world *world, const struct call *call)
 	}
 	write_all(world, rounds);
 	rounds->is_written = true;
+	if (world_chance(world, world->faults.die_after_commit)) {
+		rounds->kind->die(world, rounds->owner);
+		return;
+	}
 	carry_out_all(world, rounds);
 	rounds_flush(world, rounds);
 }

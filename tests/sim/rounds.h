@@ -14,6 +14,7 @@ struct rounds_kind {
 	void (*write)(struct world *world, void *owner, const void *item); /* to the disk */
 	void (*carry_out)(struct world *world, void *owner, const void *item);
 	void (*failed)(struct world *world, void *owner); /* a commit did */
+	void (*die)(struct world *world, void *owner);    /* crashes the owner */
 };
 
 struct items {

@@ -77,19 +77,26 @@ static void create(struct world *world, uint32_t tenant)
 	leader_request(world, &event);
 }
 
-/* One of the newest sandboxes, be it this tenant's or not, alive or not. */
+/* One of the newest sandboxes, be it this tenant's or not; more often one that is alive. */
 static size_t some_sandbox(struct world *world)
 {
-	size_t n = world->tenants->sandboxes_n;
+	size_t n = world->tenants->sandboxes_n, sandbox = 0;
 
-	return n - 1 - (size_t)world_between(world, 0, n > 30 ? 29 : (int64_t)n - 1);
+	for (int tries = 0; tries < 8; tries++) {
+		const struct core_sandbox *row;
+		sandbox = n - 1 - (size_t)world_between(world, 0, n > 60 ? 59 : (int64_t)n - 1);
+		row = leader_row(world, sandbox);
+		if (row && row->state == SANDBOX_RUNNING)
+			break;
+	}
+	return sandbox;
 }
 
 static void change(struct world *world, uint32_t tenant)
 {
 	size_t sandbox = some_sandbox(world);
 	struct core_event event = {.kind = CORE_EVENT_KILL};
-	int64_t which = world_between(world, 0, 3);
+	int64_t which = world_between(world, 0, 5);
 
 	if (which < 2) {
 		event.kill.request = ask(world, event.kind, sandbox);
@@ -97,7 +104,7 @@ static void change(struct world *world, uint32_t tenant)
 		event.kill.tenant = tenant_id(tenant);
 		event.kill.cause = CAUSE_REQUEST;
 	} else {
-		event.kind = which == 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND;
+		event.kind = which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND;
 		event.timeout.request = ask(world, event.kind, sandbox);
 		event.timeout.sandbox = sandbox_id(sandbox);
 		event.timeout.tenant = tenant_id(tenant);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 struct world *world_running;
+bool world_verifies = true;
 
 /* ---- what is to come: a binary heap ---- */
 

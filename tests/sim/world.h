@@ -58,6 +58,7 @@ struct faults {
 	int64_t reboot_ns, commit_leader_ns, commit_agent_ns;
 	int64_t vm_fault_ns;                     /* of one microVM */
 	uint32_t restore_fail, claim_fail, gone; /* out of a million */
+	uint32_t die_after_commit;               /* before anything is carried out */
 	uint32_t resize; /* of what a host declares, when its agent starts */
 	bool skew;       /* clocks differ */
 	bool slow_disk;
@@ -111,6 +112,9 @@ struct world {
 
 /* Runs one seed to its end; aborts the program when the oracle objects. */
 void world_run(uint64_t seed, bool print_trace, struct totals *totals, uint64_t *out_hash);
+
+/* Whether the cores check their own sums after each step. Without, only the oracle looks. */
+extern bool world_verifies;
 
 /* The world that runs now, for whoever reports that something broke. */
 extern struct world *world_running;
