@@ -152,6 +152,7 @@ static void agent_on_lost(void *arg, const struct err *err)
 	vms_close(&agent->vms);
 	payloads_drop_all(&agent->payloads);
 	rounds_drop(&agent->rounds);
+	uv_timer_stop(&agent->tick); /* timers run before the next look at the core */
 	agent->core = NULL;
 	uv_timer_start(&agent->retry, agent_on_retry, AGENT_RETRY_MS, 0);
 }

@@ -62,8 +62,11 @@ static void rounds_committed(uv_work_t *work, int status)
 		rounds_carry_out(rounds);
 	round_clear(&rounds->committing);
 	rounds->is_committing = false;
-	if (rounds->status && !rounds->is_dropped)
+	if (rounds->status && !rounds->is_dropped) {
+		/* What gathered meanwhile was decided by a state that is no more. */
+		round_clear(&rounds->gathering);
 		rounds->callbacks.on_lost(rounds->callbacks.arg, &rounds->err);
+	}
 	rounds_flush(rounds);
 }
 

@@ -24,7 +24,8 @@ struct round {
 
 struct rounds_callbacks {
 	void (*on_after)(void *arg, const struct node_effect *effect); /* carry it out */
-	void (*on_lost)(void *arg, const struct err *err); /* a commit failed: start over */
+	/* A commit failed, and with it went all that gathered behind it: start over. */
+	void (*on_lost)(void *arg, const struct err *err);
 	void *arg;
 };
 
