@@ -148,6 +148,19 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 	return api_open(&scheduler->api, &scheduler->loop, &api, err);
 }
 
+static int scheduler_verify(struct scheduler *scheduler, struct err *err)
+{
+	struct store *store = engine_store(scheduler->engine);
+	uint64_t events_n;
+
+	if (!scheduler->options.store_verify)
+		return 0;
+	if (sqlite_check(store_reader(store), err) || store_verify(store, &events_n, err))
+		return err_wrap(err, "verify");
+	log_info("store", "verified", LOG_UINT("usage_events", events_n));
+	return 0;
+}
+
 /* The first operator's key is one of the keys like any other; kept known at every start. */
 static int scheduler_admit_operator(struct scheduler *scheduler, struct err *err)
 {
@@ -168,7 +181,8 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (scheduler_open_engine(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
+	if (scheduler_open_engine(scheduler, err) || scheduler_verify(scheduler, err) ||
+	    scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;

@@ -254,6 +254,7 @@ static int engine_rebuild(struct engine *engine, uint32_t epoch, struct err *err
 	if (engine->core_memory)
 		munmap(engine->core_memory, engine->core_memory_n);
 	engine->core_memory = NULL;
+	engine->core = NULL;
 	engine->core_memory_n = core_size(&engine->options.limits);
 	/* Untouched pages cost nothing, so that generous limits are free. */
 	void *memory = mmap(NULL, engine->core_memory_n, PROT_READ | PROT_WRITE,

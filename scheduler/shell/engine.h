@@ -44,7 +44,8 @@ void engine_close(struct engine *engine);
 bool engine_is_available(const struct engine *engine);
 
 uint32_t engine_epoch(const struct engine *engine);
-struct core *engine_core(struct engine *engine); /* for its questions; good until the next step */
+/* For its questions; good until the next step. Old, and maybe NULL, while it is not available. */
+struct core *engine_core(struct engine *engine);
 struct store *engine_store(struct engine *engine);
 struct wall engine_wall(void);
 struct wall engine_wall_of(struct mono at); /* 0 for 0 */

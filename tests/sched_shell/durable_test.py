@@ -105,6 +105,8 @@ def a_full_disk_refuses_new_work_and_heals_by_itself():
                 assert status == 503 and "durably" in refused["message"] and rig.last["Retry-After"] == "1", refused
                 status, text = rig.api("GET", "/readyz?verbose")
                 assert status == 503 and "[-] store" in text, text
+                status, page = rig.api("GET", "/v2/sandboxes", key=key)
+                assert status == 200 and page, "what is known can still be read"
                 before = len(told)
                 time.sleep(0.2)
                 assert len(told) == before, "something was told that cannot have been written"
@@ -142,6 +144,50 @@ def a_start_with_many_rows_takes_less_than_a_second():
         print(f"   20,000 running of 40,000 rows: ready after {took:.2f} s")
 
 
+def a_tenant_whose_credit_runs_out_starts_nothing_new():
+    with Rig(agents=1) as rig:
+        key = rig.tenant("thrifty", "hobby")
+        rig.scheduler.stop()
+        with sqlite3.connect(rig.path("state", "scheduler.db")) as books:
+            books.execute("UPDATE tenant SET credit_left_nano = 50000")  # a second is 30250
+        books.close()
+        rig.scheduler.start()
+        made = []
+        for _ in range(2):
+            status, answer = wait_for("the node", 20, lambda: (lambda got: got if got[0] != 503 else None)(rig.create(key)))
+            assert status == 201, answer
+            made.append(answer["sandboxID"])
+        for name in made:
+            assert rig.api("DELETE", "/sandboxes/" + name, key=key)[0] == 204
+        status, refused = rig.create(key)
+        assert status == 402 and refused["code"] == 402 and "credit" in refused["message"], refused
+        assert rig.api("GET", "/v1/limits", key=key)[1]["credit"] == "0.000000000"
+        rig.scheduler.kill()
+        rig.scheduler.start()
+        assert rig.create(key)[0] == 402, "not even after a restart"
+
+
+def a_changed_ledger_is_found_at_the_start():
+    import subprocess
+    with Rig(agents=1) as rig:
+        key = rig.tenant()
+        for _ in range(3):
+            made = rig.create(key)[1]["sandboxID"]
+            assert rig.api("DELETE", "/sandboxes/" + made, key=key)[0] == 204
+        rig.scheduler.stop()
+        rig.scheduler.argv.append("--store-verify")
+        rig.scheduler.start()
+        rig.scheduler.stop()
+        with sqlite3.connect(rig.path("state", "scheduler.db")) as books:
+            books.execute("DROP TRIGGER usage_event_keeps")
+            books.execute("UPDATE usage_event SET to_ms = to_ms + 1000 WHERE id = 2")
+        books.close()
+        done = subprocess.run(rig.scheduler.argv, capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and "usage_event 2 was changed" in done.stderr, done
+        rig.scheduler.argv.pop()
+        rig.scheduler.start()
+
+
 def a_second_scheduler_on_the_same_state_is_refused():
     import subprocess
     with Rig(agents=0) as rig:
@@ -170,6 +216,8 @@ if __name__ == "__main__":
         what_was_told_running_survives_kill_9_in_the_middle_of_creates,
         a_full_disk_refuses_new_work_and_heals_by_itself,
         a_start_with_many_rows_takes_less_than_a_second,
+        a_tenant_whose_credit_runs_out_starts_nothing_new,
+        a_changed_ledger_is_found_at_the_start,
         a_second_scheduler_on_the_same_state_is_refused,
         a_term_ends_it_at_once_with_requests_under_way,
     ])

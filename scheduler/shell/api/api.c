@@ -253,7 +253,8 @@ bool api_template_resolve(struct api_call *call, const char *text, char out_name
 	const struct core_template *at;
 	uint32_t cursor = 0;
 
-	if (n == 0 || n >= TEMPLATE_NAME_MAX || (name[n] && strcmp(name + n, ":default") != 0))
+	if (!core || n == 0 || n >= TEMPLATE_NAME_MAX ||
+	    (name[n] && strcmp(name + n, ":default") != 0))
 		return false;
 	memcpy(out_name, name, n);
 	out_name[n] = 0;

@@ -156,7 +156,7 @@ void api_sandbox_list_v2(struct api_call *call)
 {
 	struct list_query query = {0};
 
-	if (!api_needs_engine(call) || !list_read_query(call, &query))
+	if (!list_read_query(call, &query))
 		return;
 	list(call, &query);
 	free(query.metadata);
@@ -166,7 +166,7 @@ void api_sandbox_list(struct api_call *call)
 {
 	struct list_query query = {0};
 
-	if (!api_needs_engine(call) || !list_read_query(call, &query))
+	if (!list_read_query(call, &query))
 		return;
 	query.limit = 1000;
 	list(call, &query);
