@@ -32,6 +32,8 @@ struct agent {
 	uint64_t payloads[PAYLOADS_MAX];
 	size_t payloads_n;
 	uint64_t last_payload;
+	uint32_t contents[TEMPLATES_N]; /* of each template, at present; 0: it is gone */
+	uint32_t last_content;
 	uint64_t epoch_heard; /* highest epoch of an answer that was stepped */
 };
 
@@ -603,6 +605,42 @@ static void declare(struct agent *agent, uint32_t sandboxes)
 		(struct wire_room){2 * sandboxes, 384ULL * sandboxes, 1 << 20, sandboxes};
 }
 
+static void set_template(struct world *world, struct agent *agent, uint32_t i)
+{
+	struct node_event event = {.kind = NODE_EVENT_TEMPLATE_SET};
+
+	snprintf(event.template_.name, sizeof(event.template_.name), "template-%u", i);
+	if (agent->contents[i] == 0) {
+		event.kind = NODE_EVENT_TEMPLATE_GONE;
+		agent_step(world, agent->host, &event);
+		return;
+	}
+	snprintf(event.template_.id, sizeof(event.template_.id), "content-%u", agent->contents[i]);
+	event.template_.vcpus = 1 + i;
+	event.template_.mem_mib = 256 << i;
+	event.template_.disk_mib = 512;
+	agent_step(world, agent->host, &event);
+}
+
+void agent_change_template(struct world *world, uint32_t host, bool gone)
+{
+	struct agent *agent = world->agents[host];
+	uint32_t i = (uint32_t)world_between(world, 0, TEMPLATES_N - 1);
+
+	agent->contents[i] = gone ? 0 : ++agent->last_content;
+	set_template(world, agent, i);
+}
+
+void agent_mend_templates(struct world *world, uint32_t host)
+{
+	struct agent *agent = world->agents[host];
+
+	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
+		agent->contents[i] = ++agent->last_content;
+		set_template(world, agent, i);
+	}
+}
+
 static void start(struct world *world, const struct call *call)
 {
 	struct agent *agent = world->agents[call->host];
@@ -621,15 +659,8 @@ static void start(struct world *world, const struct call *call)
 	memset(agent->memory, 0, agent->memory_n);
 	agent->core = node_core_init(agent->memory, &agent->limits);
 	load(world, agent);
-	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
-		struct node_event event = {.kind = NODE_EVENT_TEMPLATE_SET};
-		snprintf(event.template_.name, sizeof(event.template_.name), "template-%u", i);
-		snprintf(event.template_.id, sizeof(event.template_.id), "content-%u", i);
-		event.template_.vcpus = 1 + i;
-		event.template_.mem_mib = 256 << i;
-		event.template_.disk_mib = 512;
-		agent_step(world, agent->host, &event);
-	}
+	for (uint32_t i = 0; i < TEMPLATES_N; i++)
+		set_template(world, agent, i);
 	agent->adopting_n = shims_adopt(world, agent->host);
 	if (agent->adopting_n == 0)
 		get_ready(world, agent);
@@ -739,6 +770,8 @@ void agent_open(struct world *world, uint32_t host)
 		.keep_ms = world->shape.keep_ms,
 	};
 	declare(agent, world->shape.capacity_sandboxes);
+	for (uint32_t i = 0; i < TEMPLATES_N; i++)
+		agent->contents[i] = ++agent->last_content;
 	agent->memory_n = node_core_size(&agent->limits);
 	agent->memory = aligned_alloc(64, agent->memory_n);
 	CHECK(agent->memory);

@@ -50,6 +50,10 @@ void agent_disk_fails(struct world *world, uint32_t host, bool fails);
 const struct journal *agent_journal(const struct world *world, uint32_t host);
 const struct node_core *agent_core(const struct world *world, uint32_t host); /* NULL: is down */
 
+/* One of the host's templates gets a new content, or is gone; or all are there again. */
+void agent_change_template(struct world *world, uint32_t host, bool gone);
+void agent_mend_templates(struct world *world, uint32_t host);
+
 /* What the host's operator declares at present. */
 const struct wire_room *agent_capacity(const struct world *world, uint32_t host);
 

@@ -39,6 +39,7 @@ void faults_choose(struct world *world)
 	faults->reboot_ns = mean_ns(world, S(10), S(90));
 	faults->commit_leader_ns = mean_ns(world, S(5), S(60));
 	faults->commit_agent_ns = mean_ns(world, S(5), S(60));
+	faults->template_ns = mean_ns(world, S(1), S(30));
 	faults->vm_fault_ns = mean_ns(world, S(1), S(30));
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);
@@ -112,6 +113,11 @@ static void fault_vm(struct world *world)
 	shims_fault(world, some_host(world), world_chance(world, world->faults.gone));
 }
 
+static void change_template(struct world *world)
+{
+	agent_change_template(world, some_host(world), world_chance(world, 300000));
+}
+
 /* Each trouble comes again and again, at its own pace. */
 struct trouble {
 	void (*strike)(struct world *world);
@@ -125,6 +131,7 @@ static const struct trouble troubles[] = {
 	{reboot, offsetof(struct faults, reboot_ns)},
 	{fail_leader_disk, offsetof(struct faults, commit_leader_ns)},
 	{fail_agent_disk, offsetof(struct faults, commit_agent_ns)},
+	{change_template, offsetof(struct faults, template_ns)},
 	{fault_vm, offsetof(struct faults, vm_fault_ns)},
 };
 
@@ -166,5 +173,6 @@ void faults_end(struct world *world)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		net_cut(world, i, false, false);
 		agent_disk_fails(world, i, false);
+		agent_mend_templates(world, i);
 	}
 }

@@ -56,6 +56,7 @@ struct faults {
 	uint32_t loss, repeat, late;                     /* of a message, out of a million */
 	int64_t cut_ns, crash_leader_ns, crash_agent_ns; /* mean time between */
 	int64_t reboot_ns, commit_leader_ns, commit_agent_ns;
+	int64_t template_ns;
 	int64_t vm_fault_ns;                     /* of one microVM */
 	uint32_t restore_fail, claim_fail, gone; /* out of a million */
 	uint32_t die_after_commit;               /* before anything is carried out */
