@@ -103,12 +103,14 @@ static const char *hostname_apply(const json_t *document, bool apply)
 				      "0123456789-.";
 	const json_t *value = json_object_get(document, "hostname");
 	const char *name = json_string_value(value);
+	char before[65] = "";
 
 	if (!value || json_is_null(value))
 		return NULL;
 	if (!name || !name[0] || strlen(name) > 63 || strspn(name, letters) != strlen(name))
 		return "hostname: 1 to 63 letters, digits, dashes and dots are wanted";
-	if (apply && (sethostname(name, strlen(name)) || !hosts_add(name)))
+	gethostname(before, sizeof(before) - 1);
+	if (apply && strcmp(name, before) && (sethostname(name, strlen(name)) || !hosts_add(name)))
 		return "hostname: the system refused it";
 	return NULL;
 }
