@@ -111,7 +111,7 @@ void handshake_start(struct handshake *handshake, const struct identity *self,
 	uint8_t hash[TRANSCRIPT_N];
 
 	CHECK(boot_id_n > 0 && boot_id_n < sizeof(hello->boot_id));
-	*handshake = (struct handshake){.hello = {.node = *node}};
+	*handshake = (struct handshake){.is_pending = true, .hello = {.node = *node}};
 	memcpy(hello->boot_id, boot_id, boot_id_n);
 	memcpy(handshake->scheduler_public_key, scheduler_public_key, IDENTITY_PUBLIC_N);
 	memcpy(handshake->ephemeral_secret_key, random, 32);
@@ -127,13 +127,13 @@ int handshake_finish(struct handshake *handshake, const struct wire_session_welc
 	uint8_t hello_hash[TRANSCRIPT_N], hash[TRANSCRIPT_N], keys[2 * SESSION_KEY_N];
 	int ret = -1;
 
+	if (!handshake->is_pending)
+		return err_set(err, "handshake: there is none");
 	hash_hello(&handshake->hello, handshake->scheduler_public_key, hello_hash);
 	hash_welcome(hello_hash, welcome, hash);
 	if (crypto_sign_verify_detached(welcome->signature, hash, sizeof(hash),
-					handshake->scheduler_public_key)) {
-		err_set(err, "handshake: the welcome is not signed by our scheduler");
-		goto done;
-	}
+					handshake->scheduler_public_key))
+		return err_set(err, "handshake: the welcome is not signed by our scheduler");
 	if (!welcome->ok) {
 		err_set(err, "handshake: refused: %s", welcome->refusal);
 		goto done;

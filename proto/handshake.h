@@ -30,6 +30,7 @@ void identity_make(const uint8_t seed[IDENTITY_SEED_N], struct identity *out);
 
 /* The node's half, between hello and welcome. */
 struct handshake {
+	bool is_pending;                 /* from start until the scheduler's own answer */
 	struct wire_session_hello hello; /* to be sent */
 	uint8_t scheduler_public_key[IDENTITY_PUBLIC_N];
 	uint8_t ephemeral_secret_key[32];
@@ -42,8 +43,9 @@ void handshake_start(struct handshake *handshake, const struct identity *self,
 		     const uint8_t random[HANDSHAKE_START_RANDOM_N]);
 
 /*
- * Fault: the welcome is not signed by the scheduler for this hello, or is a refusal (whose text
- * becomes the fault's).  Either way the handshake is over.
+ * Fault: the welcome is a refusal (whose text becomes the fault's), or not signed by the scheduler
+ * for this hello.  In the second case anybody may have said it, so the handshake is pending still:
+ * the true welcome may follow.  A hello can be lost like any message: start anew after a while.
  */
 int handshake_finish(struct handshake *handshake, const struct wire_session_welcome *welcome,
 		     struct session *out_session, struct err *err);

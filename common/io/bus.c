@@ -6,7 +6,8 @@
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <nng/supplemental/tls/tls.h>
-#include <nng/transport/tls/tls.h>
+#include <nng/transport/ws/websocket.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -135,14 +136,15 @@ bool bus_send(struct bus *bus, uint32_t id, const uint8_t *body, size_t body_n)
 
 /* ---- connections ---- */
 
-/* On one of NNG's threads: count, and let the loop tell. */
+/* On one of NNG's threads: count, and let the loop tell those who want to know. */
 static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *any)
 {
 	struct bus *bus = any;
 
 	(void)pipe;
 	atomic_fetch_add(event == NNG_PIPE_EV_ADD_POST ? &bus->links_made : &bus->links_lost, 1);
-	uv_async_send(&bus->link);
+	if (!bus->is_listening)
+		uv_async_send(&bus->link);
 }
 
 static void on_link(uv_async_t *async)
@@ -175,125 +177,128 @@ static void on_handle_closed(uv_handle_t *handle)
 		bus->callbacks.on_closed(bus);
 }
 
-static void count_handle(struct bus *bus, uv_handle_t *handle)
+/* A loop has its descriptors from the start; adding ours to it fails for want of memory only. */
+static void open_handles(struct bus *bus, uv_loop_t *loop)
 {
-	handle->data = bus;
-	bus->open_handles_n++;
+	int receive_fd, send_fd;
+
+	CHECK(nng_socket_get_int(bus->socket, NNG_OPT_RECVFD, &receive_fd) == 0);
+	CHECK(nng_socket_get_int(bus->socket, NNG_OPT_SENDFD, &send_fd) == 0);
+	CHECK(uv_async_init(loop, &bus->link, on_link) == 0);
+	CHECK(uv_poll_init(loop, &bus->receive, receive_fd) == 0);
+	CHECK(uv_poll_init(loop, &bus->send, send_fd) == 0);
+	CHECK(uv_poll_start(&bus->receive, UV_READABLE, on_receive) == 0);
+	bus->link.data = bus->receive.data = bus->send.data = bus;
+	bus->open_handles_n = 3;
 }
 
-static int open_handles(struct bus *bus, uv_loop_t *loop, struct err *err)
+static bool skip(const char **text, const char *prefix)
 {
-	int receive_fd, send_fd, ret;
+	size_t n = strlen(prefix);
 
-	if ((ret = nng_socket_get_int(bus->socket, NNG_OPT_RECVFD, &receive_fd)) ||
-	    (ret = nng_socket_get_int(bus->socket, NNG_OPT_SENDFD, &send_fd)))
-		return nng_fault(err, ret, "cannot get", "descriptors");
-	if ((ret = uv_async_init(loop, &bus->link, on_link)))
-		goto fail;
-	count_handle(bus, (uv_handle_t *)&bus->link);
-	if ((ret = uv_poll_init(loop, &bus->receive, receive_fd)))
-		goto fail;
-	count_handle(bus, (uv_handle_t *)&bus->receive);
-	if ((ret = uv_poll_init(loop, &bus->send, send_fd)))
-		goto fail;
-	count_handle(bus, (uv_handle_t *)&bus->send);
-	if ((ret = uv_poll_start(&bus->receive, UV_READABLE, on_receive)))
-		goto fail;
+	if (strncmp(*text, prefix, n) != 0)
+		return false;
+	*text += n;
+	return true;
+}
+
+/*
+ * The address as NNG's WebSocket mapping wants it.  A listener on a certain host answers only to
+ * those who ask for that host; on * it answers to all.
+ */
+static int make_url(const struct bus *bus, const char *url, char out[BUS_URL_MAX], struct err *err)
+{
+	const char *at = url, *scheme, *any = "";
+	int n;
+
+	if (skip(&at, "tcp://"))
+		scheme = "ws";
+	else if (skip(&at, "tls+tcp://"))
+		scheme = "wss";
+	else
+		return err_set(err, "bus: %s is neither tcp:// nor tls+tcp://", url);
+	if (bus->is_listening && (skip(&at, "0.0.0.0:") || skip(&at, "[::]:")))
+		any = "*:";
+	n = snprintf(out, BUS_URL_MAX, "%s://%s%s/bus", scheme, any, at);
+	if (n < 0 || n >= BUS_URL_MAX)
+		return err_set(err, "bus: %s is too long", url);
 	return 0;
-fail:
-	return err_set(err, "bus: cannot watch its descriptors: %s", uv_strerror(ret));
 }
 
-/* Before anything connects. */
-static int set_options(struct bus *bus, const struct bus_options *options, struct err *err)
+/* Opens the socket, with all that must be set before anything connects; *out_url is for NNG. */
+static int open_socket(struct bus *bus, const struct bus_options *options,
+		       char out_url[BUS_URL_MAX], struct err *err)
 {
+	size_t message_max = options->message_max + REPLY_HEADER_N;
 	int ret;
 
+	if (make_url(bus, options->url, out_url, err))
+		return -1;
+	ret = bus->is_listening ? nng_rep0_open_raw(&bus->socket) : nng_req0_open_raw(&bus->socket);
+	if (ret)
+		return nng_fault(err, ret, "cannot open a socket for", options->url);
 	/* Without buffers a raw socket takes a message only when a peer waits for one. */
 	if ((ret = nng_socket_set_int(bus->socket, NNG_OPT_SENDBUF, BUS_QUEUE_MAX)) ||
 	    (ret = nng_socket_set_int(bus->socket, NNG_OPT_RECVBUF, BUS_QUEUE_MAX)) ||
-	    (ret = nng_socket_set_size(bus->socket, NNG_OPT_RECVMAXSZ,
-				       options->message_max + REPLY_HEADER_N)) ||
+	    (ret = nng_socket_set_size(bus->socket, NNG_OPT_RECVMAXSZ, message_max)) ||
 	    (ret = nng_socket_set_ms(bus->socket, NNG_OPT_RECONNMINT, BUS_RECONNECT_MIN_MS)) ||
 	    (ret = nng_socket_set_ms(bus->socket, NNG_OPT_RECONNMAXT, BUS_RECONNECT_MAX_MS)) ||
 	    (ret = nng_pipe_notify(bus->socket, NNG_PIPE_EV_ADD_POST, on_pipe, bus)) ||
-	    (ret = nng_pipe_notify(bus->socket, NNG_PIPE_EV_REM_POST, on_pipe, bus)))
+	    (ret = nng_pipe_notify(bus->socket, NNG_PIPE_EV_REM_POST, on_pipe, bus))) {
+		nng_close(bus->socket);
 		return nng_fault(err, ret, "cannot set up", options->url);
-	return 0;
-}
-
-static int start_listening(struct bus *bus, const struct bus_options *options, struct err *err)
-{
-	nng_listener listener;
-	int ret, port = 0;
-
-	if ((ret = nng_listener_create(&listener, bus->socket, options->url)))
-		return nng_fault(err, ret, "cannot listen on", options->url);
-	if (options->tls_cert_key_file &&
-	    (ret = nng_listener_set_string(listener, NNG_OPT_TLS_CERT_KEY_FILE,
-					   options->tls_cert_key_file)))
-		return nng_fault(err, ret, "cannot use certificate", options->tls_cert_key_file);
-	if ((ret = nng_listener_start(listener, 0)))
-		return nng_fault(err, ret, "cannot listen on", options->url);
-	/* Not known for other transports than TCP's. */
-	if (nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port) == 0)
-		bus->port = (uint16_t)port;
-	return 0;
-}
-
-static int start_dialling(struct bus *bus, const struct bus_options *options, struct err *err)
-{
-	nng_dialer dialer;
-	int ret;
-
-	if ((ret = nng_dialer_create(&dialer, bus->socket, options->url)))
-		return nng_fault(err, ret, "cannot dial", options->url);
-	if (options->tls_ca_file &&
-	    (ret = nng_dialer_set_string(dialer, NNG_OPT_TLS_CA_FILE, options->tls_ca_file)))
-		return nng_fault(err, ret, "cannot use certificates", options->tls_ca_file);
-	if ((ret = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK)))
-		return nng_fault(err, ret, "cannot dial", options->url);
-	return 0;
-}
-
-static int bus_open(struct bus *bus, uv_loop_t *loop, const struct bus_options *options,
-		    const struct bus_callbacks *callbacks, bool is_listening, struct err *err)
-{
-	int ret;
-
-	*bus = (struct bus){.is_listening = is_listening, .user = callbacks->user};
-	bus->callbacks.on_closed = callbacks->on_closed;
-	ret = is_listening ? nng_rep0_open_raw(&bus->socket) : nng_req0_open_raw(&bus->socket);
-	if (ret) {
-		if (callbacks->on_closed)
-			callbacks->on_closed(bus);
-		return nng_fault(err, ret, "cannot open a socket for", options->url);
 	}
-	if (open_handles(bus, loop, err) || set_options(bus, options, err) ||
-	    (is_listening ? start_listening : start_dialling)(bus, options, err)) {
-		bus_close(bus);
-		return -1;
-	}
-	bus->callbacks = *callbacks;
 	return 0;
 }
 
 int bus_listen(struct bus *bus, uv_loop_t *loop, const struct bus_options *options,
 	       const struct bus_callbacks *callbacks, struct err *err)
 {
-	return bus_open(bus, loop, options, callbacks, true, err);
+	size_t frame_max = options->message_max + REPLY_HEADER_N;
+	char url[BUS_URL_MAX];
+	nng_listener listener;
+	int ret, port = 0;
+
+	*bus = (struct bus){.is_listening = true, .callbacks = *callbacks, .user = callbacks->user};
+	if (open_socket(bus, options, url, err))
+		return -1;
+	if ((ret = nng_listener_create(&listener, bus->socket, url)) ||
+	    (ret = nng_listener_set_size(listener, NNG_OPT_WS_RECVMAXFRAME, frame_max)) ||
+	    (options->tls_cert_key_file &&
+	     (ret = nng_listener_set_string(listener, NNG_OPT_TLS_CERT_KEY_FILE,
+					    options->tls_cert_key_file))) ||
+	    (ret = nng_listener_start(listener, 0)) ||
+	    (ret = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port))) {
+		nng_close(bus->socket);
+		return nng_fault(err, ret, "cannot listen on", options->url);
+	}
+	bus->port = (uint16_t)port;
+	open_handles(bus, loop);
+	return 0;
 }
 
 int bus_dial(struct bus *bus, uv_loop_t *loop, const struct bus_options *options,
 	     const struct bus_callbacks *callbacks, struct err *err)
 {
-	return bus_open(bus, loop, options, callbacks, false, err);
-}
+	size_t frame_max = options->message_max + REPLY_HEADER_N;
+	char url[BUS_URL_MAX];
+	nng_dialer dialer;
+	int ret;
 
-static void close_handle(struct bus *bus, uv_handle_t *handle)
-{
-	if (handle->data == bus)
-		uv_close(handle, on_handle_closed);
+	*bus = (struct bus){.callbacks = *callbacks, .user = callbacks->user};
+	if (open_socket(bus, options, url, err))
+		return -1;
+	if ((ret = nng_dialer_create(&dialer, bus->socket, url)) ||
+	    (ret = nng_dialer_set_size(dialer, NNG_OPT_WS_RECVMAXFRAME, frame_max)) ||
+	    (options->tls_ca_file &&
+	     (ret = nng_dialer_set_string(dialer, NNG_OPT_TLS_CA_FILE, options->tls_ca_file)))) {
+		nng_close(bus->socket);
+		return nng_fault(err, ret, "cannot dial", options->url);
+	}
+	/* From its start on it dials by itself, and the loop is told of connections. */
+	open_handles(bus, loop);
+	CHECK(nng_dialer_start(dialer, NNG_FLAG_NONBLOCK) == 0);
+	return 0;
 }
 
 void bus_close(struct bus *bus)
@@ -303,10 +308,10 @@ void bus_close(struct bus *bus)
 	bus->is_closing = true;
 	/* The descriptors leave the loop before NNG closes them, and the loop is told of pipes
 	 * until NNG has closed the last. */
-	close_handle(bus, (uv_handle_t *)&bus->receive);
-	close_handle(bus, (uv_handle_t *)&bus->send);
+	uv_close((uv_handle_t *)&bus->receive, on_handle_closed);
+	uv_close((uv_handle_t *)&bus->send, on_handle_closed);
 	nng_close(bus->socket);
-	close_handle(bus, (uv_handle_t *)&bus->link);
+	uv_close((uv_handle_t *)&bus->link, on_handle_closed);
 	for (; bus->unsent_n; bus->unsent_n--)
 		nng_msg_free(bus->unsent[(bus->unsent_first + bus->unsent_n - 1) % BUS_UNSENT_MAX]);
 }

@@ -9,6 +9,12 @@
  * Messages may be lost at any time: when a connection breaks, when a peer is slow, or when too many
  * wait to be sent.  What arrives is whole.  Who sent it is not known: proto/envelope.h proves that.
  *
+ * On the connection NNG speaks its WebSocket mapping, though addresses are tcp:// and tls+tcp://.
+ * Its plain TCP mapping is not used, because Debian's 1.5.2 has a race in it: a peer that breaks
+ * off while it is being answered can stop the one thread that cleans up after connections, for
+ * good; from then on every connection leaks its descriptor, and a dialler never dials again.
+ * (tests/proto/bus_test.c holds us to it.)
+ *
  * All calls and callbacks are on the loop's thread.
  */
 #ifndef FLOTILLA_IO_BUS_H
@@ -24,6 +30,7 @@
 #include <uv.h>
 
 enum {
+	BUS_URL_MAX = 300,
 	BUS_UNSENT_MAX = 256,        /* messages waiting until NNG takes them */
 	BUS_RECEIVED_AT_ONCE = 64,   /* callbacks in a row before the loop turns */
 	BUS_QUEUE_MAX = 128,         /* messages within NNG, each way */
@@ -47,7 +54,12 @@ struct bus_callbacks {
 };
 
 struct bus_options {
-	const char *url; /* tcp://127.0.0.1:3003, tls+tcp://host:3003; port 0: the system picks */
+	/*
+	 * tcp://127.0.0.1:3003 or tls+tcp://host:3003; listening, port 0 lets the system pick one.
+	 * Who dials must name the host as the listener does, unless that listens on 0.0.0.0 or
+	 * [::].
+	 */
+	const char *url;
 	size_t message_max; /* a peer that sends a longer one is disconnected */
 	const char
 		*tls_cert_key_file; /* tls+tcp, listening: PEM certificate and key, in one file */
@@ -63,7 +75,7 @@ struct bus {
 	uv_poll_t receive, send;
 	uv_async_t link;
 	int open_handles_n;
-	atomic_uint links_made, links_lost; /* counted on NNG's threads */
+	atomic_uint links_made, links_lost; /* connections so far; counted on NNG's threads */
 	unsigned int links_told;
 	bool is_up;
 	nng_msg *unsent[BUS_UNSENT_MAX]; /* a ring */
@@ -73,8 +85,8 @@ struct bus {
 
 /*
  * Both copy what they need of the options.  Fault: the address cannot be bound, a certificate
- * cannot be read, ...; nothing is open then, but on_closed comes all the same (it may come before
- * the return). bus_dial does not wait for the connection.
+ * cannot be read, ...; nothing is open then, the storage is free, and on_closed does not come.
+ * bus_dial does not wait for the connection.
  */
 int bus_listen(struct bus *bus, uv_loop_t *loop, const struct bus_options *options,
 	       const struct bus_callbacks *callbacks, struct err *err);

@@ -241,6 +241,11 @@ static void a_welcome_by_another_scheduler_is_refused(void **state)
 	handshake_refuse(&stranger, &hello, "go away", &welcome);
 	assert_int_equal(handshake_finish(&handshake, &welcome, &node_session, &err), -1);
 	fault_says("not signed by our scheduler");
+	/* And does not keep the true one from being believed. */
+	handshake_refuse(&scheduler, &hello, "go away", &welcome);
+	assert_int_equal(handshake_finish(&handshake, &welcome, &node_session, &err), -1);
+	fault_says("refused: go away");
+	assert_false(handshake.is_pending);
 }
 
 static void a_welcome_to_another_hello_is_refused(void **state)
