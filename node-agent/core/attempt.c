@@ -17,16 +17,12 @@ uint32_t attempt_find(const struct node_core *core, uint64_t attempt)
 
 static void forget_oldest(struct node_core *core)
 {
-	const struct answered *oldest = &core->ring[core->ring_first];
+	uint64_t attempt = core->ring[core->ring_first].attempt;
 
-	if (oldest->attempt) {
-		map_remove(&core->attempts, oldest->attempt);
-		if (oldest->attempt >= core->meta.attempt_floor) {
-			core->meta.attempt_floor = oldest->attempt + 1;
-			core->meta_changed = true;
-		}
-	} else {
-		core->ring_empty_n--;
+	map_remove(&core->attempts, attempt);
+	if (attempt >= core->meta.attempt_floor) {
+		core->meta.attempt_floor = attempt + 1;
+		core->meta_changed = true;
 	}
 	core->ring_first = (core->ring_first + 1) % core->limits.attempts_max;
 	core->ring_n--;
@@ -35,19 +31,16 @@ static void forget_oldest(struct node_core *core)
 /* Every attempt that is known has its place in the ring, or will want one when it is over. */
 static bool has_room(const struct node_core *core)
 {
-	return core->attempts.n + core->ring_empty_n < core->limits.attempts_max;
+	return core->attempts.n < core->limits.attempts_max;
 }
 
 bool attempt_make_room(struct node_core *core)
 {
 	while (!has_room(core) && core->ring_n > 0 && node_effects_fit(core)) {
 		const struct answered *oldest = &core->ring[core->ring_first];
-		if (oldest->attempt) {
-			if (oldest->final_seq >= core->meta.acked_seq)
-				return false;
-			node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT_GONE)->attempt =
-				oldest->attempt;
-		}
+		if (oldest->final_seq >= core->meta.acked_seq)
+			return false;
+		node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT_GONE)->attempt = oldest->attempt;
 		forget_oldest(core);
 	}
 	return has_room(core);
@@ -70,22 +63,18 @@ void attempt_answer(struct node_core *core, uint64_t attempt)
 
 void attempt_load(struct node_core *core, uint64_t attempt)
 {
+	/* Those that run are loaded already. */
 	if (attempt_find(core, attempt) != MAP_NONE)
 		return;
 	/* The limit may be lower than it was. */
-	if (!has_room(core))
+	if (!has_room(core) && core->ring_n > 0)
 		forget_oldest(core);
-	ring_append(core, attempt);
+	if (has_room(core))
+		ring_append(core, attempt);
 }
 
 void attempt_live(struct node_core *core, uint64_t attempt, uint32_t place)
 {
-	uint32_t old = attempt_find(core, attempt);
-
-	if (old != MAP_NONE && ATTEMPT_KIND(old) == ATTEMPT_ANSWERED) {
-		core->ring[ATTEMPT_SLOT(old)].attempt = 0;
-		core->ring_empty_n++;
-	}
 	map_set(&core->attempts, attempt, place);
 }
 

@@ -44,7 +44,7 @@ enum attempt_place {
 #define ATTEMPT_KIND(place) ((place) & ~((1u << 30) - 1))
 
 struct answered {
-	uint64_t attempt;   /* 0: it was found to be running, and will come again at its end */
+	uint64_t attempt;
 	uint64_t final_seq; /* no later record speaks of it */
 };
 
@@ -111,7 +111,6 @@ struct node_core {
 	struct map vm_numbers, attempts;
 	struct answered *ring; /* of attempts_max, oldest at ring_first */
 	uint32_t ring_first, ring_n;
-	uint32_t ring_empty_n; /* entries whose attempt is 0 */
 };
 
 /* ---- core.c ---- */

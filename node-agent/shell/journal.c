@@ -158,18 +158,18 @@ int journal_load(struct journal *journal, void (*on_event)(void *arg, struct nod
 		goto fail;
 	if (found)
 		on_event(arg, &event);
-	if (sqlite_bind(db, JOURNAL_ATTEMPTS, SQL_NONE, err))
-		goto fail;
-	while ((got = sqlite_next(db, JOURNAL_ATTEMPTS, err)) == 1) {
-		event = (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT};
-		event.attempt = (uint64_t)sqlite_int(db, JOURNAL_ATTEMPTS, 0);
-		on_event(arg, &event);
-	}
-	if (got < 0 || sqlite_bind(db, JOURNAL_SANDBOXES, SQL_NONE, err))
+	if (sqlite_bind(db, JOURNAL_SANDBOXES, SQL_NONE, err))
 		goto fail;
 	while ((got = sqlite_next(db, JOURNAL_SANDBOXES, err)) == 1) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX};
 		journal_read_sandbox(db, &event.sandbox);
+		on_event(arg, &event);
+	}
+	if (got < 0 || sqlite_bind(db, JOURNAL_ATTEMPTS, SQL_NONE, err))
+		goto fail;
+	while ((got = sqlite_next(db, JOURNAL_ATTEMPTS, err)) == 1) {
+		event = (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT};
+		event.attempt = (uint64_t)sqlite_int(db, JOURNAL_ATTEMPTS, 0);
 		on_event(arg, &event);
 	}
 	if (got < 0)

@@ -584,14 +584,14 @@ static void load(struct world *world, struct agent *agent)
 	event.meta.next_seq = journal->records_n + 1;
 	if (journal->has_meta || journal->records_n)
 		step(world, agent, &event);
-	for (size_t i = 0; i < journal->attempts_n; i++) {
-		event = (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT,
-					    .attempt = journal->attempts[i]};
-		step(world, agent, &event);
-	}
 	for (size_t i = 0; i < journal->sandboxes_n; i++) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
 					    .sandbox = journal->sandboxes[i]};
+		step(world, agent, &event);
+	}
+	for (size_t i = 0; i < journal->attempts_n; i++) {
+		event = (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT,
+					    .attempt = journal->attempts[i]};
 		step(world, agent, &event);
 	}
 	event = (struct node_event){.kind = NODE_EVENT_BOOT};
@@ -753,14 +753,15 @@ void agent_open(struct world *world, uint32_t host)
 						die};
 	struct agent *agent = calloc(1, sizeof(*agent));
 	struct call call = {.fn = start, .host = host};
+	uint32_t vms_max = world->shape.capacity_sandboxes + (uint32_t)world_between(world, 2, 12);
 
 	CHECK(agent);
 	world->agents[host] = agent;
 	agent->host = host;
 	agent->skew_ns = world->faults.skew ? world_between(world, -MS(200), MS(200)) : 0;
 	agent->limits = (struct node_limits){
-		.vms_max = 2 * world->shape.capacity_sandboxes + 24,
-		.attempts_max = world->shape.attempts_max,
+		.vms_max = vms_max,
+		.attempts_max = 2 * vms_max + world->shape.attempts_spare,
 		.pool_floor = (uint32_t)world_between(world, 0, 2),
 		.pool_ceiling = (uint32_t)world_between(world, 2, 5),
 		.restores_max = (uint32_t)world_between(world, 1, 2),

@@ -27,8 +27,9 @@ void faults_choose(struct world *world)
 	shape->tick_ms = (uint32_t)world_between(world, 1000, 15000);
 	shape->keep_ms = (uint32_t)world_between(world, 0, 60000);
 	shape->capacity_sandboxes = (uint32_t)world_between(world, 1, 8);
-	shape->attempts_max = (uint32_t)world_between(world, 100, 160);
-	shape->chaos_ns = world_between(world, S(20), S(150));
+	shape->attempts_spare = (uint32_t)world_between(world, 2, 40);
+	shape->chaos_ns =
+		world_between(world, S(20), world_chance(world, 100000) ? S(900) : S(150));
 	shape->ask_ns = world_between(world, MS(100), S(2));
 	faults->loss = often(world, 100000);
 	faults->repeat = often(world, 100000);
@@ -44,6 +45,7 @@ void faults_choose(struct world *world)
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);
 	faults->gone = often(world, 500000);
+	faults->slow_claim = often(world, 300000);
 	faults->die_after_commit = often(world, 5000);
 	faults->resize = often(world, 500000);
 	faults->skew = world_chance(world, 500000);

@@ -199,6 +199,13 @@ void shims_start(struct world *world, uint32_t host, const struct node_effect *e
 
 /* ---- the claim ---- */
 
+static int64_t claim_ns(struct world *world)
+{
+	if (world_chance(world, world->faults.slow_claim))
+		return world_between(world, MS(5), S(3));
+	return world_between(world, NS_PER_MS / 4, MS(4));
+}
+
 static void on_claim_failed(struct world *world, const struct call *call)
 {
 	struct shim *shim = find_serial(world, call->host, call->a);
@@ -234,7 +241,7 @@ static void on_resumed(struct world *world, const struct call *call)
 	if (end_ns < shim->end_ns)
 		set_limit(world, call->host, shim, end_ns);
 	oracle_stir(world);
-	plan(world, call->host, shim, world_between(world, 0, MS(4)), on_initialised);
+	plan(world, call->host, shim, claim_ns(world), on_initialised);
 }
 
 void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect)
@@ -250,7 +257,7 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 	shim->claim_taken = true;
 	shim->claim = effect->claim.order;
 	set_limit(world, host, shim, agent_world_ns(world, host, effect->claim.end_mono));
-	plan(world, host, shim, world_between(world, NS_PER_MS / 2, MS(5)), on_resumed);
+	plan(world, host, shim, claim_ns(world), on_resumed);
 }
 
 /* ---- other wishes of the agent ---- */

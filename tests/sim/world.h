@@ -59,9 +59,10 @@ struct faults {
 	int64_t template_ns;
 	int64_t vm_fault_ns;                     /* of one microVM */
 	uint32_t restore_fail, claim_fail, gone; /* out of a million */
-	uint32_t die_after_commit;               /* before anything is carried out */
-	uint32_t resize; /* of what a host declares, when its agent starts */
-	bool skew;       /* clocks differ */
+	uint32_t slow_claim;
+	uint32_t die_after_commit; /* before anything is carried out */
+	uint32_t resize;           /* of what a host declares, when its agent starts */
+	bool skew;                 /* clocks differ */
 	bool slow_disk;
 };
 
@@ -69,7 +70,7 @@ struct faults {
 struct shape {
 	uint32_t hosts_n, tenants_n;
 	uint32_t tick_ms, keep_ms;
-	uint32_t attempts_max;
+	uint32_t attempts_spare; /* that a host remembers beyond what it must */
 	uint32_t capacity_sandboxes;
 	int64_t chaos_ns; /* until the calm begins */
 	int64_t ask_ns;   /* mean time between a tenant's acts */
