@@ -38,8 +38,8 @@ struct service {
 	uint64_t body_expected_n;
 	uint32_t body_sum;
 	bool sends_chunks;
-	uint8_t out[BIG_PIECE_N + 32]; /* the piece of it that is on its way */
-	size_t out_n, out_at;
+	uint8_t out[MUX_WINDOW + BIG_PIECE_N]; /* what is said and not sent */
+	size_t out_n, out_at, echoed_n;
 };
 
 struct sandbox {

@@ -20,20 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void say(struct sandbox *sandbox, struct service *service, const char *text)
-{
-	size_t n = strlen(text);
-
-	assert_int_equal(mux_write(sandbox->guest_end, service->stream, (const uint8_t *)text, n),
-			 n);
-}
-
-static void finish(struct sandbox *sandbox, struct service *service)
-{
-	mux_end(sandbox->guest_end, service->stream);
-	service->is_answered = true;
-}
-
 /* The next piece of a big body, framed. */
 static void make_piece(struct service *service)
 {
@@ -44,13 +30,15 @@ static void make_piece(struct service *service)
 		service->out_n = (size_t)sprintf((char *)service->out, "%zx\r\n", n);
 	for (size_t at = 0; at < n; at++)
 		service->out[service->out_n++] = big_byte(service->send_at + at);
-	if (service->sends_chunks)
-		service->out_n += (size_t)sprintf((char *)service->out + service->out_n, "\r\n");
 	service->send_left -= n;
 	service->send_at += n;
+	if (service->sends_chunks)
+		service->out_n += (size_t)sprintf((char *)service->out + service->out_n, "\r\n%s",
+						  service->send_left ? "" : "0\r\n\r\n");
 }
 
-static void send_big(struct sandbox *sandbox, struct service *service)
+/* As much as goes; the engine calls when more can. */
+static void send_out(struct sandbox *sandbox, struct service *service)
 {
 	for (;;) {
 		service->out_at +=
@@ -62,9 +50,30 @@ static void send_big(struct sandbox *sandbox, struct service *service)
 			break;
 		make_piece(service);
 	}
-	if (service->sends_chunks)
-		say(sandbox, service, "0\r\n\r\n");
-	finish(sandbox, service);
+	service->out_n = service->out_at = 0;
+	mux_consumed(sandbox->guest_end, service->stream, service->echoed_n);
+	service->echoed_n = 0;
+	if (service->is_answered)
+		mux_end(sandbox->guest_end, service->stream);
+}
+
+static void say_bytes(struct service *service, const void *bytes, size_t n)
+{
+	assert_true(service->out_n + n <= sizeof(service->out));
+	memcpy(service->out + service->out_n, bytes, n);
+	service->out_n += n;
+}
+
+static void say(struct service *service, const char *text)
+{
+	say_bytes(service, text, strlen(text));
+}
+
+/* Nothing more will be said. */
+static void finish(struct sandbox *sandbox, struct service *service)
+{
+	service->is_answered = true;
+	send_out(sandbox, service);
 }
 
 static void answer_sink(struct sandbox *sandbox, struct service *service)
@@ -75,7 +84,7 @@ static void answer_sink(struct sandbox *sandbox, struct service *service)
 
 	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", body_n,
 		 body);
-	say(sandbox, service, text);
+	say(service, text);
 	finish(sandbox, service);
 }
 
@@ -123,8 +132,8 @@ static void answer_head(struct sandbox *sandbox, struct service *service)
 
 	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
 		 strlen(service->head));
-	say(sandbox, service, text);
-	say(sandbox, service, service->head);
+	say(service, text);
+	say(service, service->head);
 	finish(sandbox, service);
 }
 
@@ -140,8 +149,8 @@ static void begin_big(struct sandbox *sandbox, struct service *service, bool chu
 	else
 		snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %llu\r\n\r\n",
 			 (unsigned long long)service->send_left);
-	say(sandbox, service, text);
-	send_big(sandbox, service);
+	say(service, text);
+	finish(sandbox, service);
 }
 
 static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -149,8 +158,10 @@ static const char hello[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 static void answer_bytewise(struct sandbox *sandbox, struct service *service)
 {
-	for (size_t at = 0; at < sizeof(hello) - 1; at++)
-		mux_write(sandbox->guest_end, service->stream, (const uint8_t *)hello + at, 1);
+	for (size_t at = 0; at < sizeof(hello) - 1; at++) {
+		say_bytes(service, hello + at, 1);
+		send_out(sandbox, service);
+	}
 	finish(sandbox, service);
 }
 
@@ -159,23 +170,22 @@ static void answer(struct sandbox *sandbox, struct service *service)
 	char text[100];
 
 	if (path_is(service, "/hello"))
-		say(sandbox, service, hello);
+		say(service, hello);
 	else if (path_is(service, "/chunked"))
-		say(sandbox, service,
-		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-		    "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+		say(service, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			     "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
 	else if (path_is(service, "/close"))
-		say(sandbox, service, "HTTP/1.1 200 OK\r\n\r\nuntil the end");
+		say(service, "HTTP/1.1 200 OK\r\n\r\nuntil the end");
 	else if (path_is(service, "/garbage"))
-		say(sandbox, service, "\x01\x02 not http\r\n\r\n");
+		say(service, "\x01\x02 not http\r\n\r\n");
 	else if (path_is(service, "/early"))
-		say(sandbox, service, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
+		say(service, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
 	else if (path_is(service, "/status/")) {
 		snprintf(text, sizeof(text), "HTTP/1.1 %d Whatever\r\nX-Kept: yes\r\n\r\n",
 			 (int)path_number(service));
-		say(sandbox, service, text);
+		say(service, text);
 	} else if (!path_is(service, "/nothing")) {
-		say(sandbox, service, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+		say(service, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
 	}
 	finish(sandbox, service);
 }
@@ -189,17 +199,15 @@ static void on_head(struct sandbox *sandbox, struct service *service)
 	} else if (path_is(service, "/sink")) {
 		begin_sink(sandbox, service);
 	} else if (path_is(service, "/continue")) {
-		say(sandbox, service, "HTTP/1.1 100 Continue\r\n\r\n");
+		say(service, "HTTP/1.1 100 Continue\r\n\r\n");
 		begin_sink(sandbox, service);
 	} else if (path_is(service, "/holdclose")) {
-		say(sandbox, service, "HTTP/1.1 200 OK\r\n\r\nfirst");
+		say(service, "HTTP/1.1 200 OK\r\n\r\nfirst");
 	} else if (path_is(service, "/hold")) {
-		say(sandbox, service,
-		    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+		say(service, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
 	} else if (path_is(service, "/upgrade")) {
-		say(sandbox, service,
-		    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
-		    "Upgrade: echo\r\n\r\n");
+		say(service, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+			     "Upgrade: echo\r\n\r\n");
 		service->is_raw = true;
 	} else if (path_is(service, "/bytewise")) {
 		answer_bytewise(sandbox, service);
@@ -208,6 +216,8 @@ static void on_head(struct sandbox *sandbox, struct service *service)
 	} else if (!path_is(service, "/wait")) {
 		answer(sandbox, service);
 	}
+	if (!service->is_answered)
+		send_out(sandbox, service);
 }
 
 static void on_data(struct sandbox *sandbox, struct service *service, const uint8_t *bytes,
@@ -217,7 +227,9 @@ static void on_data(struct sandbox *sandbox, struct service *service, const uint
 	size_t took_n = 0;
 
 	if (service->is_raw) {
-		assert_int_equal(mux_write(sandbox->guest_end, service->stream, bytes, n), n);
+		say_bytes(service, bytes, n);
+		service->echoed_n += n;
+		send_out(sandbox, service);
 		return;
 	}
 	if (!service->is_held) {
@@ -257,6 +269,7 @@ static void on_opened(struct sandbox *sandbox, const struct mux_event *event)
 void services_on_event(struct sandbox *sandbox, const struct mux_event *event)
 {
 	struct service *service = event->owner;
+	bool is_raw = service && service->is_raw;
 
 	switch (event->kind) {
 	case MUX_OPENED:
@@ -264,7 +277,7 @@ void services_on_event(struct sandbox *sandbox, const struct mux_event *event)
 		return;
 	case MUX_DATA:
 		on_data(sandbox, service, event->data, event->data_n);
-		if (!sandbox->is_slow_reader)
+		if (!sandbox->is_slow_reader && !is_raw)
 			mux_consumed(sandbox->guest_end, event->stream, event->data_n);
 		return;
 	case MUX_END:
@@ -278,7 +291,9 @@ void services_on_event(struct sandbox *sandbox, const struct mux_event *event)
 		service->stream = 0;
 		return;
 	case MUX_WRITABLE:
-		send_big(sandbox, service);
+		send_out(sandbox, service);
+		if (!mux_is_live(sandbox->guest_end, event->stream))
+			service->stream = 0;
 		return;
 	case MUX_READY:
 	case MUX_RESTARTED:
