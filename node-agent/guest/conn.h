@@ -22,7 +22,7 @@
 #include "node-agent/guest/stream.h"
 
 enum {
-	CONNS_MAX = 256,
+	CONNS_MAX = 512,                             /* as many as the channel has streams */
 	CONN_IN_MAX = HTTP_HEAD_MAX + STREAM_WINDOW, /* a head stays in front of its body */
 	CONN_OUT_MAX = 64 * 1024,
 	CONN_BODY_MAX = 8 * 1024 * 1024,    /* a gathered body */

@@ -504,7 +504,7 @@ class BadClients(GuestTest):
                  b"Content-Type: application/octet-stream\r\n\r\nzz\r\n")
 
     def test_idle_connections_make_room_for_new_ones(self):
-        idle = [self.guest.socket() for _ in range(300)]
+        idle = [self.guest.socket() for _ in range(600)]
         self.assertEqual(self.guest.request("GET", "/health")[0], 204)
         for client in idle:
             client.close()
