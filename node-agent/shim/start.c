@@ -98,10 +98,12 @@ static void warm_on(struct shim *shim)
 	free(request);
 }
 
+/* A clone that was not to be warmed says HELLO only when it runs for its sandbox. */
 void shim_channel_ready(struct shim *shim)
 {
 	log_info("shim", "the guest is there");
-	warm_on(shim);
+	if (shim->status.state == WIRE_SHIM_WARMING)
+		warm_on(shim);
 }
 
 /* ---- QEMU's part ---- */
@@ -120,6 +122,13 @@ static void on_ok(void *arg, const struct qmp_message *answer, const struct err 
 	is_refused(arg, err);
 }
 
+static void be_ready(struct shim *shim)
+{
+	uv_timer_stop(&shim->watchdog);
+	qmp_hold(&shim->qmp, "cont"); /* for the claim */
+	shim_set_state(shim, WIRE_SHIM_READY);
+}
+
 static void on_paused(void *arg, const struct qmp_message *answer, const struct err *err)
 {
 	struct shim *shim = arg;
@@ -129,9 +138,7 @@ static void on_paused(void *arg, const struct qmp_message *answer, const struct 
 	if (is_refused(shim, err) || shim->is_ending)
 		return;
 	if (shim->config.purpose == VM_PURPOSE_CLONE) {
-		uv_timer_stop(&shim->watchdog);
-		qmp_hold(&shim->qmp, "cont"); /* for the claim */
-		shim_set_state(shim, WIRE_SHIM_READY);
+		be_ready(shim);
 		return;
 	}
 	if (qmp_send_fd(&shim->qmp, "state", shim->state_fd, on_ok, shim, &fault))
@@ -149,6 +156,10 @@ static void on_migrated(struct shim *shim)
 {
 	if (shim->config.purpose == VM_PURPOSE_TEMPLATE) {
 		shim_end(shim, CAUSE_NONE, "the snapshot is taken");
+		return;
+	}
+	if (shim->config.warmth == VM_WARMTH_NONE) {
+		be_ready(shim);
 		return;
 	}
 	shim_set_state(shim, WIRE_SHIM_WARMING);

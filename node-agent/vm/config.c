@@ -62,7 +62,7 @@ static int read_root(const json_t *root, struct vm_config *out, struct err *err)
 	if (purpose < 0)
 		return err_set(err, "config: `purpose` is neither clone nor template");
 	if (warmth < 0)
-		return err_set(err, "config: `warmth` is neither health nor exec");
+		return err_set(err, "config: `warmth` is neither none, health nor exec");
 	strcpy(out->template_dir, dir);
 	strcpy(out->gateway, gateway ? gateway : "");
 	out->purpose = (enum vm_purpose)purpose;

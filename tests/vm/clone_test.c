@@ -151,7 +151,6 @@ static void an_order_to_end_is_the_cause_that_is_recorded(void **state)
 	assert_int_equal(clone->end.cause, CAUSE_BUDGET);
 	/* The record on the disk says the same to whoever comes later. */
 	rig_clone_leave(clone);
-	clone->has_ended = false;
 	rig_clone_adopt(clone);
 	rig_wait(&rig, clone->has_ended);
 	assert_int_equal(clone->end.cause, CAUSE_BUDGET);
@@ -260,6 +259,18 @@ static void a_claim_before_it_is_ready_is_refused(void **state)
 	rig_wait(&rig, clone->status.state == WIRE_SHIM_READY);
 }
 
+static void a_clone_that_a_claim_waits_for_is_ready_cold(void **state)
+{
+	struct rig_clone *clone;
+
+	(void)state;
+	rig.warmth = VM_WARMTH_NONE;
+	clone = start_claimed(LONG_MS);
+	rig_clone_request(clone, "GET", "/health", "");
+	rig_wait(&rig, clone->is_answered);
+	assert_true(rig_clone_answer_is(clone, "204", ""));
+}
+
 static void a_folder_without_a_shim_is_gone(void **state)
 {
 	struct rig_clone *clone = start_ready();
@@ -268,7 +279,6 @@ static void a_folder_without_a_shim_is_gone(void **state)
 	kill(shim_of(clone->status.qemu_pid), SIGKILL);
 	rig_wait(&rig, clone->is_gone);
 	rig_clone_leave(clone);
-	clone->is_gone = false;
 	rig_clone_adopt(clone);
 	rig_wait(&rig, clone->is_gone);
 }
@@ -303,6 +313,7 @@ int main(void)
 		CLONE_TEST(a_shim_outlives_its_agent_and_tells_the_next_one),
 		CLONE_TEST(the_same_claim_again_is_answered_the_same),
 		CLONE_TEST(a_claim_before_it_is_ready_is_refused),
+		CLONE_TEST(a_clone_that_a_claim_waits_for_is_ready_cold),
 		CLONE_TEST(a_folder_without_a_shim_is_gone),
 		CLONE_TEST(a_template_that_is_broken_ends_its_clone_with_the_reason),
 	};

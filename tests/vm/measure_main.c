@@ -1,7 +1,7 @@
 /*
  * Figures of microVMs at the shim's level, without agent or scheduler:
  *
- *   flotilla-vm-measure TEMPLATE BIN_DIR CLONES [exec]
+ *   flotilla-vm-measure TEMPLATE BIN_DIR CLONES [none|health|exec]
  *
  * from a start to ready; from a claim to its answer, and to the guest's first answer through the
  * gateway's tunnel; memory (PSS) of a paused clone, its shim included.  One line each, in
@@ -75,13 +75,17 @@ int main(int argc, char **argv)
 	size_t n;
 
 	if (argc < 4) {
-		fprintf(stderr, "flotilla-vm-measure TEMPLATE BIN_DIR CLONES [exec]\n");
+		fprintf(stderr, "flotilla-vm-measure TEMPLATE BIN_DIR CLONES [none|health|exec]\n");
 		return 2;
 	}
 	n = (size_t)atoi(argv[3]);
 	CHECK(n > 0 && n <= RIG_CLONES_MAX);
 	rig_open(&rig, argv[1], argv[2]);
-	rig.warmth = argc > 4 ? VM_WARMTH_EXEC : VM_WARMTH_HEALTH;
+	rig.warmth = VM_WARMTH_HEALTH;
+	if (argc > 4)
+		rig.warmth = strcmp(argv[4], "exec") == 0   ? VM_WARMTH_EXEC
+			     : strcmp(argv[4], "none") == 0 ? VM_WARMTH_NONE
+							    : VM_WARMTH_HEALTH;
 	for (size_t i = 0; i < n; i++) {
 		double began = now_ms();
 		struct rig_clone *clone = rig_clone_start(&rig);

@@ -169,7 +169,7 @@ void rig_clone_leave(struct rig_clone *clone)
 {
 	shim_client_close(clone->client);
 	clone->client = NULL;
-	clone->has_status = clone->is_claimed = false;
+	clone->has_status = clone->is_claimed = clone->has_ended = clone->is_gone = false;
 }
 
 void rig_clone_adopt(struct rig_clone *clone)
@@ -195,7 +195,7 @@ void rig_clone_claim(struct rig_clone *clone, int64_t ttl_ms)
 
 	clone->sandbox = random_id("i");
 	claim.sandbox = clone->sandbox;
-	claim.end_mono_ns = mono_ns() + ttl_ms * 1000000LL;
+	claim.end_mono_ns = mono_ns() + (ttl_ms + 60 * 1000) * 1000000LL;
 	claim.ttl_ms = (uint64_t)ttl_ms;
 	claim.init = (struct wire_bytes){(const uint8_t *)init, sizeof(init) - 1};
 	claim.claim = (struct wire_bytes){(const uint8_t *)"memory", 6};
