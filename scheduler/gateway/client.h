@@ -83,7 +83,7 @@ struct client {
 	bool is_closing;
 };
 
-/* clients.c */
+/* client.c */
 void client_close(struct client *client);      /* now, whatever is queued */
 void client_reset(struct client *client);      /* so that the tenant cannot take it for an end */
 void client_finish(struct client *client);     /* all that is queued goes out, then it ends */

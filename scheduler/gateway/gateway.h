@@ -3,7 +3,8 @@
  *
  *   main.c      options, key, listeners, start and stop
  *   tunnels.c   shims' connections: bind, the mux engines, which sandbox is where
- *   clients.c   tenants' connections: reading, writing, time limits
+ *   client.c    one tenant's connection: reading, writing, ending
+ *   clients.c   all of them: taking, time limits, stopping
  *   requests.c  a request's way to the guest
  *   responses.c a response's way back
  *   route.c, rewrite.c  pure decisions about heads

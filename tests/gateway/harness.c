@@ -81,7 +81,11 @@ static void read_ready(struct world *world)
 
 void world_start_gateway(struct world *world, const char *tunnel_at, const char *const *extra)
 {
+	/* A test that fails half-way leaves no gateway behind. */
 	char *arguments[ARGUMENTS_MAX] = {
+		"setpriv",
+		"--pdeathsig",
+		"KILL",
 		FLOTILLA_GATEWAY,
 		"--config",
 		"/dev/null",
@@ -102,7 +106,7 @@ void world_start_gateway(struct world *world, const char *tunnel_at, const char 
 		{.flags = UV_INHERIT_FD, .data.fd = 2},
 	};
 	uv_process_options_t options = {
-		.file = FLOTILLA_GATEWAY,
+		.file = "setpriv",
 		.args = arguments,
 		.exit_cb = on_process_exit,
 		.stdio = streams,

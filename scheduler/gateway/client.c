@@ -1,0 +1,336 @@
+/* One tenant's connection: reading, writing, ending.  See client.h. */
+#include "scheduler/gateway/client.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINGER_MS = 2000 };
+
+/* A write that the socket did not take at once. */
+struct queued_write {
+	uv_write_t request;
+	struct client *client;
+	uint64_t exchange_n; /* that the bytes belong to */
+	size_t bytes_n, consumed_n;
+	char bytes[];
+};
+
+bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n)
+{
+	if (bytes->n + more_n > bytes->max) {
+		size_t max = bytes->n + more_n;
+		uint8_t *at = realloc(bytes->at, max);
+
+		if (!at)
+			return false;
+		bytes->at = at;
+		bytes->max = max;
+	}
+	if (more_n)
+		memcpy(bytes->at + bytes->n, more, more_n);
+	bytes->n += more_n;
+	return true;
+}
+
+void bytes_remove(struct bytes *bytes, size_t n)
+{
+	bytes->n -= n;
+	if (!bytes->n) {
+		free(bytes->at);
+		*bytes = (struct bytes){0};
+	} else if (n) {
+		memmove(bytes->at, bytes->at + n, bytes->n);
+	}
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct client *client = handle->data;
+	struct gateway *gateway = client->gateway;
+
+	bytes_remove(&client->in, client->in.n);
+	free(client);
+	gateway_check_stopped(gateway);
+}
+
+static void forget(struct client *client)
+{
+	client->is_closing = true;
+	if (client->response != RESPONSE_NONE)
+		exchange_end(client, OUTCOME_CLIENT_GONE);
+	list_remove(&client->link);
+	client->gateway->metrics.clients--;
+	if (!client->gateway->metrics.clients)
+		uv_timer_stop(&client->gateway->sweep);
+}
+
+void client_close(struct client *client)
+{
+	if (client->is_closing)
+		return;
+	forget(client);
+	uv_close((uv_handle_t *)&client->tcp, on_closed);
+}
+
+void client_reset(struct client *client)
+{
+	if (client->is_closing)
+		return;
+	forget(client);
+	/* Not possible when an end is already on its way; then that end has to do. */
+	if (uv_tcp_close_reset(&client->tcp, on_closed) < 0)
+		uv_close((uv_handle_t *)&client->tcp, on_closed);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+	struct client *client = request->data;
+
+	if (client->is_closing)
+		return;
+	if (status < 0 || client->has_ended)
+		client_close(client);
+	else if (client->is_shut)
+		client_set_deadline(client, LINGER_MS);
+}
+
+/* False when the connection had to be closed. */
+static bool shut(struct client *client)
+{
+	if (client->is_half_shut)
+		return true;
+	client->is_half_shut = true;
+	client->shutdown.data = client;
+	if (!uv_shutdown(&client->shutdown, (uv_stream_t *)&client->tcp, on_shutdown))
+		return true;
+	client_close(client);
+	return false;
+}
+
+void client_half_close(struct client *client)
+{
+	shut(client);
+}
+
+/* Until the tenant has read it all and closes too: closing before would throw away what is still on
+ * its way when the tenant is still sending. */
+void client_finish(struct client *client)
+{
+	if (client->is_closing || client->is_shut)
+		return;
+	client->is_shut = true;
+	client->request = REQUEST_DISCARD;
+	bytes_remove(&client->in, client->in.n);
+	if (!shut(client))
+		return;
+	client_set_deadline(client,
+			    client->queued_n ? client->gateway->options->idle_ms : LINGER_MS);
+	client_set_reading(client, true);
+}
+
+void client_set_deadline(struct client *client, uint64_t wait_ms)
+{
+	client->deadline_ms = wait_ms ? gateway_now_ms(client->gateway) + wait_ms : 0;
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+	struct queued_write *write = request->data;
+	struct client *client = write->client;
+
+	client->queued_n -= write->bytes_n;
+	if (!client->is_closing) {
+		if (status < 0) {
+			client_close(client);
+		} else if (client->response != RESPONSE_NONE &&
+			   client->exchange_n == write->exchange_n) {
+			mux_consumed(tunnel_mux(client->tunnel), client->stream, write->consumed_n);
+			tunnel_flush(client->tunnel);
+		}
+	}
+	free(write);
+}
+
+static void queue(struct client *client, const uv_buf_t *buffers, unsigned buffers_n, size_t skip_n,
+		  size_t bytes_n, size_t consumed_n)
+{
+	struct queued_write *write = malloc(sizeof(*write) + bytes_n);
+	uv_buf_t rest;
+	size_t at = 0;
+
+	if (!write) {
+		client_close(client);
+		return;
+	}
+	*write = (struct queued_write){
+		.client = client,
+		.exchange_n = client->exchange_n,
+		.bytes_n = bytes_n,
+		.consumed_n = consumed_n,
+	};
+	for (unsigned i = 0; i < buffers_n; i++) {
+		size_t skipped_n = skip_n < buffers[i].len ? skip_n : buffers[i].len;
+
+		memcpy(write->bytes + at, buffers[i].base + skipped_n, buffers[i].len - skipped_n);
+		at += buffers[i].len - skipped_n;
+		skip_n -= skipped_n;
+	}
+	write->request.data = write;
+	rest = uv_buf_init(write->bytes, (unsigned)bytes_n);
+	if (uv_write(&write->request, (uv_stream_t *)&client->tcp, &rest, 1, on_written) < 0) {
+		free(write);
+		client_close(client);
+		return;
+	}
+	client->queued_n += bytes_n;
+}
+
+void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
+		 size_t consumed_n)
+{
+	size_t total_n = 0, sent_n = 0;
+
+	if (client->is_closing)
+		return;
+	for (unsigned i = 0; i < buffers_n; i++)
+		total_n += buffers[i].len;
+	if (!client->queued_n && total_n) {
+		int n = uv_try_write((uv_stream_t *)&client->tcp, buffers, buffers_n);
+
+		if (n < 0 && n != UV_EAGAIN) {
+			client_close(client);
+			return;
+		}
+		sent_n = n < 0 ? 0 : (size_t)n;
+	}
+	if (sent_n < total_n)
+		queue(client, buffers, buffers_n, sent_n, total_n - sent_n, consumed_n);
+	else if (client->response != RESPONSE_NONE)
+		mux_consumed(tunnel_mux(client->tunnel), client->stream, consumed_n);
+}
+
+/* Once all that the tenant sent has been passed on. */
+static void end_request(struct client *client)
+{
+	if (client->is_request_ended || client->in.n || client->response != RESPONSE_RAW)
+		return;
+	client->is_request_ended = true;
+	mux_end(tunnel_mux(client->tunnel), client->stream);
+	tunnel_flush(client->tunnel);
+}
+
+/*
+ * The tenant's end of the connection is over.  Who has asked may still be waiting for the answer:
+ * some half-close after their last request.  Or the tenant is gone, which shows only when bytes are
+ * sent to it: so a silent answer gets some time and no more.
+ */
+static void on_end(struct client *client)
+{
+	client->has_ended = true;
+	client->is_reading = false;
+	switch (client->request) {
+	case REQUEST_HEAD:
+		if (client->queued_n)
+			client_finish(client);
+		else
+			client_close(client);
+		return;
+	case REQUEST_BODY:
+		client_close(client);
+		return;
+	case REQUEST_HELD:
+		client->is_last = true;
+		return;
+	case REQUEST_DONE:
+		client->is_last = true;
+		client_set_deadline(client, client->gateway->options->half_closed_ms);
+		return;
+	case REQUEST_RAW:
+		end_request(client);
+		if (client->is_guest_ended && !client->queued_n)
+			client_close(client);
+		return;
+	case REQUEST_DISCARD:
+		if (!client->queued_n)
+			client_close(client);
+		return;
+	}
+}
+
+static void keep(struct client *client, const uint8_t *bytes, size_t bytes_n)
+{
+	if (!bytes_append(&client->in, bytes, bytes_n)) {
+		client_close(client);
+		return;
+	}
+	client_set_reading(client, !client->in.n || client->request == REQUEST_HEAD);
+}
+
+static void on_allocate(uv_handle_t *handle, size_t suggested_n, uv_buf_t *out_buffer)
+{
+	struct client *client = handle->data;
+
+	(void)suggested_n;
+	*out_buffer = uv_buf_init((char *)client->gateway->read_buffer, GATEWAY_READ_MAX);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+{
+	struct client *client = stream->data;
+	const uint8_t *bytes = (const uint8_t *)buffer->base;
+	size_t used_n;
+
+	if (client->is_closing || n == 0)
+		return;
+	if (n < 0) {
+		if (n == UV_EOF)
+			on_end(client);
+		else
+			client_close(client);
+		return;
+	}
+	if (client->in.n) {
+		if (!bytes_append(&client->in, bytes, (size_t)n))
+			client_close(client);
+		else
+			client_resume(client);
+		return;
+	}
+	client->is_taking = true;
+	used_n = request_take(client, bytes, (size_t)n);
+	client->is_taking = false;
+	if (!client->is_closing && !client->is_shut)
+		keep(client, bytes + used_n, (size_t)n - used_n);
+}
+
+void client_resume(struct client *client)
+{
+	size_t used_n;
+
+	if (client->is_taking || client->is_closing)
+		return;
+	client->is_taking = true;
+	used_n = request_take(client, client->in.at, client->in.n);
+	client->is_taking = false;
+	if (client->is_closing || client->is_shut)
+		return;
+	bytes_remove(&client->in, used_n);
+	if (client->has_ended && client->request == REQUEST_BODY && !client->in.n) {
+		client_close(client);
+		return;
+	}
+	if (client->has_ended)
+		end_request(client);
+	client_set_reading(client, !client->in.n || client->request == REQUEST_HEAD);
+}
+
+void client_set_reading(struct client *client, bool on)
+{
+	if (client->has_ended || client->is_closing || on == client->is_reading)
+		return;
+	client->is_reading = on;
+	if (!on)
+		uv_read_stop((uv_stream_t *)&client->tcp);
+	else if (uv_read_start((uv_stream_t *)&client->tcp, on_allocate, on_read) < 0)
+		client_close(client);
+}
