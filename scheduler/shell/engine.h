@@ -47,6 +47,7 @@ uint32_t engine_epoch(const struct engine *engine);
 /* For its questions; good until the next step. Old, and maybe NULL, while it is not available. */
 struct core *engine_core(struct engine *engine);
 struct store *engine_store(struct engine *engine);
+struct mono engine_mono(void);
 struct wall engine_wall(void);
 struct wall engine_wall_of(struct mono at); /* 0 for 0 */
 

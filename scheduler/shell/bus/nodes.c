@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 enum { NODES_SWEEP_MS = 250 };
 
@@ -65,14 +64,6 @@ const char *nodes_version(struct nodes *nodes, const struct id *node)
 
 /* ---- answering ---- */
 
-static struct mono nodes_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (struct mono){now.tv_sec * NS_PER_S + now.tv_nsec};
-}
-
 /* An answer that is sent once the orders that go with it may be. */
 struct due_answer {
 	struct nodes *nodes;
@@ -93,7 +84,7 @@ void nodes_step_pump(struct nodes *nodes, struct node *node, struct pump_server_
 {
 	struct pump_answers answers;
 
-	event->now = nodes_now();
+	event->now = engine_mono();
 	pump_server_step(&node->pump, event, &answers);
 	for (uint32_t i = 0; i < answers.n; i++) {
 		struct core_event poll = {.kind = CORE_EVENT_NODE_POLL, .node_id = node->id};
@@ -108,7 +99,7 @@ void nodes_step_pump(struct nodes *nodes, struct node *node, struct pump_server_
 static void nodes_on_sweep(uv_timer_t *timer)
 {
 	struct nodes *nodes = timer->data;
-	struct mono now = nodes_now(), at;
+	struct mono now = engine_mono(), at;
 
 	if (!engine_is_available(nodes->engine))
 		return;
