@@ -98,7 +98,7 @@ static uint32_t tenant_number(const struct id *id)
 }
 
 static void look_at_run(struct world *world, uint32_t host, const struct shim *shim,
-			struct wire_room *room, struct wire_room *held)
+			struct wire_room *held)
 {
 	struct oracle *oracle = world->oracle;
 	size_t n = sandbox_number(&shim->claim.sandbox);
@@ -113,9 +113,6 @@ static void look_at_run(struct world *world, uint32_t host, const struct shim *s
 	if (oracle->seen[n] == oracle->look)
 		world_fail(world, "sandbox %zu runs twice", n);
 	oracle->seen[n] = oracle->look;
-	room->vcpus += shim->claim.vcpus;
-	room->mem_mib += shim->claim.mem_mib;
-	room->sandboxes++;
 	held[tenant].vcpus += shim->claim.vcpus;
 	held[tenant].sandboxes++;
 }
@@ -126,10 +123,17 @@ static void look_at_host(struct world *world, uint32_t host, struct wire_room *h
 	const struct wire_room *most = agent_capacity(world, host);
 	struct wire_room room = {0}, *before = &world->oracle->used[host];
 
-	for (size_t i = 0; i < vms->n; i++)
-		if (shim_is_running(&vms->shims[i]))
-			look_at_run(world, host, &vms->shims[i], &room, held);
-	/* What ran before less was declared may run to its end. */
+	for (size_t i = 0; i < vms->n; i++) {
+		const struct shim *shim = &vms->shims[i];
+		if (!shim->claim_taken || shim->state == WIRE_SHIM_ENDED)
+			continue;
+		room.vcpus += shim->claim.vcpus;
+		room.mem_mib += shim->claim.mem_mib;
+		room.sandboxes++;
+		if (shim_is_running(shim))
+			look_at_run(world, host, shim, held);
+	}
+	/* What was claimed before less was declared may run to its end. */
 	if ((room.sandboxes > most->sandboxes && room.sandboxes > before->sandboxes) ||
 	    (room.vcpus > most->vcpus && room.vcpus > before->vcpus) ||
 	    (room.mem_mib > most->mem_mib && room.mem_mib > before->mem_mib))

@@ -109,8 +109,7 @@ static void end(struct world *world, uint32_t host, struct shim *shim, enum caus
 		return;
 	world_say(world, "host %u vm %" PRIu64 " ends: cause %d%s", host, shim->number, (int)cause,
 		  gone ? ", unseen" : "");
-	if (shim->resumed_ns)
-		oracle_stir(world);
+	oracle_stir(world);
 	shim->state = WIRE_SHIM_ENDED;
 	shim->ended_ns = world->now_ns;
 	shim->cause = cause;
@@ -255,6 +254,7 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 		return;
 	}
 	shim->claim_taken = true;
+	oracle_stir(world);
 	shim->claim = effect->claim.order;
 	set_limit(world, host, shim, agent_world_ns(world, host, effect->claim.end_mono));
 	plan(world, host, shim, claim_ns(world), on_resumed);
