@@ -49,6 +49,7 @@ static uv_loop_t loop;
 static uv_timer_t turn;
 static uv_signal_t stop;
 static struct bus bus;
+static bool link_up;
 static struct identity self;
 static struct id node;
 static uint8_t scheduler_key[IDENTITY_PUBLIC_N];
@@ -413,6 +414,7 @@ static void on_link(struct bus *from, bool up)
 	struct pump_client_event closed = {.kind = PUMP_CLIENT_CLOSED};
 
 	(void)from;
+	link_up = up;
 	if (up)
 		greet();
 	else if (pump.is_open)
@@ -428,7 +430,7 @@ static void on_turn(uv_timer_t *timer)
 	turn_vms();
 	if (pump_client_next_deadline(&pump, &at) && at.ns <= now_mono().ns)
 		step_pump(&tick);
-	if (!pump.is_open && bus.is_up && mono_ms_since(now_mono(), greeted_at) > 1000)
+	if (!pump.is_open && link_up && mono_ms_since(now_mono(), greeted_at) > 1000)
 		greet();
 }
 
