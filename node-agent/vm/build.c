@@ -19,6 +19,7 @@
 enum {
 	TOOL_LIMIT_MS = 60 * 1000,
 	SNAPSHOT_LIMIT_MS = 3 * 60 * 1000,
+	REPLACED_KEEP_S = 6 * 3600,
 };
 
 /* Paths here are made of the store's path and short names: one function, one complaint. */
@@ -402,7 +403,10 @@ static int build_locked(const struct build_request *request, struct vm_template 
 	choose_vcpus(out);
 	if (vm_shape_check(&out->shape, err) || snapshot_describe(request, out, err))
 		return -1;
-	return snapshot_get(request, out, err);
+	if (snapshot_get(request, out, err))
+		return -1;
+	/* What was replaced is kept a while: agents may still be starting clones of it. */
+	return vm_store_sweep(request->store_dir, REPLACED_KEEP_S, err);
 }
 
 int build_template(const struct build_request *request, struct vm_template *out_template,

@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { TEMPLATES_MAX = 256 };
 
 static int path_join(char out[PATH_MAX], const char *dir, const char *middle, const char *name,
 		     struct err *err)
@@ -155,8 +159,8 @@ void vm_store_remove_tree(const char *path)
 }
 
 struct used_ids {
-	char snapshot[256][VM_ARTEFACT_ID_MAX];
-	char rootfs[256][VM_ARTEFACT_ID_MAX];
+	char snapshot[TEMPLATES_MAX][VM_ARTEFACT_ID_MAX];
+	char rootfs[TEMPLATES_MAX][VM_ARTEFACT_ID_MAX];
 	size_t n;
 };
 
@@ -168,8 +172,16 @@ static bool is_used(const char ids[][VM_ARTEFACT_ID_MAX], size_t n, const char *
 	return false;
 }
 
+static bool is_older(const char *path, int age_s)
+{
+	struct stat stat;
+
+	return age_s == 0 ||
+	       (!lstat(path, &stat) && stat.st_mtim.tv_sec < time(NULL) - (time_t)age_s);
+}
+
 static void sweep(const char *store_dir, const char *folder, const char ids[][VM_ARTEFACT_ID_MAX],
-		  size_t n)
+		  size_t n, int age_s)
 {
 	char path[PATH_MAX], victim[PATH_MAX];
 	struct dirent *entry;
@@ -179,49 +191,50 @@ static void sweep(const char *store_dir, const char *folder, const char ids[][VM
 		return;
 	while ((entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && !is_used(ids, n, entry->d_name) &&
-		    !path_join(victim, store_dir, folder, entry->d_name, NULL))
+		    !path_join(victim, store_dir, folder, entry->d_name, NULL) &&
+		    is_older(victim, age_s))
 			vm_store_remove_tree(victim);
 	closedir(dir);
 }
 
-int vm_store_remove(const char *store_dir, const char *name, bool *out_found, struct err *err)
+int vm_store_sweep(const char *store_dir, int age_s, struct err *err)
 {
-	struct vm_template *templates;
-	struct used_ids *used;
-	char link[PATH_MAX];
+	struct vm_template *templates = calloc(TEMPLATES_MAX, sizeof(*templates));
+	struct used_ids *used = calloc(1, sizeof(*used));
 	int result = -1;
-	int lock;
 
-	if (!template_name_is_valid(name))
-		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", name);
-	if (vm_store_lock(store_dir, &lock, err))
-		return -1;
-	templates = calloc(256, sizeof(*templates));
-	used = calloc(1, sizeof(*used));
 	if (!templates || !used) {
 		err_errno(err, ENOMEM, "template store");
 		goto done;
 	}
-	if (path_join(link, store_dir, "name", name, err))
-		goto done;
-	*out_found = unlink(link) == 0;
-	if (!*out_found && errno != ENOENT) {
-		err_errno(err, errno, "%s", link);
-		goto done;
-	}
-	if (vm_store_list(store_dir, templates, 256, &used->n, err))
+	if (vm_store_list(store_dir, templates, TEMPLATES_MAX, &used->n, err))
 		goto done;
 	for (size_t i = 0; i < used->n; i++) {
 		memcpy(used->snapshot[i], templates[i].id, VM_ARTEFACT_ID_MAX);
 		memcpy(used->rootfs[i], templates[i].rootfs_id, VM_ARTEFACT_ID_MAX);
 	}
 	/* Links of recipes to what is gone dangle, which is as good as none. */
-	sweep(store_dir, "snapshot", used->snapshot, used->n);
-	sweep(store_dir, "rootfs", used->rootfs, used->n);
+	sweep(store_dir, "snapshot", used->snapshot, used->n, age_s);
+	sweep(store_dir, "rootfs", used->rootfs, used->n, age_s);
 	result = 0;
 done:
 	free(templates);
 	free(used);
+	return result;
+}
+
+int vm_store_remove(const char *store_dir, const char *name, bool *out_found, struct err *err)
+{
+	char link[PATH_MAX];
+	int lock, result;
+
+	if (!template_name_is_valid(name))
+		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", name);
+	if (path_join(link, store_dir, "name", name, err) || vm_store_lock(store_dir, &lock, err))
+		return -1;
+	*out_found = unlink(link) == 0;
+	result = *out_found || errno == ENOENT ? vm_store_sweep(store_dir, 0, err)
+					       : err_errno(err, errno, "%s", link);
 	close(lock);
 	return result;
 }

@@ -73,6 +73,9 @@ int vm_store_list(const char *store_dir, struct vm_template *out_templates, size
  * run keep what they have open.  Not there: *out_found is false. */
 int vm_store_remove(const char *store_dir, const char *name, bool *out_found, struct err *err);
 
+/* Removes what no name leads to and is older than this.  The lock must be held. */
+int vm_store_sweep(const char *store_dir, int age_s, struct err *err);
+
 /* Makes the store's folders and holds its lock until the descriptor is closed; waits for it. */
 int vm_store_lock(const char *store_dir, int *out_fd, struct err *err);
 

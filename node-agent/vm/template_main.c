@@ -170,12 +170,12 @@ static int remove_template(const struct template_options *options, const char *n
 
 int main(int argc, char **argv)
 {
-	/* -o is what the other commands call it. */
 	static struct template_options options;
 	static struct options_set set;
 	const char *command;
 	int status;
 
+	/* -o is what the other commands call it. */
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "-o") == 0)
 			argv[i] = "--output";
