@@ -121,7 +121,8 @@ static struct route by_host(struct http_text name)
 
 /*
  * The path as the laxest server might see it: decoded, without repeated or trailing slashes and dot
- * segments, so that no spelling of an internal path gets through.  False when it cannot be read.
+ * segments, so that no spelling of an internal path gets through.  False when it cannot be read, or
+ * is longer than any path of envd's.
  */
 static bool lax_path(struct http_text target, char out[PATH_MAX_DECODED + 1])
 {
@@ -151,13 +152,10 @@ static bool lax_path(struct http_text target, char out[PATH_MAX_DECODED + 1])
 	return true;
 }
 
-/* A path too long to be decoded here is too long to be an internal one. */
 static enum outcome judge_path(struct http_text target)
 {
 	char path[PATH_MAX_DECODED + 1];
 
-	if (target.n >= PATH_MAX_DECODED)
-		return OUTCOME_ROUTED;
 	if (!lax_path(target, path))
 		return OUTCOME_BAD_PATH;
 	for (size_t at = 0; at < ARRAY_N(internal_paths); at++) {

@@ -131,6 +131,25 @@ static void every_refusal_has_its_answer(void **state)
 	tenant_expect(&tenant, "hello");
 }
 
+/* Whether path or query is what is long. */
+static void a_long_target_does_not_hide_an_internal_path(void **state)
+{
+	static const char head[] = " HTTP/1.1\r\nHost: 49983-" ONE ".x.test\r\n\r\n";
+	char request[4096 + sizeof(head)] = "GET /init?";
+
+	(void)state;
+	memset(request + strlen("GET /init?"), 'x', 4000);
+	strcpy(request + strlen("GET /init?") + 4000, head);
+	tenant_send(&tenant, request);
+	tenant_expect(&tenant, "HTTP/1.1 404 ");
+	memset(request + strlen("GET "), '/', 4000);
+	memcpy(request + strlen("GET ") + 4000, "init", strlen("init"));
+	strcpy(request + strlen("GET ") + 4000 + strlen("init"), head);
+	tenant_send(&tenant, request);
+	tenant_expect(&tenant, "HTTP/1.1 400 ");
+	assert_int_equal(one.services_opened_n, 0);
+}
+
 static void the_internal_paths_of_envd_are_open_on_other_ports(void **state)
 {
 	(void)state;
@@ -420,6 +439,7 @@ int main(int argc, char **argv)
 		TEST(one_connection_carries_requests_for_different_sandboxes),
 		TEST(pipelined_requests_are_answered_in_order),
 		TEST(every_refusal_has_its_answer),
+		TEST(a_long_target_does_not_hide_an_internal_path),
 		TEST(the_internal_paths_of_envd_are_open_on_other_ports),
 		TEST(what_the_guest_sees_is_made_for_its_connection),
 		TEST(bodies_without_length_end_with_the_connection),
