@@ -40,9 +40,10 @@ static bool templates_kvm_works(struct templates *templates, const char *store_d
 static bool templates_can_restore(struct templates *templates, const char *store_dir,
 				  const struct vm_template *template_)
 {
-	if (strcmp(template_->qemu, templates->qemu)) {
-		log_warn("templates", "not used: made by another QEMU; build it again",
-			 LOG_TEXT("template", template_->name), LOG_TEXT("qemu", template_->qemu));
+	struct err err;
+
+	if (vm_template_check(template_, templates->qemu, &err)) {
+		log_warn("templates", "not used", LOG_ERR(&err));
 		return false;
 	}
 	if (template_->accel == VM_ACCEL_TCG)

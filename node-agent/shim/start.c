@@ -376,6 +376,7 @@ int shim_start(struct shim *shim, struct err *err)
 	bool is_clone = shim->config.purpose == VM_PURPOSE_CLONE;
 
 	if (vm_template_read(shim->config.template_dir, &shim->template_, err) ||
+	    vm_template_check(&shim->template_, NULL, err) ||
 	    vm_template_files(&shim->template_, &shim->files, err) ||
 	    channel_open(&shim->channel, &callbacks, err) || (is_clone && open_relay(shim, err)) ||
 	    start_emulator(shim, err))

@@ -172,31 +172,6 @@ static int hash_host_cpu(struct artefact_hash *hash, struct err *err)
 	return 0;
 }
 
-/* The command line that a clone is started by, paths aside: whoever changes the machine changes the
- * names of its snapshots. */
-static int hash_machine(struct artefact_hash *hash, const struct vm_template *template_,
-			struct err *err)
-{
-	const struct vm_launch launch = {
-		.name = "name",
-		.shape = template_->shape,
-		.accel = template_->accel,
-		.kernel = "kernel",
-		.initrd = "initrd",
-		.rootfs = "rootfs",
-		.disk = "disk",
-		.mem = "mem",
-		.overlay = "overlay",
-	};
-	static struct vm_argv argv;
-
-	if (vm_argv_build(&launch, &argv, err))
-		return -1;
-	for (size_t i = 0; i < argv.words_n; i++)
-		artefact_hash_text(hash, argv.words[i]);
-	return 0;
-}
-
 static int snapshot_describe(const struct build_request *request, struct vm_template *out,
 			     struct err *err)
 {
@@ -207,11 +182,11 @@ static int snapshot_describe(const struct build_request *request, struct vm_temp
 	if (artefact_hash_file(&hash, request->guest, err))
 		return -1;
 	artefact_hash_end(&hash, out->guest_hash);
-	if (vm_qemu_version(out->qemu, err))
+	if (vm_qemu_version(out->qemu, err) ||
+	    vm_machine_fingerprint(&out->shape, out->accel, out->machine, err))
 		return -1;
 	artefact_hash_begin(&hash);
-	if (hash_machine(&hash, out, err))
-		return -1;
+	artefact_hash_text(&hash, out->machine);
 	artefact_hash_text(&hash, out->rootfs_id);
 	artefact_hash_text(&hash, out->guest_hash);
 	artefact_hash_text(&hash, out->qemu);

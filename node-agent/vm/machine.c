@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char vm_machine_type[] = "pc-q35-7.2";
@@ -235,5 +236,33 @@ int vm_argv_build(const struct vm_launch *launch, struct vm_argv *out_argv, stru
 	if (out_argv->words_n == VM_ARGV_MAX - 1)
 		return err_set(err, "the command line is too long");
 	out_argv->words[out_argv->words_n] = NULL;
+	return 0;
+}
+
+int vm_machine_fingerprint(const struct vm_shape *shape, enum vm_accel accel,
+			   char out_text[VM_FINGERPRINT_MAX], struct err *err)
+{
+	const struct vm_launch launch = {
+		.name = "name",
+		.shape = *shape,
+		.accel = accel,
+		.kernel = "kernel",
+		.initrd = "initrd",
+		.rootfs = "rootfs",
+		.disk = "disk",
+		.mem = "mem",
+		.overlay = "overlay",
+	};
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a: nobody gains by a collision */
+	struct vm_argv *argv = malloc(sizeof(*argv));
+
+	if (!argv || vm_argv_build(&launch, argv, err)) {
+		free(argv);
+		return -1;
+	}
+	for (size_t i = 0; i < argv->text_n; i++)
+		hash = (hash ^ (uint8_t)argv->text[i]) * 0x100000001b3u;
+	snprintf(out_text, VM_FINGERPRINT_MAX, "%016llx", (unsigned long long)hash);
+	free(argv);
 	return 0;
 }

@@ -77,4 +77,10 @@ struct vm_argv {
 /* Fault: a path with a comma, which QEMU would take apart, or too long. */
 int vm_argv_build(const struct vm_launch *launch, struct vm_argv *out_argv, struct err *err);
 
+enum { VM_FINGERPRINT_MAX = 17 };
+
+/* Of the command line, paths aside: snapshots of another one cannot be loaded. */
+int vm_machine_fingerprint(const struct vm_shape *shape, enum vm_accel accel,
+			   char out_text[VM_FINGERPRINT_MAX], struct err *err);
+
 #endif

@@ -32,7 +32,7 @@ int vm_template_write(const struct vm_template *template_, struct err *err)
 			 (json_int_t)shape->vcpus, "mem_mib", (json_int_t)shape->mem_mib,
 			 "disk_mib", (json_int_t)shape->disk_mib, "accel",
 			 vm_accel_text(template_->accel), "qemu", template_->qemu, "machine",
-			 vm_machine_type, "created_wall_ns",
+			 template_->machine, "created_wall_ns",
 			 (json_int_t)template_->created_wall_ns);
 	text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	json_decref(root);
@@ -78,6 +78,7 @@ static int read_root(const json_t *root, struct vm_template *out, struct err *er
 	    !get_artefact_id(root, "id", out->id) ||
 	    !get_artefact_id(root, "rootfs", out->rootfs_id) ||
 	    !get_artefact_id(root, "guest", out->guest_hash) ||
+	    !get_text(root, "machine", out->machine, sizeof(out->machine)) ||
 	    !get_text(root, "qemu", out->qemu, sizeof(out->qemu)) ||
 	    !get_text(root, "accel", accel, sizeof(accel)) || !vm_accel_parse(accel, &out->accel) ||
 	    !get_number(root, "vcpus", &out->shape.vcpus) ||
@@ -108,4 +109,21 @@ int vm_template_read(const char *dir, struct vm_template *out_template, struct e
 	result = read_root(root, out_template, err);
 	json_decref(root);
 	return result ? err_wrap(err, "%s", path) : 0;
+}
+
+int vm_template_check(const struct vm_template *template_, const char *qemu, struct err *err)
+{
+	char machine[VM_FINGERPRINT_MAX];
+
+	if (vm_machine_fingerprint(&template_->shape, template_->accel, machine, err))
+		return -1;
+	if (strcmp(machine, template_->machine) != 0)
+		return err_set(err,
+			       "template %s was made for the machine of another version: build it "
+			       "anew",
+			       template_->name);
+	if (qemu && strcmp(qemu, template_->qemu) != 0)
+		return err_set(err, "template %s was made by QEMU %s, here is %s: build it anew",
+			       template_->name, template_->qemu, qemu);
+	return 0;
 }

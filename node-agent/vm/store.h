@@ -39,7 +39,8 @@ struct vm_template {
 	char guest_hash[VM_ARTEFACT_ID_MAX]; /* of flotilla-guest inside */
 	struct vm_shape shape;
 	enum vm_accel accel;
-	char qemu[VM_QEMU_VERSION_MAX]; /* which QEMU made it, and alone can load it */
+	char machine[VM_FINGERPRINT_MAX]; /* the command line it belongs to */
+	char qemu[VM_QEMU_VERSION_MAX];   /* which QEMU made it, and alone can load it */
 	int64_t created_wall_ns;
 	char dir[PATH_MAX]; /* absolute */
 };
@@ -58,6 +59,10 @@ struct vm_template_files {
 /* From the manifest in a snapshot's folder. */
 int vm_template_read(const char *dir, struct vm_template *out_template, struct err *err);
 int vm_template_write(const struct vm_template *template_, struct err *err);
+
+/* Fault, with what to do about it: this program, or this QEMU (as vm_qemu_version tells; NULL: not
+ * looked at), cannot load it. */
+int vm_template_check(const struct vm_template *template_, const char *qemu, struct err *err);
 int vm_template_files(const struct vm_template *template_, struct vm_template_files *out_files,
 		      struct err *err);
 

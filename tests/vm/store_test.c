@@ -51,6 +51,8 @@ static void put(const char *name, const char *id)
 	strcpy(template_.rootfs_id, ROOTFS);
 	strcpy(template_.guest_hash, ID_B);
 	strcpy(template_.qemu, "7.2.0");
+	assert_int_equal(
+		vm_machine_fingerprint(&template_.shape, VM_ACCEL_TCG, template_.machine, NULL), 0);
 	snprintf(template_.dir, sizeof(template_.dir), "%s/snapshot/%s", store, id);
 	mkdir(template_.dir, 0755);
 	assert_int_equal(vm_template_write(&template_, NULL), 0);
@@ -159,6 +161,23 @@ static void a_broken_manifest_is_a_fault_that_names_it(void **state)
 	}
 }
 
+static void a_snapshot_of_another_machine_or_emulator_is_not_loaded(void **state)
+{
+	struct vm_template found;
+	struct err err;
+	bool is_found;
+
+	(void)state;
+	put("base", ID_A);
+	assert_int_equal(vm_store_find(store, "base", &found, &is_found, NULL), 0);
+	assert_int_equal(vm_template_check(&found, NULL, &err), 0);
+	assert_int_equal(vm_template_check(&found, "7.2.0", &err), 0);
+	assert_int_equal(vm_template_check(&found, "8.0.0", &err), -1);
+	assert_non_null(strstr(err.text, "build it anew"));
+	found.shape.vcpus = 2;
+	assert_int_equal(vm_template_check(&found, NULL, &err), -1);
+}
+
 static void a_config_reads_back_as_it_was_written(void **state)
 {
 	struct vm_config config = {.purpose = VM_PURPOSE_CLONE, .warmth = VM_WARMTH_EXEC};
@@ -204,6 +223,7 @@ int main(void)
 		STORE_TEST(a_name_moves_whole_from_one_snapshot_to_the_next),
 		STORE_TEST(removing_a_name_removes_only_what_no_other_name_leads_to),
 		STORE_TEST(a_broken_manifest_is_a_fault_that_names_it),
+		STORE_TEST(a_snapshot_of_another_machine_or_emulator_is_not_loaded),
 		STORE_TEST(a_config_reads_back_as_it_was_written),
 		cmocka_unit_test(a_config_that_says_too_little_is_refused),
 	};
