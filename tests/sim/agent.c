@@ -1,6 +1,5 @@
-#include "tests/sim/agent.h"
+#include "tests/sim/agent_internal.h"
 
-#include "proto/pump.h"
 #include "tests/sim/oracle.h"
 
 #include <inttypes.h>
@@ -8,39 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GREET_AGAIN_MS = 1000, RETRY_MS = 1000, PAYLOADS_MAX = 256, POLL_BYTES_MAX = 1 << 18 };
-
-struct agent {
-	uint32_t host;
-	bool is_up;      /* the program runs */
-	bool has_core;   /* and its state is loaded */
-	bool is_ready;   /* READY was stepped */
-	uint64_t life;   /* of the present core */
-	uint64_t greets; /* sessions asked for */
-	int64_t booted_ns, skew_ns;
-	uint32_t boots_n;
-	struct journal journal;
-	void *memory;
-	size_t memory_n;
-	struct node_limits limits;
-	struct node_core *core;
-	struct rounds rounds;
-	struct pump_client pump;
-	uint64_t session;           /* meaningful if pump.is_open */
-	uint64_t timer, pump_timer; /* number of the newest timer planned */
-	uint32_t adopting_n;
-	uint64_t payloads[PAYLOADS_MAX];
-	size_t payloads_n;
-	uint64_t last_payload;
-	uint32_t contents[TEMPLATES_N]; /* of each template, at present; 0: it is gone */
-	uint32_t last_content;
-	uint64_t epoch_heard; /* highest epoch of an answer that was stepped */
-};
+enum { RETRY_MS = 1000 };
 
 static void start(struct world *world, const struct call *call);
-static void pump_step(struct world *world, struct agent *agent, struct pump_client_event *event,
-		      const struct wire_answer *answer);
-
 /* ---- clocks and names ---- */
 
 struct mono agent_mono(const struct world *world, uint32_t host, int64_t at_ns)
@@ -67,221 +36,22 @@ struct id agent_id(uint32_t host)
 	return id;
 }
 
-static void boot_id(const struct agent *agent, char out[NODE_BOOT_ID_MAX])
+void agent_boot_id(const struct agent *agent, char out[NODE_BOOT_ID_MAX])
 {
 	snprintf(out, NODE_BOOT_ID_MAX, "boot-%u-%u", agent->host, agent->boots_n);
 }
 
-/* ---- the journal ---- */
+/* ---- stepping ---- */
 
-static void *grow(void *data, size_t n, size_t *cap, size_t size)
+static void write_durable(struct world *world, void *owner, const void *item)
 {
-	if (n < *cap)
-		return data;
-	*cap = *cap ? *cap * 2 : 64;
-	data = realloc(data, *cap * size);
-	CHECK(data);
-	return data;
-}
-
-static void write_sandbox(struct journal *journal, const struct node_sandbox *row)
-{
-	size_t i = 0;
-
-	while (i < journal->sandboxes_n && journal->sandboxes[i].attempt != row->attempt)
-		i++;
-	journal->sandboxes =
-		grow(journal->sandboxes, i, &journal->sandboxes_cap, sizeof(*journal->sandboxes));
-	journal->sandboxes[i] = *row;
-	if (i == journal->sandboxes_n)
-		journal->sandboxes_n++;
-}
-
-static void drop_sandbox(struct journal *journal, uint64_t attempt)
-{
-	for (size_t i = 0; i < journal->sandboxes_n; i++)
-		if (journal->sandboxes[i].attempt == attempt)
-			journal->sandboxes[i] = journal->sandboxes[--journal->sandboxes_n];
-}
-
-static void drop_attempt(struct journal *journal, uint64_t attempt)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < journal->attempts_n; i++)
-		if (journal->attempts[i] != attempt)
-			journal->attempts[kept++] = journal->attempts[i];
-	journal->attempts_n = kept;
-}
-
-static void write_record(struct world *world, struct agent *agent, const struct wire_record *record)
-{
-	struct journal *journal = &agent->journal;
-	size_t cap = journal->records_cap;
-
-	if (record->seq != journal->records_n + 1)
-		world_fail(world, "host %u journals record %" PRIu64 " after %zu", agent->host,
-			   record->seq, journal->records_n);
-	journal->records =
-		grow(journal->records, journal->records_n, &cap, sizeof(*journal->records));
-	if (cap != journal->records_cap) {
-		journal->trimmed = realloc(journal->trimmed, cap);
-		CHECK(journal->trimmed);
-		journal->records_cap = cap;
-	}
-	journal->trimmed[journal->records_n] = false;
-	journal->records[journal->records_n++] = *record;
-	world->totals.records++;
-	oracle_recorded(world, agent->host, record);
-}
-
-static void trim(struct world *world, struct agent *agent, uint64_t below_seq, int64_t before_ns)
-{
-	struct journal *journal = &agent->journal;
-
-	for (uint64_t seq = 1; seq < below_seq && seq <= journal->records_n; seq++) {
-		if (journal->trimmed[seq - 1] || journal->records[seq - 1].at_wall_ns >= before_ns)
-			continue;
-		journal->trimmed[seq - 1] = true;
-		oracle_trimmed(world, agent->host, seq);
-	}
-}
-
-static bool is_durable(const void *item)
-{
-	return node_effect_class(((const struct node_effect *)item)->kind) == NODE_CLASS_DURABLE;
-}
-
-static void journal_write(struct world *world, void *owner, const void *item)
-{
-	const struct node_effect *effect = item;
-	struct agent *agent = owner;
-	struct journal *journal = &agent->journal;
-
-	switch (effect->kind) {
-	case NODE_EFFECT_JOURNAL_META:
-		journal->meta = effect->meta;
-		journal->has_meta = true;
-		break;
-	case NODE_EFFECT_JOURNAL_ATTEMPT:
-		journal->attempts = grow(journal->attempts, journal->attempts_n,
-					 &journal->attempts_cap, sizeof(*journal->attempts));
-		journal->attempts[journal->attempts_n++] = effect->attempt;
-		break;
-	case NODE_EFFECT_JOURNAL_ATTEMPT_GONE:
-		drop_attempt(journal, effect->attempt);
-		break;
-	case NODE_EFFECT_JOURNAL_SANDBOX:
-		write_sandbox(journal, &effect->sandbox);
-		oracle_journaled(world, agent->host, &effect->sandbox);
-		break;
-	case NODE_EFFECT_JOURNAL_SANDBOX_GONE:
-		drop_sandbox(journal, effect->attempt);
-		break;
-	case NODE_EFFECT_JOURNAL_RECORD:
-		write_record(world, agent, &effect->record);
-		break;
-	case NODE_EFFECT_JOURNAL_TRIM:
-		trim(world, agent, effect->trim.below_seq, effect->trim.before_wall.ns);
-		break;
-	default:
-		CHECK(!"a durable effect");
-	}
-}
-
-/* ---- what the core wants ---- */
-
-static void drop_payload(struct world *world, struct agent *agent, uint64_t payload)
-{
-	for (size_t i = 0; i < agent->payloads_n; i++)
-		if (agent->payloads[i] == payload) {
-			agent->payloads[i] = agent->payloads[--agent->payloads_n];
-			return;
-		}
-	world_fail(world, "host %u: payload %" PRIu64 " is dropped and was not kept", agent->host,
-		   payload);
-}
-
-static void need_payload(struct world *world, struct agent *agent, uint64_t payload)
-{
-	for (size_t i = 0; i < agent->payloads_n; i++)
-		if (agent->payloads[i] == payload)
-			return;
-	world_fail(world, "host %u: a claim without its payload", agent->host);
+	journal_write(world, owner, item);
 }
 
 static void carry_out(struct world *world, void *owner, const void *item)
 {
-	struct pump_client_event event = {.kind = PUMP_CLIENT_NEWS};
-	const struct node_effect *effect = item;
-	struct agent *agent = owner;
-
-	switch (effect->kind) {
-	case NODE_EFFECT_VM_START:
-		shims_start(world, agent->host, effect);
-		break;
-	case NODE_EFFECT_VM_CLAIM:
-		need_payload(world, agent, effect->claim.payload);
-		shims_claim(world, agent->host, effect);
-		break;
-	case NODE_EFFECT_VM_DEADLINE:
-		shims_deadline(world, agent->host, effect);
-		break;
-	case NODE_EFFECT_VM_METER:
-		shims_meter(world, agent->host, effect->vm);
-		break;
-	case NODE_EFFECT_VM_KILL:
-		shims_kill(world, agent->host, effect);
-		break;
-	case NODE_EFFECT_VM_FORGET:
-		shims_forget(world, agent->host, effect->vm);
-		break;
-	case NODE_EFFECT_PAYLOAD_DROP:
-		drop_payload(world, agent, effect->payload);
-		break;
-	case NODE_EFFECT_RECORDS:
-		if (!agent->is_ready)
-			break;
-		event.kind = PUMP_CLIENT_RECORDS;
-		event.end_seq = effect->records.end_seq;
-		pump_step(world, agent, &event, NULL);
-		break;
-	case NODE_EFFECT_NEWS:
-		if (agent->is_ready)
-			pump_step(world, agent, &event, NULL);
-		break;
-	default:
-		CHECK(!"an effect to be carried out");
-	}
+	agent_carry_out(world, owner, item);
 }
-
-static void say_effect(struct world *world, const struct agent *agent,
-		       const struct node_effect *effect)
-{
-	const struct wire_record *record = &effect->record;
-	const char *name = node_effect_name(effect->kind);
-
-	if (effect->kind == NODE_EFFECT_JOURNAL_RECORD)
-		world_say(world,
-			  "host %u   -> RECORD %" PRIu64 " kind %d %s attempt %" PRIx64
-			  " refusal %d cause %d %" PRIu64 "..%" PRIu64 " dv %" PRIu64,
-			  agent->host, record->seq, (int)record->kind, record->sandbox.text + 14,
-			  record->attempt, (int)record->refusal, (int)record->cause,
-			  record->from_ms, record->to_ms, record->deadline_version);
-	else if (effect->kind == NODE_EFFECT_JOURNAL_META)
-		world_say(world,
-			  "host %u   -> META acked %" PRIu64 " epoch %" PRIu64 " floor %" PRIx64,
-			  agent->host, effect->meta.acked_seq, effect->meta.epoch,
-			  effect->meta.attempt_floor);
-	else if (effect->kind == NODE_EFFECT_JOURNAL_SANDBOX)
-		world_say(world, "host %u   -> SANDBOX %" PRIx64 " vm %" PRIu64 " at %" PRIu64,
-			  agent->host, effect->sandbox.attempt, effect->sandbox.vm,
-			  effect->sandbox.metered_ms);
-	else
-		world_say(world, "host %u   -> %s %" PRIx64, agent->host, name, effect->vm);
-}
-
-/* ---- stepping ---- */
 
 static void set_timer(struct world *world, struct agent *agent);
 
@@ -304,7 +74,7 @@ static void set_timer(struct world *world, struct agent *agent)
 		world_plan(world, at.ns > now.ns ? at.ns - now.ns : 0, call);
 }
 
-static void step(struct world *world, struct agent *agent, struct node_event *event)
+void agent_step_once(struct world *world, struct agent *agent, struct node_event *event)
 {
 	static struct node_effects effects;
 
@@ -315,9 +85,9 @@ static void step(struct world *world, struct agent *agent, struct node_event *ev
 	if (world_verifies)
 		node_core_check(agent->core);
 	for (uint32_t i = 0; i < effects.n; i++) {
-		say_effect(world, agent, &effects.items[i]);
+		agent_say_effect(world, agent, &effects.items[i]);
 		if (node_effect_class(effects.items[i].kind) == NODE_CLASS_EARLY)
-			carry_out(world, agent, &effects.items[i]);
+			agent_carry_out(world, agent, &effects.items[i]);
 		else
 			rounds_add(world, &agent->rounds, &effects.items[i]);
 	}
@@ -330,209 +100,10 @@ void agent_step(struct world *world, uint32_t host, struct node_event *event)
 
 	if (!agent->has_core)
 		return;
-	step(world, agent, event);
+	agent_step_once(world, agent, event);
 	rounds_flush(world, &agent->rounds);
 	if (agent->has_core && agent->life == life)
 		set_timer(world, agent);
-}
-
-/* ---- the pump ---- */
-
-static void greet(struct world *world, struct agent *agent);
-
-static void on_greet_again(struct world *world, const struct call *call)
-{
-	struct agent *agent = world->agents[call->host];
-
-	if (call->life == agent->life && call->a == agent->greets && !agent->pump.is_open)
-		greet(world, agent);
-}
-
-static void greet(struct world *world, struct agent *agent)
-{
-	struct message hello = {.kind = MESSAGE_HELLO, .to_leader = true, .host = agent->host};
-	struct pump_client_event closed = {.kind = PUMP_CLIENT_CLOSED};
-	struct call again = {.fn = on_greet_again, .host = agent->host, .life = agent->life};
-
-	pump_step(world, agent, &closed, NULL);
-	hello.hello = again.a = ++agent->greets;
-	net_send(world, &hello);
-	world_plan(world, MS(GREET_AGAIN_MS), again);
-}
-
-static void on_pump_timer(struct world *world, const struct call *call)
-{
-	struct agent *agent = world->agents[call->host];
-	struct pump_client_event event = {.kind = PUMP_CLIENT_TICK};
-
-	if (call->life == agent->life && call->a == agent->pump_timer)
-		pump_step(world, agent, &event, NULL);
-}
-
-static void set_pump_timer(struct world *world, struct agent *agent)
-{
-	struct mono now = agent_mono(world, agent->host, world->now_ns), at;
-	struct call call = {.fn = on_pump_timer, .host = agent->host, .life = agent->life};
-
-	call.a = ++agent->pump_timer;
-	if (pump_client_next_deadline(&agent->pump, &at))
-		world_plan(world, at.ns > now.ns ? at.ns - now.ns : 0, call);
-}
-
-static void send_poll(struct world *world, struct agent *agent,
-		      const struct pump_client_effect *effect)
-{
-	static struct wire_template templates[NODE_TEMPLATES_MAX];
-	static uint8_t buffer[sizeof(struct message) + POLL_BYTES_MAX];
-	struct message *message = (struct message *)(void *)buffer;
-	struct journal *journal = &agent->journal;
-	struct wire_poll poll = {.first_seq = effect->first_seq};
-	struct err err;
-
-	/* As from a query: what is durable, and not trimmed. */
-	if (effect->records_n && effect->first_seq <= journal->records_n) {
-		if (journal->trimmed[effect->first_seq - 1])
-			world_fail(world, "host %u: record %" PRIu64 " is wanted, and trimmed",
-				   agent->host, effect->first_seq);
-		poll.records = &journal->records[effect->first_seq - 1];
-		poll.records_n = journal->records_n + 1 - effect->first_seq;
-		if (poll.records_n > effect->records_n)
-			poll.records_n = effect->records_n;
-	}
-	node_core_report(agent->core, &poll);
-	boot_id(agent, poll.boot_id);
-	poll.at_wall_ns = agent_wall(world, agent->host, world->now_ns).ns;
-	poll.templates = templates;
-	poll.templates_n = node_core_templates(agent->core, templates);
-	memset(message, 0, sizeof(*message));
-	message->kind = MESSAGE_POLL;
-	message->to_leader = true;
-	message->host = agent->host;
-	message->session = agent->session;
-	message->poll_id = effect->id;
-	if (wire_poll_encode(&poll, message->body, POLL_BYTES_MAX, &message->body_n, &err))
-		world_fail(world, "a poll cannot be written: %s", err.text);
-	world_say(world, "host %u polls %u: %zu records from %" PRIu64, agent->host, effect->id,
-		  poll.records_n, effect->first_seq);
-	net_send(world, message);
-}
-
-/* stale: of an epoch that is over, as every node has heard. */
-static void take(struct world *world, struct agent *agent, const struct wire_answer *answer)
-{
-	struct node_event event = {.kind = NODE_EVENT_ANSWER};
-	bool stale = answer->epoch < agent->epoch_heard;
-	struct node_counts before, after;
-
-	node_core_count(agent->core, &before);
-	event.answer.epoch = answer->epoch;
-	if (!stale)
-		agent->epoch_heard = answer->epoch;
-	agent_step(world, agent->host, &event);
-	for (size_t i = 0; i < answer->orders_n && agent->has_core; i++) {
-		const struct wire_order *order = &answer->orders[i];
-		event = (struct node_event){.kind = NODE_EVENT_ORDER};
-		event.order.order = order;
-		if (order->kind == WIRE_ORDER_CLAIM) {
-			CHECK(agent->payloads_n < PAYLOADS_MAX);
-			event.order.payload = ++agent->last_payload;
-			agent->payloads[agent->payloads_n++] = event.order.payload;
-		}
-		world_say(world, "host %u order %d attempt %" PRIx64, agent->host, (int)order->kind,
-			  order->attempt);
-		agent_step(world, agent->host, &event);
-	}
-	if (!agent->has_core)
-		return;
-	node_core_count(agent->core, &after);
-	world->totals.stale += stale;
-	if (stale && after.ignored - before.ignored != answer->orders_n)
-		world_fail(world, "host %u obeys epoch %" PRIu64 " which is over", agent->host,
-			   answer->epoch);
-}
-
-static void pump_step(struct world *world, struct agent *agent, struct pump_client_event *event,
-		      const struct wire_answer *answer)
-{
-	struct node_event acked = {.kind = NODE_EVENT_ACKED};
-	struct pump_client_effects effects;
-	uint64_t life = agent->life;
-
-	event->now = agent_mono(world, agent->host, world->now_ns);
-	pump_client_step(&agent->pump, event, &effects);
-	for (uint32_t i = 0; i < effects.n && agent->life == life; i++) {
-		const struct pump_client_effect *effect = &effects.items[i];
-		switch (effect->kind) {
-		case PUMP_CLIENT_SEND:
-			send_poll(world, agent, effect);
-			break;
-		case PUMP_CLIENT_TAKE:
-			take(world, agent, answer);
-			break;
-		case PUMP_CLIENT_REFUSE:
-			world->totals.stale++;
-			break;
-		case PUMP_CLIENT_ACKED:
-			acked.acked.next_seq = effect->first_seq;
-			agent_step(world, agent->host, &acked);
-			break;
-		case PUMP_CLIENT_RENEW:
-			greet(world, agent);
-			break;
-		}
-	}
-	if (agent->life == life)
-		set_pump_timer(world, agent);
-}
-
-static void receive_answer(struct world *world, struct agent *agent, const struct message *message)
-{
-	struct pump_client_event event = {.kind = PUMP_CLIENT_ANSWER};
-	static _Alignas(16) uint8_t lists[1 << 18];
-	struct wire_arena arena = {lists, sizeof(lists), 0};
-	struct wire_answer answer;
-	struct err err;
-
-	if (wire_answer_decode(message->body, message->body_n, &arena, &answer, &err))
-		world_fail(world, "an answer cannot be read: %s", err.text);
-	/* With several schedulers, the answers of each come by a pump of its own, which does not
-	 * know the epochs of the others: so does what an earlier scheduler left on its way. */
-	if (message->session != agent->session || !agent->pump.is_open) {
-		take(world, agent, &answer);
-		return;
-	}
-	event.answer.id = message->poll_id;
-	event.answer.epoch = answer.epoch;
-	event.answer.next_seq = answer.next_seq;
-	event.answer.resync = answer.resync;
-	pump_step(world, agent, &event, &answer);
-}
-
-void agent_receive(struct world *world, const struct message *message)
-{
-	struct agent *agent = world->agents[message->host];
-	struct pump_client_event open = {.kind = PUMP_CLIENT_OPEN};
-
-	if (!agent->is_ready)
-		return;
-	switch (message->kind) {
-	case MESSAGE_WELCOME:
-		if (message->hello != agent->greets || agent->pump.is_open)
-			break;
-		agent->session = message->session;
-		pump_step(world, agent, &open, NULL);
-		break;
-	case MESSAGE_UNKNOWN:
-		if (message->session == agent->session && agent->pump.is_open)
-			greet(world, agent);
-		break;
-	case MESSAGE_ANSWER:
-		receive_answer(world, agent, message);
-		break;
-	case MESSAGE_HELLO:
-	case MESSAGE_POLL:
-		CHECK(!"a message to an agent");
-	}
 }
 
 /* ---- life ---- */
@@ -547,7 +118,7 @@ static void get_ready(struct world *world, struct agent *agent)
 	agent->epoch_heard = agent->journal.meta.epoch;
 	agent_step(world, agent->host, &ready);
 	if (agent->is_ready)
-		greet(world, agent);
+		agent_greet(world, agent);
 }
 
 void agent_adopt(struct world *world, uint32_t host, struct shim *shim)
@@ -578,25 +149,11 @@ void agent_adopt(struct world *world, uint32_t host, struct shim *shim)
 
 static void load(struct world *world, struct agent *agent)
 {
-	struct journal *journal = &agent->journal;
-	struct node_event event = {.kind = NODE_EVENT_LOAD_META, .meta = journal->meta};
+	struct node_event boot = {.kind = NODE_EVENT_BOOT};
 
-	event.meta.next_seq = journal->records_n + 1;
-	if (journal->has_meta || journal->records_n)
-		step(world, agent, &event);
-	for (size_t i = 0; i < journal->sandboxes_n; i++) {
-		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
-					    .sandbox = journal->sandboxes[i]};
-		step(world, agent, &event);
-	}
-	for (size_t i = 0; i < journal->attempts_n; i++) {
-		event = (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT,
-					    .attempt = journal->attempts[i]};
-		step(world, agent, &event);
-	}
-	event = (struct node_event){.kind = NODE_EVENT_BOOT};
-	boot_id(agent, event.boot.boot_id);
-	step(world, agent, &event);
+	journal_load(world, agent);
+	agent_boot_id(agent, boot.boot.boot_id);
+	agent_step_once(world, agent, &boot);
 }
 
 static void declare(struct agent *agent, uint32_t sandboxes)
@@ -617,7 +174,7 @@ static void set_template(struct world *world, struct agent *agent, uint32_t i)
 	}
 	snprintf(event.template_.id, sizeof(event.template_.id), "content-%u", agent->contents[i]);
 	event.template_.vcpus = 1 + i;
-	event.template_.mem_mib = 256 << i;
+	event.template_.mem_mib = 256U << i;
 	event.template_.disk_mib = 512;
 	agent_step(world, agent->host, &event);
 }
@@ -746,8 +303,8 @@ uint64_t agent_life(const struct world *world, uint32_t host)
 void agent_open(struct world *world, uint32_t host)
 {
 	static const struct rounds_kind kind = {sizeof(struct node_effect),
-						is_durable,
-						journal_write,
+						journal_takes,
+						write_durable,
 						carry_out,
 						commit_failed,
 						die};
@@ -785,10 +342,7 @@ void agent_close(struct world *world, uint32_t host)
 	struct agent *agent = world->agents[host];
 
 	rounds_close(&agent->rounds);
-	free(agent->journal.attempts);
-	free(agent->journal.sandboxes);
-	free(agent->journal.records);
-	free(agent->journal.trimmed);
+	journal_free(&agent->journal);
 	free(agent->memory);
 	free(agent);
 }

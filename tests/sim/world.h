@@ -8,8 +8,8 @@
  *   rounds.c   the shells' rule: commit, then carry out, in order
  *   net.c      messages between scheduler and agents
  *   shims.c    microVMs and their shims, which outlive agents
- *   agent.c    the shell of the node core, and its journal
- *   leader.c   the shell of the scheduler's core, and its store
+ *   agent.c    the shell of the node core; journal.c its disk, agent_link.c its bus
+ *   leader.c   the shell of the scheduler's core; store.c its disk, leader_link.c its bus
  *   tenants.c  who asks for sandboxes
  *   faults.c   what goes wrong, and when
  *   oracle.c   what is true, and what must be
