@@ -336,7 +336,7 @@ static void every_reason_has_its_row(void **state)
 static void a_stream_is_cut_into_frames_wherever_it_breaks(void **state)
 {
 	struct wire_shim_kill kill = {.cause = CAUSE_REQUEST};
-	struct wire_shim_forget forget;
+	struct wire_shim_ask ask;
 	const struct wire_shape *shape;
 	struct wire_bytes body;
 	size_t first_n, second_n, used;
@@ -346,7 +346,7 @@ static void a_stream_is_cut_into_frames_wherever_it_breaks(void **state)
 	assert_int_equal(frame_encode(&wire_shape_shim_kill, &kill, encoded, sizeof(encoded),
 				      &first_n, &err),
 			 0);
-	assert_int_equal(frame_encode(&wire_shape_shim_forget, &forget, encoded + first_n,
+	assert_int_equal(frame_encode(&wire_shape_shim_ask, &ask, encoded + first_n,
 				      sizeof(encoded) - first_n, &second_n, &err),
 			 0);
 	for (size_t n = 0; n < first_n; n++) {
@@ -359,7 +359,7 @@ static void a_stream_is_cut_into_frames_wherever_it_breaks(void **state)
 	assert_int_equal(decode(shape, body.data, body.n, &err), 0);
 	assert_int_equal(((struct wire_shim_kill *)&decoded)->cause, CAUSE_REQUEST);
 	assert_int_equal(frame_next(encoded + used, second_n, &used, &shape, &body, &err), 0);
-	assert_ptr_equal(shape, &wire_shape_shim_forget);
+	assert_ptr_equal(shape, &wire_shape_shim_ask);
 	encoded[0] = 0xff;
 	assert_int_equal(frame_next(encoded, first_n, &used, &shape, &body, &err), -1);
 }
