@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 /* ---- warming ---- */
@@ -311,8 +312,9 @@ static int copy_overlay(const char *from, const char *to, struct err *err)
 		err_errno(err, errno, "%s", in < 0 ? from : to);
 		goto done;
 	}
+	/* Not copy_file_range: folder and store may be on different filesystems. */
 	while (n > 0)
-		n = copy_file_range(in, NULL, out, NULL, 1 << 24, 0);
+		n = sendfile(out, in, NULL, 1 << 24);
 	result = n < 0 ? err_errno(err, errno, "%s", to) : 0;
 done:
 	if (in >= 0)

@@ -246,7 +246,8 @@ void rig_open(struct rig *rig, const char *template_name, const char *bin_dir)
 
 	memset(rig, 0, sizeof(*rig));
 	find_template(rig, template_name);
-	snprintf(rig->dir, sizeof(rig->dir), "/tmp/flotilla-rig.XXXXXX");
+	snprintf(rig->dir, sizeof(rig->dir), "%s/flotilla-rig.XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	CHECK(mkdtemp(rig->dir));
 	snprintf(shim, sizeof(shim), "%s/flotilla-shim", bin_dir);
 	rig->shim = shim;
