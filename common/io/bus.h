@@ -1,40 +1,33 @@
 /*
- * One NNG socket on the libuv loop: raw REP for whoever is dialled by many (the scheduler), raw REQ
- * for those who dial (agents).
+ * The bus between those who dial (agents) and the one they dial (a scheduler), on the libuv loop:
+ * NNG's raw REQ and REP.
  *
- * Raw, because then one socket with one poll descriptor serves a whole fleet, requests can be
- * answered in any order and at any time, and a request that waits is nothing but its token. Nothing
- * is sent again by itself and nothing times out here: the pump's rules (proto/pump.h) see to both.
+ * Raw, because then one bus serves a whole fleet, requests can be answered in any order and at any
+ * time, and a request that waits is nothing but its token.  Nothing is sent again by itself and
+ * nothing times out here: the pump's rules (proto/pump.h) see to both.
  *
- * Messages may be lost at any time: when a connection breaks, when a peer is slow, or when too many
- * wait to be sent.  What arrives is whole.  Who sent it is not known: proto/envelope.h proves that.
+ * Messages may be lost at any time: when a connection breaks, when a peer is slow, or when too much
+ * waits to be sent.  What arrives is whole.  Who sent it is not known: proto/envelope.h proves
+ * that.
  *
- * On the connection NNG speaks its WebSocket mapping, though addresses are tcp:// and tls+tcp://.
- * Its plain TCP mapping is not used, because Debian's 1.5.2 has a race in it: a peer that breaks
- * off while it is being answered can stop the one thread that cleans up after connections, for
- * good; from then on every connection leaks its descriptor, and a dialler never dials again.
- * (tests/proto/bus_test.c holds us to it.)
+ * tls+tcp:// addresses are served by NNG itself (bus_nng.c); tcp:// ones by its TCP mapping written
+ * anew on libuv (bus_sp.c), which talks to NNG's sockets but does without their threads; the reason
+ * is there.
  *
- * All calls and callbacks are on the loop's thread.
+ * All calls and callbacks are on the loop's thread.  SIGPIPE is ignored once a bus was opened.
  */
 #ifndef FLOTILLA_IO_BUS_H
 #define FLOTILLA_IO_BUS_H
 
 #include "common/base/err.h"
 
-#include <nng/nng.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
 
 enum {
-	BUS_URL_MAX = 300,
-	BUS_UNSENT_MAX = 256,        /* messages waiting until NNG takes them */
-	BUS_RECEIVED_AT_ONCE = 64,   /* callbacks in a row before the loop turns */
-	BUS_QUEUE_MAX = 128,         /* messages within NNG, each way */
-	BUS_RECONNECT_MIN_MS = 100,  /* NNG dials again after this, then after longer, */
+	BUS_RECONNECT_MIN_MS = 100,  /* who dials dials again after this, then after longer, */
 	BUS_RECONNECT_MAX_MS = 2000, /* up to this */
 };
 
@@ -56,8 +49,8 @@ struct bus_callbacks {
 struct bus_options {
 	/*
 	 * tcp://127.0.0.1:3003 or tls+tcp://host:3003; listening, port 0 lets the system pick one.
-	 * Who dials must name the host as the listener does, unless that listens on 0.0.0.0 or
-	 * [::].
+	 * Who dials with TLS must name the host as the listener does, unless that listens on
+	 * 0.0.0.0 or [::].
 	 */
 	const char *url;
 	size_t message_max; /* a peer that sends a longer one is disconnected */
@@ -69,18 +62,12 @@ struct bus_options {
 struct bus {
 	struct bus_callbacks callbacks;
 	void *user;
-	nng_socket socket;
 	bool is_listening, is_closing;
-	uint16_t port; /* listening: the port bound */
-	uv_poll_t receive, send;
-	uv_async_t link;
-	int open_handles_n;
-	atomic_uint links_made, links_lost; /* connections so far; counted on NNG's threads */
-	unsigned int links_told;
-	bool is_up;
-	nng_msg *unsent[BUS_UNSENT_MAX]; /* a ring */
-	size_t unsent_first, unsent_n;
-	uint64_t dropped_n; /* messages given up because too many waited; for metrics */
+	uint16_t port;          /* listening: the port bound */
+	uint32_t connections_n; /* peers that can be spoken to now; tcp:// only */
+	uint64_t dropped_n;     /* messages given up because too much waited; for metrics */
+	const struct bus_mapping *mapping;
+	void *state; /* the mapping's */
 };
 
 /*

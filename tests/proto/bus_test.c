@@ -11,6 +11,10 @@
 #include "common/io/bus.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <nng/protocol/reqrep0/req.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +113,15 @@ static void dial(const char *scheme, const char *ca_file)
 		fail_msg("%s", err.text);
 }
 
+/* What is sent before there is a connection is dropped. */
+static void dial_and_wait(const char *scheme, const char *ca_file)
+{
+	size_t up_n = world.links_up_n;
+
+	dial(scheme, ca_file);
+	run_until(&world.links_up_n, up_n + 1);
+}
+
 static int start(void **state)
 {
 	(void)state;
@@ -145,7 +158,7 @@ static void each_request_is_answered_by_its_id(void **state)
 	uint64_t sum = 0;
 
 	(void)state;
-	dial("tcp", NULL);
+	dial_and_wait("tcp", NULL);
 	for (uint32_t id = 1; id <= 50; id++) {
 		ask(id, id * 10);
 		sum += id * id * 10;
@@ -159,7 +172,7 @@ static void a_parked_request_is_answered_whenever_one_likes(void **state)
 {
 	(void)state;
 	world.parks = true;
-	dial("tcp", NULL);
+	dial_and_wait("tcp", NULL);
 	ask(1, 5);
 	ask(2, 5);
 	ask(INT32_MAX, 5);
@@ -172,34 +185,14 @@ static void a_parked_request_is_answered_whenever_one_likes(void **state)
 	assert_int_equal(world.answer_sum, (uint64_t)INT32_MAX + 2 + 1);
 }
 
-static void more_than_nng_holds_waits_for_its_turn(void **state)
-{
-	size_t taken_n = 0;
-
-	(void)state;
-	dial("tcp", NULL);
-	/* Nothing is connected before the loop turns: NNG holds some, the bus some more, and then
-	 * no. */
-	while (taken_n < 4096 && bus_send(&client, 1, (const uint8_t *)"x", 1))
-		taken_n++;
-	assert_in_range(taken_n, BUS_UNSENT_MAX, 4095);
-	assert_int_equal(client.dropped_n, 1);
-	/* All of them arrive. (Of so many answers at once NNG may drop some.) */
-	run_until(&world.requests_n, taken_n);
-	ask(2, 1);
-	run_until(&world.requests_n, taken_n + 1);
-}
-
 static int connect_plain(void)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET,
 				 .sin_port = htons(server.port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval patience = {.tv_sec = 10};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;
 }
@@ -209,84 +202,60 @@ static void throw_at_port(const void *bytes, size_t n)
 {
 	int fd = connect_plain();
 	char sink[512];
+	ssize_t got_n;
 
 	(void)!send(fd, bytes, n, MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);
-	while (recv(fd, sink, sizeof(sink), 0) > 0)
-		;
+	uv_timer_start(&guard, on_guard, GUARD_MS, 0);
+	do {
+		uv_run(&loop, UV_RUN_NOWAIT);
+		got_n = recv(fd, sink, sizeof(sink), MSG_DONTWAIT);
+		assert_false(world.timed_out);
+	} while (got_n > 0 || (got_n < 0 && errno == EAGAIN));
+	uv_timer_stop(&guard);
 	close(fd);
 }
 
-/* How a peer begins that is one of us; *out_n of it are in out. */
-static void say_upgrade(char *out, size_t out_max, size_t *out_n, const char *protocol)
-{
-	int n = snprintf(out, out_max,
-			 "GET /bus HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\n"
-			 "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-			 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
-			 server.port, protocol);
+#define THROW(bytes) throw_at_port(bytes, sizeof(bytes) - 1)
+#define GREETING     "\0SP\0\0\x30\0\0"
 
-	*out_n = (size_t)n;
-}
-
-/* The same, begun rightly: as one of us. */
-static void throw_after_upgrade(const void *bytes, size_t n)
-{
-	char all[8192];
-	size_t head_n;
-
-	say_upgrade(all, sizeof(all), &head_n, "rep.sp.nanomsg.org");
-	memcpy(all + head_n, bytes, n);
-	throw_at_port(all, head_n + n);
-}
-
-#define THROW(bytes)               throw_at_port(bytes, sizeof(bytes) - 1)
-#define THROW_AFTER_UPGRADE(bytes) throw_after_upgrade(bytes, sizeof(bytes) - 1)
-
-static void throw_noise(void)
+static void garbage_on_the_port_does_no_harm(void **state)
 {
 	struct rng rng = {1};
 	uint8_t noise[3000];
 
-	for (int round = 0; round < 30; round++) {
+	(void)state;
+	dial_and_wait("tcp", NULL);
+	ask(1, 1);
+	run_until(&world.answers_n, 1);
+	for (int round = 0; round < 60; round++) {
 		size_t n = (size_t)rng_below(&rng, sizeof(noise)) + 1;
 
 		for (size_t i = 0; i < n; i++)
 			noise[i] = (uint8_t)rng_next(&rng);
-		(round % 2 ? throw_after_upgrade : throw_at_port)(noise, n);
+		if (round % 2 && n >= 8) /* right at first, then noise */
+			memcpy(noise, GREETING, 8);
+		throw_at_port(noise, n);
 	}
-}
-
-static void garbage_on_the_port_does_no_harm(void **state)
-{
-	char head[512];
-	size_t head_n;
-
-	(void)state;
-	dial("tcp", NULL);
-	ask(1, 1);
-	run_until(&world.answers_n, 1);
-	throw_noise();
-	THROW("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-	THROW("GET /bus HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-	THROW("\0SP\0\0\x30\0\0\0\0\0\0\0\0\0\x04\x80\0\0\1"); /* the plain mapping */
-	say_upgrade(head, sizeof(head), &head_n, "pair.sp.nanomsg.org");
-	throw_at_port(head, head_n);
-	for (size_t cut = 0; cut < head_n; cut += 7)
-		throw_at_port(head, cut);
+	THROW("GET / HTTP/1.1\r\n\r\n");
+	THROW("\0SP\0\0\x10\0\0"); /* another protocol */
+	THROW("\0SP\0\0\x31\0\0"); /* one who wants to answer, not to ask */
+	THROW("\0SP");
 	/* Longer than anyone may send; a whole message without an id; ids without an end. */
-	THROW_AFTER_UPGRADE("\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0");
-	THROW_AFTER_UPGRADE("\x82\x83\0\0\0\0zzz");
-	THROW_AFTER_UPGRADE("\x82\x88\0\0\0\0\0\0\0\1\0\0\0\2");
+	THROW(GREETING "\x7f\xff\xff\xff\xff\xff\xff\xff");
+	THROW(GREETING "\0\0\0\0\0\1\0\x05");
+	THROW(GREETING "\0\0\0\0\0\0\0\0");
+	THROW(GREETING "\0\0\0\0\0\0\0\x03zzz");
+	THROW(GREETING "\0\0\0\0\0\0\0\x08\0\0\0\1\0\0\0\2");
 	/* Through intermediaries, which we do not have: nobody is told of it. */
-	THROW_AFTER_UPGRADE("\x82\x89\0\0\0\0\0\0\0\1\x80\0\0\2x");
-	/* Not masked, as a client must; a text; pieces that never end. */
-	THROW_AFTER_UPGRADE("\x82\x05\x80\0\0\1x");
-	THROW_AFTER_UPGRADE("\x81\x85\0\0\0\0\x80\0\0\1x");
-	THROW_AFTER_UPGRADE("\x02\x85\0\0\0\0\x80\0\0\1x");
+	THROW(GREETING "\0\0\0\0\0\0\0\x09\0\0\0\1\x80\0\0\2x");
+	/* Most of a message. */
+	THROW(GREETING "\0\0\0\0\0\0\0\x09\x80\0\0\1xyz");
 	ask(2, 1);
 	run_until(&world.answers_n, 2);
-	assert_int_equal(world.last_answer_id, 2);
+	assert_int_equal(world.requests_n, 2);
+	while (server.connections_n > 1)
+		uv_run(&loop, UV_RUN_NOWAIT);
 }
 
 /* Asks a few things and is gone, with a reset or without, maybe before the answers came. */
@@ -294,14 +263,11 @@ static void vanish(struct rng *rng)
 {
 	struct linger reset = {.l_onoff = 1};
 	char bytes[1024];
-	size_t n;
 	int fd = connect_plain();
 
-	say_upgrade(bytes, sizeof(bytes), &n, "rep.sp.nanomsg.org");
-	(void)!send(fd, bytes, n, MSG_NOSIGNAL);
-	(void)!recv(fd, bytes, sizeof(bytes), 0);
+	(void)!send(fd, GREETING, 8, MSG_NOSIGNAL);
 	for (uint64_t i = rng_below(rng, 6); i > 0; i--)
-		(void)!send(fd, "\x82\x88\0\0\0\0\x80\0\0\1body", 14, MSG_NOSIGNAL);
+		(void)!send(fd, "\0\0\0\0\0\0\0\x08\x80\0\0\1body", 16, MSG_NOSIGNAL);
 	uv_run(&loop, UV_RUN_NOWAIT);
 	if (rng_one_in(rng, 2))
 		(void)!recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
@@ -315,27 +281,93 @@ static void peers_that_vanish_while_they_are_answered_leave_nothing_behind(void 
 	struct rng rng = {2};
 
 	(void)state;
-	for (int i = 0; i < 1000; i++) {
+	dial_and_wait("tcp", NULL);
+	for (int i = 0; i < 2000; i++) {
 		vanish(&rng);
 		uv_run(&loop, UV_RUN_NOWAIT);
 	}
-	dial("tcp", NULL);
 	ask(1, 1);
 	run_until(&world.answers_n, 1);
 	uv_timer_start(&guard, on_guard, GUARD_MS, 0);
-	while (atomic_load(&server.links_lost) + 1 != atomic_load(&server.links_made)) {
+	while (server.connections_n > 1 && !world.timed_out)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(server.connections_n, 1);
+}
+
+static void a_peer_that_does_not_read_is_disconnected(void **state)
+{
+	static uint8_t big[MESSAGE_MAX];
+	int fd, n = 0;
+
+	(void)state;
+	client.is_closing = true; /* there is none in this test */
+	world.parks = true;
+	fd = connect_plain();
+	(void)!send(fd, GREETING "\0\0\0\0\0\0\0\x04\x80\0\0\1", 20, MSG_NOSIGNAL);
+	run_until(&world.parked_n, 1);
+	while (bus_reply(&server, world.tokens[0], big, sizeof(big)) && n < 10000)
+		n++;
+	assert_in_range(n, 10, 9999);
+	assert_int_equal(server.connections_n, 0);
+	assert_int_equal(server.dropped_n, 1);
+	close(fd);
+}
+
+static void it_answers_nngs_own_req_socket(void **state)
+{
+	nng_socket req;
+	char url[64], got[16];
+	size_t n = sizeof(got);
+
+	(void)state;
+	client.is_closing = true; /* there is none in this test */
+	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", server.port);
+	assert_int_equal(nng_req0_open(&req), 0);
+	assert_int_equal(nng_dial(req, url, NULL, NNG_FLAG_NONBLOCK), 0);
+	assert_int_equal(nng_socket_set_ms(req, NNG_OPT_RECVTIMEO, 0), 0);
+	while (server.connections_n == 0)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(nng_send(req, "question", 8, 0), 0);
+	run_until(&world.requests_n, 1);
+	while (nng_recv(req, got, &n, NNG_FLAG_NONBLOCK) == NNG_EAGAIN)
 		uv_run(&loop, UV_RUN_NOWAIT);
-		if (world.timed_out)
-			fail_msg("%u of %u connections were cleaned up", server.links_lost,
-				 server.links_made);
-	}
+	assert_int_equal(n, 8);
+	assert_memory_equal(got, "question", 8);
+	nng_close(req);
+}
+
+static void nngs_own_rep_socket_answers_it(void **state)
+{
+	nng_listener listener;
+	nng_socket rep;
+	char got[16];
+	size_t n = sizeof(got);
+	int port;
+
+	(void)state;
+	bus_close(&server);
+	run_until(&world.closed_n, 1);
+	assert_int_equal(nng_rep0_open(&rep), 0);
+	assert_int_equal(nng_listen(rep, "tcp://127.0.0.1:0", &listener, 0), 0);
+	assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
+	server.port = (uint16_t)port;
+	dial_and_wait("tcp", NULL);
+	ask(77, 9);
+	while (nng_recv(rep, got, &n, NNG_FLAG_NONBLOCK) == NNG_EAGAIN)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	assert_int_equal(n, 9);
+	assert_int_equal(nng_send(rep, got, n, 0), 0);
+	run_until(&world.answers_n, 1);
+	assert_int_equal(world.answer_sum, 77 * 9);
+	bus_close(&client);
+	run_until(&world.closed_n, 2);
+	nng_close(rep);
 }
 
 static void a_message_too_long_ends_the_connection_and_no_more(void **state)
 {
 	(void)state;
-	dial("tcp", NULL);
-	run_until(&world.links_up_n, 1);
+	dial_and_wait("tcp", NULL);
 	ask(1, 2 * MESSAGE_MAX);
 	run_until(&world.links_up_n, 2);
 	assert_int_equal(world.links_down_n, 1);
@@ -348,7 +380,7 @@ static void an_answer_to_one_who_left_is_dropped(void **state)
 {
 	(void)state;
 	world.parks = true;
-	dial("tcp", NULL);
+	dial_and_wait("tcp", NULL);
 	ask(1, 1);
 	run_until(&world.parked_n, 1);
 	bus_close(&client);
@@ -357,7 +389,7 @@ static void an_answer_to_one_who_left_is_dropped(void **state)
 	bus_reply(&server, 0, (const uint8_t *)"x", 1);
 	bus_reply(&server, UINT64_MAX, (const uint8_t *)"x", 1);
 	world.parks = false;
-	dial("tcp", NULL);
+	dial_and_wait("tcp", NULL);
 	ask(2, 1);
 	run_until(&world.answers_n, 1);
 }
@@ -367,8 +399,7 @@ static void a_server_that_returns_is_found_again(void **state)
 	char url[64];
 
 	(void)state;
-	dial("tcp", NULL);
-	run_until(&world.links_up_n, 1);
+	dial_and_wait("tcp", NULL);
 	snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", server.port);
 	bus_close(&server);
 	run_until(&world.closed_n, 1);
@@ -416,7 +447,7 @@ static void tls_connects_those_who_trust_the_certificate(void **state)
 	run_until(&world.closed_n, 1);
 	listen_on("tls+tcp://127.0.0.1:0", both);
 	throw_at_port("\0SP\0\0\x30\0\0", 8);
-	dial("tls+tcp", cert);
+	dial_and_wait("tls+tcp", cert);
 	ask(1, 1000);
 	run_until(&world.answers_n, 1);
 	snprintf(command, sizeof(command), "rm -r %s", folder);
@@ -429,12 +460,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_request_is_answered_by_its_id, start, stop),
 		cmocka_unit_test_setup_teardown(a_parked_request_is_answered_whenever_one_likes,
 						start, stop),
-		cmocka_unit_test_setup_teardown(more_than_nng_holds_waits_for_its_turn, start,
-						stop),
 		cmocka_unit_test_setup_teardown(garbage_on_the_port_does_no_harm, start, stop),
 		cmocka_unit_test_setup_teardown(
 			peers_that_vanish_while_they_are_answered_leave_nothing_behind, start,
 			stop),
+		cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_is_disconnected, start,
+						stop),
+		cmocka_unit_test_setup_teardown(it_answers_nngs_own_req_socket, start, stop),
+		cmocka_unit_test_setup_teardown(nngs_own_rep_socket_answers_it, start, stop),
 		cmocka_unit_test_setup_teardown(a_message_too_long_ends_the_connection_and_no_more,
 						start, stop),
 		cmocka_unit_test_setup_teardown(an_answer_to_one_who_left_is_dropped, start, stop),
