@@ -90,7 +90,7 @@ static int sqlite_migrate_from(struct sqlite *db, const struct sqlite_options *o
 
 static int sqlite_migrate(struct sqlite *db, const struct sqlite_options *options, struct err *err)
 {
-	int64_t application_id, version;
+	int64_t application_id = 0, version = 0;
 
 	if (sqlite_pragma_int(db, "PRAGMA application_id", &application_id, err) ||
 	    sqlite_pragma_int(db, "PRAGMA user_version", &version, err))
