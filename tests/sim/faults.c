@@ -30,6 +30,7 @@ void faults_choose(struct world *world)
 	shape->attempts_spare = (uint32_t)world_between(world, 2, 40);
 	shape->chaos_ns =
 		world_between(world, S(20), world_chance(world, 100000) ? S(900) : S(150));
+	shape->tell_ns = (50 * NS_PER_US) << world_between(world, 0, 9);
 	shape->ask_ns = world_between(world, MS(100), S(2));
 	faults->loss = often(world, 100000);
 	faults->repeat = often(world, 100000);

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A shim's words take this long to its agent, and keep their order. */
-#define TELL_NS (50 * NS_PER_US)
-
 void shims_open(struct world *world, uint32_t host)
 {
 	world->vms[host] = calloc(1, sizeof(struct host_vms));
@@ -75,7 +72,7 @@ static void tell(struct world *world, uint32_t host, const struct shim *shim,
 	call.data = malloc(sizeof(*event));
 	CHECK(call.data);
 	memcpy(call.data, event, sizeof(*event));
-	world_plan(world, TELL_NS, call);
+	world_plan(world, world->shape.tell_ns, call);
 }
 
 static void tell_kind(struct world *world, uint32_t host, const struct shim *shim,

@@ -73,6 +73,7 @@ struct shape {
 	uint32_t attempts_spare; /* that a host remembers beyond what it must */
 	uint32_t capacity_sandboxes;
 	int64_t chaos_ns; /* until the calm begins */
+	int64_t tell_ns;  /* from a shim to its agent; words keep their order */
 	int64_t ask_ns;   /* mean time between a tenant's acts */
 };
 
