@@ -1,0 +1,83 @@
+/*
+ * A host around the node core: a journal that keeps what it is given, shims that do as they are
+ * told only when the test says so, and a clock that only moves when asked.  After each step
+ * everything is counted again (node_core_check).
+ */
+#ifndef FLOTILLA_TESTS_NODE_CORE_HOST_H
+#define FLOTILLA_TESTS_NODE_CORE_HOST_H
+
+#include "common/base/check.h"
+#include "node-agent/core/core.h"
+
+enum { HOST_RECORDS = 4096, HOST_ATTEMPTS = 4096, HOST_SANDBOXES = 64, HOST_LOG = 512 };
+
+struct host {
+	struct node_limits limits;
+	void *memory;
+	struct node_core *core;
+	struct mono now;
+	struct wall wall;
+	char boot_id[NODE_BOOT_ID_MAX];
+	struct node_effects effects;      /* of the last step */
+	struct node_effect log[HOST_LOG]; /* of all steps since host_forget_log */
+	size_t log_n;
+
+	/* the journal */
+	struct node_meta meta;
+	struct wire_record records[HOST_RECORDS]; /* record seq is at seq - 1 */
+	size_t records_n;
+	uint64_t attempts[HOST_ATTEMPTS];
+	size_t attempts_n;
+	struct node_sandbox sandboxes[HOST_SANDBOXES];
+	size_t sandboxes_n;
+};
+
+/* Booted, without templates, not READY. Limits may be changed before host_boot. */
+struct host *host_open(void);
+void host_close(struct host *host);
+
+/* Forgets all but the journal, and loads it. */
+void host_boot(struct host *host);
+void host_ready(struct host *host);
+
+/* Booted, ready, and with the template "base" (1 vCPU, 256 MiB, 512 MiB). */
+struct host *host_open_ready(void);
+
+/* Steps; the event's now and wall are filled in. */
+void host_step(struct host *host, struct node_event *event);
+
+/* Time passes, with a TICK whenever one is due. */
+void host_pass(struct host *host, int64_t ms);
+
+void host_template(struct host *host, const char *name, const char *id, uint32_t vcpus,
+		   uint32_t mem_mib);
+void host_answer(struct host *host, uint64_t epoch);
+void host_acked(struct host *host, uint64_t next_seq);
+
+/* Orders. A claim's payload has the number of its attempt. */
+struct wire_order host_claim_order(uint64_t attempt);
+void host_order(struct host *host, const struct wire_order *order);
+void host_claim(struct host *host, uint64_t attempt);
+void host_kill(struct host *host, uint64_t attempt);
+void host_deadline(struct host *host, uint64_t attempt, uint64_t version, int64_t in_ms);
+
+/* What shims say. */
+void host_vm(struct host *host, enum node_event_kind kind, uint64_t vm);
+void host_vm_ready(struct host *host, uint64_t vm); /* WARMING, then READY */
+void host_claimed(struct host *host, uint64_t vm, uint64_t attempt, bool ok);
+void host_metered(struct host *host, uint64_t vm);
+void host_ended(struct host *host, uint64_t vm, enum cause cause);
+
+/* A sandbox that runs: claim, restore, resume. Returns its microVM. */
+uint64_t host_run(struct host *host, uint64_t attempt);
+
+/* Effects since host_forget_log: how many of a kind, and the newest (CHECKs that there is one). */
+void host_forget_log(struct host *host);
+size_t host_count(const struct host *host, enum node_effect_kind kind);
+const struct node_effect *host_last(const struct host *host, enum node_effect_kind kind);
+const struct wire_record *host_last_record(const struct host *host);
+
+uint32_t host_vms(const struct host *host, enum node_vm_state state);
+struct wire_room host_used(const struct host *host);
+
+#endif
