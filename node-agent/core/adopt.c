@@ -95,7 +95,9 @@ static void adopt_unclaimed(struct node_core *core, struct vm *vm, const struct 
 {
 	struct template_ *template_ = warm_find(core, event->adopted.template_);
 
-	if (!template_ || strcmp(template_->id, event->adopted.template_id) != 0) {
+	/* Claimed by who knows what: a shim whose memory of it cannot be read. */
+	if (!template_ || strcmp(template_->id, event->adopted.template_id) != 0 ||
+	    event->adopted.state == WIRE_SHIM_CLAIMED) {
 		vm_kill(core, vm, CAUSE_PLATFORM);
 		return;
 	}
