@@ -244,6 +244,7 @@ void agent_close(struct agent *agent)
 	agent->is_closing = true;
 	agent->is_loaded = false;
 	vms_close(&agent->vms);
+	shim_client_let_go(agent->loop);
 	rounds_drop(&agent->rounds);
 	link_close(agent->link);
 	uv_close((uv_handle_t *)&agent->before_sleep, NULL);

@@ -327,6 +327,18 @@ void shim_client_close(struct shim_client *client)
 	uv_close((uv_handle_t *)client->timer, on_timer_closed);
 }
 
+static void let_go(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (handle->type == UV_PROCESS && !uv_is_closing(handle))
+		uv_close(handle, on_freed);
+}
+
+void shim_client_let_go(uv_loop_t *loop)
+{
+	uv_walk(loop, let_go, NULL);
+}
+
 void shim_dir_remove(const char *dir)
 {
 	vm_store_remove_tree(dir);

@@ -65,6 +65,9 @@ void shim_client_ask(struct shim_client *client);
 /* Lets go of it; no callback follows.  The shim and its microVM live on. Frees the client. */
 void shim_client_close(struct shim_client *client);
 
+/* At the end of a loop: it no longer waits for the shims that it started.  They live on. */
+void shim_client_let_go(uv_loop_t *loop);
+
 /* Removes the folder and what shims put into it; best effort, as what is left is found again. */
 void shim_dir_remove(const char *dir);
 

@@ -284,6 +284,8 @@ static void remember_claim(struct shim *shim, const struct wire_shim_claim *clai
 	shim->status.claim = (struct wire_bytes){shim->claim_memory, claim->claim.n};
 	shim->claim_ttl_ms = (int64_t)claim->ttl_ms;
 	shim->is_claim_sent = true;
+	log_info("shim", "claimed", LOG_TEXT("sandbox", claim->sandbox.text),
+		 LOG_UINT("attempt", claim->attempt));
 }
 
 static void bind_relay(struct shim *shim, const struct wire_shim_claim *claim)

@@ -131,6 +131,11 @@ static void api_on_request(void *data, struct http_request *request)
 			 (unsigned long long)call->api->options.body_max);
 		return;
 	}
+	if (http_is_unclear(request)) {
+		api_fail(call, 400, "invalid_request", "",
+			 "Content-Length or Transfer-Encoding: chunked, once, is wanted");
+		return;
+	}
 	if (target_split(http_target(request), &target))
 		route_find(http_method(request), &target, &match);
 	if (!match.allowed) {

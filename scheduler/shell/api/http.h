@@ -60,6 +60,9 @@ const char *http_request_id(const struct http_request *request); /* theirs if us
 /* The body was longer than body_max and is not here: answer at once. */
 bool http_is_too_long(const struct http_request *request);
 
+/* Where its body ends is said twice, or as nobody here knows, and was not read: answer at once. */
+bool http_is_unclear(const struct http_request *request);
+
 /* Keeps the request for later. The number is never 0 and never used again. */
 uint64_t http_hold(struct http_request *request);
 

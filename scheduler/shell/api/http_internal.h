@@ -35,7 +35,7 @@ struct http_request {
 	char *body;
 	size_t body_n, body_cap;
 	size_t drained_n; /* bytes thrown away, because the body is too long */
-	bool begun, too_long;
+	bool begun, too_long, unclear;
 	char id[HTTP_REQUEST_ID_MAX];
 	void *data;
 	/* held */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- held requests ---- */
 
@@ -130,6 +131,29 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 	return request;
 }
 
+static enum MHD_Result http_count_framing(void *cls, enum MHD_ValueKind kind, const char *name,
+					  const char *value)
+{
+	unsigned *said = cls;
+
+	(void)kind;
+	if (!strcasecmp(name, "Content-Length"))
+		*said += 1;
+	if (!strcasecmp(name, "Transfer-Encoding"))
+		*said += value && !strcasecmp(value, "chunked") ? 1 : 2;
+	return MHD_YES;
+}
+
+/* A proxy before us may have seen another end of a body whose length is said twice, or in a way
+ * that is not known here; libmicrohttpd would take the first, or wait. */
+static bool http_is_framed_once(struct http_request *request)
+{
+	unsigned said = 0;
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, http_count_framing, &said);
+	return said <= 1;
+}
+
 static enum MHD_Result http_begin(struct http_request *request, const char *method)
 {
 	const union MHD_ConnectionInfo *info =
@@ -146,9 +170,10 @@ static enum MHD_Result http_begin(struct http_request *request, const char *meth
 	http_take_id(request);
 	request->http->counts.requests++;
 	/* Said early, so that a client that asked (Expect) need not send what nobody reads. */
-	if (!length || strtoull(length, NULL, 10) <= request->http->options.body_max)
+	request->unclear = !http_is_framed_once(request);
+	request->too_long = length && strtoull(length, NULL, 10) > request->http->options.body_max;
+	if (!request->unclear && !request->too_long)
 		return MHD_YES;
-	request->too_long = true;
 	request->http->options.on_request(request->http->options.data, request);
 	CHECK(request->answered);
 	return http_queue(request);
@@ -254,6 +279,11 @@ const char *http_request_id(const struct http_request *request)
 bool http_is_too_long(const struct http_request *request)
 {
 	return request->too_long;
+}
+
+bool http_is_unclear(const struct http_request *request)
+{
+	return request->unclear;
 }
 
 void http_set_data(struct http_request *request, void *data)
