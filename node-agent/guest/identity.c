@@ -84,15 +84,24 @@ static const char *clock_apply(const json_t *document, bool apply)
 	return NULL;
 }
 
-/* sudo and others look their own host up, and would wait for a name server that is not there. */
-static bool hosts_add(const char *name)
+/*
+ * sudo and others look their own host up, and would wait for a name server that is not there.  The
+ * line stands behind what the image has and takes the place of an earlier one.
+ */
+static bool hosts_set(const char *name)
 {
-	int fd = open("/etc/hosts", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+	static off_t image_n = -1; /* bytes of the image's own */
+	char line[80];
+	int line_n = snprintf(line, sizeof(line), "127.0.1.1\t%s\n", name);
+	int fd = open("/etc/hosts", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	bool done;
 
 	if (fd < 0)
 		return false;
-	done = dprintf(fd, "127.0.1.1\t%s\n", name) > 0;
+	if (image_n < 0)
+		image_n = lseek(fd, 0, SEEK_END);
+	done = pwrite(fd, line, (size_t)line_n, image_n) == line_n &&
+	       !ftruncate(fd, image_n + line_n);
 	close(fd);
 	return done;
 }
@@ -103,14 +112,13 @@ static const char *hostname_apply(const json_t *document, bool apply)
 				      "0123456789-.";
 	const json_t *value = json_object_get(document, "hostname");
 	const char *name = json_string_value(value);
-	char before[65] = "";
 
 	if (!value || json_is_null(value))
 		return NULL;
 	if (!name || !name[0] || strlen(name) > 63 || strspn(name, letters) != strlen(name))
 		return "hostname: 1 to 63 letters, digits, dashes and dots are wanted";
-	gethostname(before, sizeof(before) - 1);
-	if (apply && strcmp(name, before) && (sethostname(name, strlen(name)) || !hosts_add(name)))
+	/* Even if it is the same: a host that warms a clone wants all of this to have run. */
+	if (apply && (sethostname(name, strlen(name)) || !hosts_set(name)))
 		return "hostname: the system refused it";
 	return NULL;
 }
