@@ -39,7 +39,6 @@ struct nodes {
 	struct nodes_options options;
 	struct engine *engine;
 	struct bus bus;
-	bool is_listening, closing;
 	uv_timer_t *sweep; /* freed by its close callback */
 	struct identity self;
 	struct node *nodes; /* options.nodes_max of them, in one mapping */

@@ -261,11 +261,7 @@ static void nodes_free(struct nodes *nodes)
 
 static void nodes_on_closed(struct bus *bus)
 {
-	struct nodes *nodes = bus->user;
-
-	/* A bus that never opened says so too, while its opener still needs the rest. */
-	if (nodes->closing)
-		nodes_free(nodes);
+	nodes_free(bus->user);
 }
 
 static int nodes_listen(struct nodes *nodes, uv_loop_t *loop, struct err *err)
@@ -310,8 +306,7 @@ int nodes_open(struct nodes **out_nodes, uv_loop_t *loop, const struct nodes_opt
 	identity_make(options->secrets->bus_seed, &nodes->self);
 	nodes_allocate(nodes);
 	if (nodes_load(nodes, err) || nodes_listen(nodes, loop, err)) {
-		nodes->closing = true;
-		/* Its handles are closing: whoever fails to start does not turn the loop again. */
+		nodes_free(nodes);
 		return err_wrap(err, "bus");
 	}
 	nodes->sweep = calloc(1, sizeof(*nodes->sweep));
@@ -337,7 +332,6 @@ void nodes_close(struct nodes *nodes)
 		session_close(&nodes->nodes[i].peer.current);
 		session_close(&nodes->nodes[i].peer.offered);
 	}
-	nodes->closing = true;
 	uv_close((uv_handle_t *)nodes->sweep, nodes_free_handle);
 	bus_close(&nodes->bus);
 }
