@@ -209,7 +209,8 @@ def bad_bodies_are_refused_by_name():
             ({"templateID": "base", "metadata": [1]}, "metadata"), ({"templateID": "base", "metadata": {"a": 1}}, "metadata"),
             ({"templateID": "base", "metadata": {str(i): "" for i in range(65)}}, "metadata"),
             ({"templateID": "base", "metadata": {"a": "x" * 20000}}, "metadata"), ({"templateID": "base", "envVars": {"a": "x" * 60000}}, "envVars"),
-            ({"templateID": "base", "envVars": "A=1"}, "envVars"), ({"templateID": "base", "autoPause": True}, "autoPause"),
+            ({"templateID": "base", "envVars": "A=1"}, "envVars"), ({"templateID": "base", "envVars": {"A=B": "1"}}, "envVars"),
+            ({"templateID": "base", "envVars": {"": "1"}}, "envVars"), ({"templateID": "base", "autoPause": True}, "autoPause"),
             ({"templateID": "base", "autoResume": {"enabled": True}}, "autoResume"), ({"templateID": "base", "volumeMounts": [{"name": "v"}]}, "volumeMounts"),
             ({"templateID": "base", "network": {"denyOut": ["0.0.0.0/0"]}}, "network"), ({"templateID": "base", "mcp": {"x": {}, "y": 1}}, "mcp")):
         status, answer = rig.api("POST", "/v2/sandboxes", body, key=key)
@@ -285,6 +286,16 @@ def bodies_may_come_in_pieces():
         client.sendall(f"GET /v2/sandboxes HTTP/1.1\r\nHost: x\r\nX-Api-Key: {key}\r\nX-Request-Id: mine-1\r\n\r\n".encode())
         answer = client.recv(4096)
         assert answer.startswith(b"HTTP/1.1 200") and b"X-Request-Id: mine-1" in answer, answer
+
+
+def a_body_that_ends_in_two_places_is_not_read():
+    for fields in ("Content-Length: 2\r\nTransfer-Encoding: chunked", "Transfer-Encoding: gzip", "Content-Length: 2\r\nContent-Length: 2"):
+        with connect() as client:
+            client.sendall(f"POST /v2/sandboxes HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = b""
+            while part := client.recv(4096):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1 ") == 1, (fields, answer)
 
 
 def slow_and_half_closed_connections_cost_nobody_anything():
@@ -537,6 +548,7 @@ if __name__ == "__main__":
             a_wrong_method_names_the_right_ones,
             too_much_is_refused,
             bodies_may_come_in_pieces,
+            a_body_that_ends_in_two_places_is_not_read,
             slow_and_half_closed_connections_cost_nobody_anything,
             garbage_on_either_port_harms_nobody,
             one_idempotency_key_starts_one_sandbox,

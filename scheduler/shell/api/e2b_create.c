@@ -42,6 +42,24 @@ static bool create_dump(struct api_call *call, const char *field, size_t max, ch
 	return false;
 }
 
+/* What no process can have in its environment would only be refused by the guest, after a microVM
+ * was spent on it. */
+static bool create_check_envs(struct api_call *call)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(json_object_get(call->body, "envVars"), name, value)
+	{
+		if (name[0] && !strchr(name, '='))
+			continue;
+		api_fail(call, 400, "invalid_request", "",
+			 "envVars: a name should not be empty and have no '='");
+		return false;
+	}
+	return true;
+}
+
 /* ---- idempotency ---- */
 
 static void create_again(struct api_call *call, const struct store_sandbox *sandbox,
@@ -138,7 +156,7 @@ static void create(struct api_call *call)
 	struct core_event event = {.kind = CORE_EVENT_CREATE};
 	struct store_sandbox_extra extra = {0};
 
-	if (!api_needs_engine(call) || !create_take_idempotency(call))
+	if (!create_check_envs(call) || !api_needs_engine(call) || !create_take_idempotency(call))
 		return;
 	if (!api_template_resolve(call, asked, event.create.template_)) {
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
