@@ -4,6 +4,7 @@
  * and waits, untimed, until the pool has one again (or, with --cold, until it has none).
  *
  * usage: bench_create API GATEWAY TENANT-KEY OPERATOR-KEY ROUNDS [--cold]
+ *        --cold: the pool is and stays empty
  *
  * One connection to each, kept alive, as the SDKs do.  Prints one line of JSON a figure, times in
  * milliseconds.
@@ -195,7 +196,7 @@ int main(int argc, char **argv)
 {
 	static double created[ROUNDS_MAX], healthy[ROUNDS_MAX];
 	bool cold = argc == 7 && strcmp(argv[6], "--cold") == 0;
-	int rounds_n, api, gateway;
+	int rounds_n, api, gateway, full_n;
 	char figure[64];
 
 	if (argc < 6 || (argc == 7 && !cold) || (rounds_n = atoi(argv[5])) < 1 ||
@@ -206,11 +207,14 @@ int main(int argc, char **argv)
 	}
 	api = dial(argv[1]);
 	gateway = dial(argv[2]);
+	full_n = warm_n(api, argv[4]);
+	if ((full_n == 0) != cold)
+		die(cold ? "the pool is not empty" : "the pool is empty");
 	for (int i = 0; i < rounds_n; i++) {
 		struct round round;
-		while ((warm_n(api, argv[4]) > 0) == cold)
+		while (warm_n(api, argv[4]) != full_n)
 			usleep(20000);
-		usleep(100000); /* a fleet at rest: what follows a refill is not what is measured */
+		usleep(100000);
 		round = run_round(api, gateway, argv[3]);
 		created[i] = round.created_ms;
 		healthy[i] = round.healthy_ms;
