@@ -45,7 +45,7 @@ static void a_node_that_never_started_loads_nothing(void **state)
 	assert_int_equal(world_records_n(*state), 0);
 }
 
-/* The core wants the row first, then answers the oldest first, then sandboxes. */
+/* The core wants the row first, then sandboxes, then answers, the oldest first. */
 static void a_restart_loads_what_was_written(void **state)
 {
 	struct world *world = *state;
@@ -66,14 +66,14 @@ static void a_restart_loads_what_was_written(void **state)
 	assert_int_equal(loaded.events[0].meta.epoch, 51);
 	assert_int_equal(loaded.events[0].meta.attempt_floor, 52);
 	for (size_t i = 0; i < ARRAY_N(attempts); i++) {
-		assert_int_equal(loaded.events[1 + i].kind, NODE_EVENT_LOAD_ATTEMPT);
-		assert_int_equal(loaded.events[1 + i].attempt, attempts[i]);
+		assert_int_equal(loaded.events[3 + i].kind, NODE_EVENT_LOAD_ATTEMPT);
+		assert_int_equal(loaded.events[3 + i].attempt, attempts[i]);
 	}
-	assert_int_equal(loaded.events[4].kind, NODE_EVENT_LOAD_SANDBOX);
-	assert_int_equal(loaded.events[5].kind, NODE_EVENT_LOAD_SANDBOX);
-	assert_memory_equal(&loaded.events[4].sandbox, &effects[7].sandbox,
+	assert_int_equal(loaded.events[1].kind, NODE_EVENT_LOAD_SANDBOX);
+	assert_int_equal(loaded.events[2].kind, NODE_EVENT_LOAD_SANDBOX);
+	assert_memory_equal(&loaded.events[1].sandbox, &effects[7].sandbox,
 			    sizeof(effects[7].sandbox));
-	assert_memory_equal(&loaded.events[5].sandbox, &effects[0].sandbox,
+	assert_memory_equal(&loaded.events[2].sandbox, &effects[0].sandbox,
 			    sizeof(effects[0].sandbox));
 }
 
@@ -104,8 +104,8 @@ static void what_is_gone_is_not_loaded(void **state)
 	commit(world, gone, ARRAY_N(gone));
 	world_load(world, &loaded);
 	assert_int_equal(loaded.n, 2);
-	assert_int_equal(loaded.events[0].attempt, 1);
-	assert_int_equal(loaded.events[1].sandbox.attempt, 2);
+	assert_int_equal(loaded.events[0].sandbox.attempt, 2);
+	assert_int_equal(loaded.events[1].attempt, 1);
 }
 
 /* The sequence has no gaps for ever, so it must not begin anew without its meta row. */
