@@ -283,12 +283,40 @@ bool api_cursor_parse(const char *text, struct api_cursor *out)
 	return end != text && *end == '.' && id_parse(end + 1, strlen(end + 1), &out->id);
 }
 
-void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id)
+static void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id)
 {
 	char text[API_CURSOR_MAX];
 
 	snprintf(text, sizeof(text), "%lld.%s", (long long)at_ns, id->text);
 	http_add_header(call->request, "X-Next-Token", text);
+}
+
+bool api_page_rows(struct api_call *call, const struct api_page *page, struct sqlite_values values,
+		   json_t *rows, struct err *err)
+{
+	struct store *store = call->api->store;
+	struct sqlite *reader = store_reader(store);
+	struct store_sandbox sandbox;
+	struct core_sandbox last = {0};
+	int64_t n = 0;
+	int got;
+
+	if (sqlite_bind(reader, page->statement, values, err))
+		return false;
+	while ((got = sqlite_next(reader, page->statement, err)) == 1) {
+		if (n++ == page->limit) {
+			api_cursor_header(call,
+					  page->is_by_creation ? last.created_at.ns
+							       : last.started_at.ns,
+					  &last.id);
+			sqlite_reset(reader, page->statement);
+			return true;
+		}
+		store_sandbox_row(store, page->statement, &sandbox);
+		json_array_append_new(rows, page->row_json(call, &sandbox));
+		last = sandbox.row;
+	}
+	return got == 0;
 }
 
 /* ---- open and close ---- */

@@ -5,6 +5,7 @@
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/api/http.h"
 #include "scheduler/shell/api/route.h"
+#include "scheduler/shell/store/store.h"
 
 #include <jansson.h>
 
@@ -103,6 +104,17 @@ struct api_cursor {
 	struct id id;
 };
 bool api_cursor_parse(const char *text, struct api_cursor *out);
-void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id);
+
+/* A page of sandboxes: which statement yields them, how many, and what a row becomes. */
+struct api_page {
+	enum store_read statement; /* one whose rows store_sandbox_row reads; one more than limit */
+	int64_t limit;
+	bool is_by_creation; /* the order that the cursor counts in; else by start */
+	json_t *(*row_json)(struct api_call *call, const struct store_sandbox *sandbox);
+};
+
+/* Adds the page's rows; if there are more, X-Next-Token tells where they begin. */
+bool api_page_rows(struct api_call *call, const struct api_page *page, struct sqlite_values values,
+		   json_t *rows, struct err *err);
 
 #endif

@@ -95,35 +95,28 @@ static bool list_read_query(struct api_call *call, struct list_query *out)
 	return false;
 }
 
+static json_t *list_row(struct api_call *call, const struct store_sandbox *sandbox)
+{
+	(void)call;
+	return api_listed_json(&sandbox->row, sandbox->metadata);
+}
+
 static bool list_rows(struct api_call *call, const struct list_query *query, json_t *rows,
 		      struct err *err)
 {
-	struct store *store = call->api->store;
-	struct sqlite *reader = store_reader(store);
-	enum store_read statement =
-		query->oldest_first ? STORE_READ_SANDBOXES_OLDEST : STORE_READ_SANDBOXES_NEWEST;
-	struct store_sandbox sandbox, last = {0};
-	int64_t n = 0;
-	int got;
+	const struct api_page page = {
+		.statement = query->oldest_first ? STORE_READ_SANDBOXES_OLDEST
+						 : STORE_READ_SANDBOXES_NEWEST,
+		.limit = query->limit,
+		.row_json = list_row,
+	};
 
-	if (sqlite_bind(reader, statement,
-			SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(query->template_),
-			    SQL_INT(query->started_after_ns), SQL_TEXT(query->metadata),
-			    SQL_INT(query->after.at_ns), SQL_TEXT(query->after.id.text),
-			    SQL_INT(query->limit + 1)),
-			err))
-		return false;
-	while ((got = sqlite_next(reader, statement, err)) == 1) {
-		if (n++ == query->limit) {
-			api_cursor_header(call, last.row.started_at.ns, &last.row.id);
-			sqlite_reset(reader, statement);
-			return true;
-		}
-		store_sandbox_row(store, statement, &sandbox);
-		json_array_append_new(rows, api_listed_json(&sandbox.row, sandbox.metadata));
-		last = sandbox;
-	}
-	return got == 0;
+	return api_page_rows(call, &page,
+			     SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(query->template_),
+				 SQL_INT(query->started_after_ns), SQL_TEXT(query->metadata),
+				 SQL_INT(query->after.at_ns), SQL_TEXT(query->after.id.text),
+				 SQL_INT(query->limit + 1)),
+			     rows, err);
 }
 
 static bool list_count(struct api_call *call, struct err *err)

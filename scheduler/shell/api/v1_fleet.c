@@ -88,8 +88,11 @@ void api_template_list(struct api_call *call)
 
 /* ---- every tenant's sandboxes ---- */
 
-static json_t *fleet_json(const struct core_sandbox *row)
+static json_t *fleet_row(struct api_call *call, const struct store_sandbox *sandbox)
 {
+	const struct core_sandbox *row = &sandbox->row;
+
+	(void)call;
 	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "sandboxID", row->id.text,
 			 "tenantID", row->tenant.text, "nodeID", row->node.text, "template",
 			 row->template_, "state", sandbox_state_name(row->state), "vcpus",
@@ -101,29 +104,17 @@ static json_t *fleet_json(const struct core_sandbox *row)
 static bool fleet_rows(struct api_call *call, const struct api_cursor *after, json_t *rows,
 		       struct err *err)
 {
-	struct store *store = call->api->store;
-	struct sqlite *reader = store_reader(store);
-	enum store_read statement = STORE_READ_SANDBOXES_ALL;
-	int64_t limit = api_int(call->query, "limit", 1000), n = 0;
-	struct store_sandbox sandbox, last = {0};
-	int got;
+	const struct api_page page = {
+		.statement = STORE_READ_SANDBOXES_ALL,
+		.limit = api_int(call->query, "limit", 1000),
+		.is_by_creation = true,
+		.row_json = fleet_row,
+	};
 
-	if (sqlite_bind(reader, statement,
-			SQL(SQL_TEXT(api_text(call->query, "tenant")), SQL_INT(after->at_ns),
-			    SQL_TEXT(after->id.text), SQL_INT(limit + 1)),
-			err))
-		return false;
-	while ((got = sqlite_next(reader, statement, err)) == 1) {
-		if (n++ == limit) {
-			api_cursor_header(call, last.row.created_at.ns, &last.row.id);
-			sqlite_reset(reader, statement);
-			return true;
-		}
-		store_sandbox_row(store, statement, &sandbox);
-		json_array_append_new(rows, fleet_json(&sandbox.row));
-		last = sandbox;
-	}
-	return got == 0;
+	return api_page_rows(call, &page,
+			     SQL(SQL_TEXT(api_text(call->query, "tenant")), SQL_INT(after->at_ns),
+				 SQL_TEXT(after->id.text), SQL_INT(page.limit + 1)),
+			     rows, err);
 }
 
 void api_fleet_list(struct api_call *call)

@@ -119,31 +119,18 @@ static json_t *usage_line(struct api_call *call, const struct store_sandbox *san
 static bool usage_rows(struct api_call *call, const struct usage_query *query, json_t *rows,
 		       struct err *err)
 {
-	struct store *store = call->api->store;
-	struct sqlite *reader = store_reader(store);
-	enum store_read statement = STORE_READ_USAGE_SANDBOXES;
-	struct store_sandbox sandbox, last = {0};
-	int64_t n = 0;
-	int got;
+	const struct api_page page = {
+		.statement = STORE_READ_USAGE_SANDBOXES,
+		.limit = query->limit,
+		.row_json = usage_line,
+	};
 
-	if (sqlite_bind(reader, statement,
-			SQL(SQL_TEXT(call->tenant.text), SQL_INT(query->from_ns),
-			    SQL_INT(query->to_ns), SQL_TEXT(query->sandbox),
-			    SQL_INT(query->after.at_ns), SQL_TEXT(query->after.id.text),
-			    SQL_INT(query->limit + 1)),
-			err))
-		return false;
-	while ((got = sqlite_next(reader, statement, err)) == 1) {
-		if (n++ == query->limit) {
-			api_cursor_header(call, last.row.started_at.ns, &last.row.id);
-			sqlite_reset(reader, statement);
-			return true;
-		}
-		store_sandbox_row(store, statement, &sandbox);
-		json_array_append_new(rows, usage_line(call, &sandbox));
-		last = sandbox;
-	}
-	return got == 0;
+	return api_page_rows(call, &page,
+			     SQL(SQL_TEXT(call->tenant.text), SQL_INT(query->from_ns),
+				 SQL_INT(query->to_ns), SQL_TEXT(query->sandbox),
+				 SQL_INT(query->after.at_ns), SQL_TEXT(query->after.id.text),
+				 SQL_INT(query->limit + 1)),
+			     rows, err);
 }
 
 void api_usage(struct api_call *call)
