@@ -72,6 +72,7 @@ void claim_say_yes(struct node_core *core, struct vm *vm)
 	outbox_started(core, &vm->sandbox);
 	attempt_live(core, vm->sandbox.attempt, ATTEMPT_VM | vm_slot(core, vm));
 	core->counts.claims_ok++;
+	warm_pause(core);
 }
 
 struct node_sandbox claim_sandbox(const struct node_core *core, const struct wire_order *order,

@@ -34,7 +34,8 @@ enum {
 	NODE_PLAN_MAX = 33,
 	NODE_TEMPLATES_MAX = 64, /* as many as a poll takes */
 	NODE_TEMPLATE_ID_MAX = 64,
-	NODE_CLAIM_TRIES_MAX = 2, /* microVMs that are tried for one claim */
+	NODE_CLAIM_TRIES_MAX = 2,  /* microVMs that are tried for one claim */
+	NODE_REFILL_PAUSE_MS = 25, /* after a claim: its tenant's first request comes now */
 };
 
 struct node_limits {

@@ -99,8 +99,9 @@ struct node_core {
 	struct node_meta meta;
 	uint64_t meta_acked; /* acked_seq as journaled */
 	struct mono house_at;
-	uint64_t last_vm; /* highest number in use so far */
-	int64_t window;   /* of demand: now / demand_ms */
+	struct mono refill_at; /* no refill before */
+	uint64_t last_vm;      /* highest number in use so far */
+	int64_t window;        /* of demand: now / demand_ms */
 	struct wire_room used;
 	struct node_counts counts;
 	struct pool vm_pool, claim_pool, template_pool;
@@ -192,6 +193,9 @@ void warm_demand(struct node_core *core, struct template_ *template_);
 
 /* Starts and ends microVMs until the pool is as it should be. */
 void warm_settle(struct node_core *core);
+
+/* A claim has just succeeded: leave its tenant the processor for a moment. */
+void warm_pause(struct node_core *core);
 
 /* When the pool wants a TICK, at the latest out_at. */
 void warm_deadline(const struct node_core *core, struct mono *out_at);

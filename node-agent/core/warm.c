@@ -7,8 +7,9 @@
  * what still fits the node beside its sandboxes: warm microVMs are the first to go under pressure.
  *
  * Restores are what costs a claim its time (the processor is theirs for 100 ms and more), so a
- * refill never starts while a claim is on its way.  Claims that find the pool empty start restores
- * for themselves, which are not warmed, and take whichever microVM becomes ready first.
+ * refill never starts while a claim is on its way, nor in the moment after one.  Claims that find
+ * the pool empty start restores for themselves, which are not warmed, and take whichever microVM
+ * becomes ready first.
  */
 #include "node-agent/core/state.h"
 
@@ -267,13 +268,22 @@ static bool must_wait(const struct node_core *core, const struct template_ *temp
 	return template_->fails_n && core->now.ns < template_->retry_at.ns;
 }
 
+/* Counted from the first claim only, so that a stream of claims does not put refills off for ever.
+ */
+void warm_pause(struct node_core *core)
+{
+	if (core->refill_at.ns <= core->now.ns)
+		core->refill_at = mono_add_ms(core->now, NODE_REFILL_PAUSE_MS);
+}
+
 /* Starts one for the template that lacks most, of those that fit. False: there is none such. */
 static bool refill_one(struct node_core *core)
 {
 	struct wire_room room = room_with_pool(core);
 	struct template_ *thinnest = NULL;
 
-	if (core->claim_pool.taken_n || restores_n(core) >= core->limits.restores_max)
+	if (core->claim_pool.taken_n || restores_n(core) >= core->limits.restores_max ||
+	    core->now.ns < core->refill_at.ns)
 		return false;
 	for (uint32_t slot = pool_next(&core->template_pool, 0); slot != POOL_NONE;
 	     slot = pool_next(&core->template_pool, slot + 1)) {
@@ -313,6 +323,9 @@ void warm_deadline(const struct node_core *core, struct mono *out_at)
 		int64_t roll_ns = (core->window + 1) * window_ns;
 		if ((template_->claims_now_n || template_->claims_before_n) && roll_ns < out_at->ns)
 			out_at->ns = roll_ns;
+		if (lack_of(core, template_) && core->now.ns < core->refill_at.ns &&
+		    core->refill_at.ns < out_at->ns)
+			*out_at = core->refill_at;
 		if (lack_of(core, template_) && must_wait(core, template_) &&
 		    template_->retry_at.ns < out_at->ns)
 			*out_at = template_->retry_at;

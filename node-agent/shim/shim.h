@@ -27,8 +27,9 @@ enum {
 	SHIM_DETAIL_MAX = 129,
 	SHIM_START_LIMIT_MS = 60 * 1000, /* from the process's start to ready; a loaded host */
 	SHIM_BOOT_LIMIT_MS = 150 * 1000, /* the same for a template's first boot */
-	SHIM_CLAIM_LIMIT_MS = 15 * 1000, /* from shim_claim to the guest's answer */
-	SHIM_CONTROL_FD = 3,             /* ctl.sock, listening, from whoever started us */
+	SHIM_CLAIM_LIMIT_MS =
+		4 * 1000,    /* from shim_claim to the guest's answer: another is tried in time */
+	SHIM_CONTROL_FD = 3, /* ctl.sock, listening, from whoever started us */
 };
 
 struct shim {

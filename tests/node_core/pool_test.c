@@ -24,6 +24,7 @@ static void fill(struct host *host)
 {
 	struct node_vm_view view;
 
+	host_pass(host, NODE_REFILL_PAUSE_MS);
 	for (;;) {
 		uint64_t starting = 0;
 		for (uint32_t cursor = 0; node_core_vm_next(host->core, &cursor, &view);)
@@ -48,7 +49,7 @@ static void the_floor_is_restored_one_at_a_time(void **state)
 	host_close(host);
 }
 
-static void a_refill_never_starts_while_a_claim_is_on_its_way(void **state)
+static void a_refill_never_starts_while_a_claim_is_on_its_way_or_just_over(void **state)
 {
 	struct host *host = pool_of(2, 4, 0);
 
@@ -58,6 +59,24 @@ static void a_refill_never_starts_while_a_claim_is_on_its_way(void **state)
 	host_claim(host, 1);
 	assert_int_equal(host_count(host, NODE_EFFECT_VM_START), 0);
 	host_claimed(host, host_last(host, NODE_EFFECT_VM_CLAIM)->claim.vm, 1, true);
+	assert_int_equal(host_count(host, NODE_EFFECT_VM_START), 0);
+	host_pass(host, NODE_REFILL_PAUSE_MS);
+	assert_int_equal(host_count(host, NODE_EFFECT_VM_START), 1);
+	host_close(host);
+}
+
+static void a_stream_of_claims_does_not_put_refills_off_for_ever(void **state)
+{
+	struct host *host = pool_of(2, 4, 0);
+
+	(void)state;
+	fill(host);
+	host_forget_log(host);
+	for (uint64_t attempt = 1; attempt <= 2; attempt++) {
+		host_claim(host, attempt);
+		host_claimed(host, host_last(host, NODE_EFFECT_VM_CLAIM)->claim.vm, attempt, true);
+		host_pass(host, NODE_REFILL_PAUSE_MS / 2 + 1);
+	}
 	assert_int_equal(host_count(host, NODE_EFFECT_VM_START), 1);
 	host_close(host);
 }
@@ -198,7 +217,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_floor_is_restored_one_at_a_time),
-		cmocka_unit_test(a_refill_never_starts_while_a_claim_is_on_its_way),
+		cmocka_unit_test(a_refill_never_starts_while_a_claim_is_on_its_way_or_just_over),
+		cmocka_unit_test(a_stream_of_claims_does_not_put_refills_off_for_ever),
 		cmocka_unit_test(the_pool_never_holds_more_than_still_fits),
 		cmocka_unit_test(warm_microvms_of_other_templates_go_first_under_pressure),
 		cmocka_unit_test(the_pool_follows_demand_and_returns_to_its_floor),
