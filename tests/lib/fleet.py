@@ -23,6 +23,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("FLOTILLA_BUILD", os.path.join(ROOT, "build", "release"))
 BIN = os.path.join(BUILD, "bin")
+DAEMONS = os.environ.get("FLOTILLA_DAEMONS", BIN)  # those with sanitizers, say, on templates of the others
 TEMPLATES = os.environ.get("FLOTILLA_TEST_TEMPLATE_DIR", os.path.join(ROOT, "build", "templates"))
 
 
@@ -102,6 +103,8 @@ class Daemon:
             self.process.kill()
             self.process.wait(5)
             raise Failed(f"{self.name} did not stop within {seconds} s:\n{self.tail()}") from None
+        if self.process.returncode:
+            raise Failed(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
 
 
 class Fleet:
@@ -127,7 +130,7 @@ class Fleet:
 
     def _daemon(self, program, name, options, env=None):
         ready = self.path(f"{name}.ready")
-        return Daemon(name, [os.path.join(BIN, program), *options, "--ready-file", ready],
+        return Daemon(name, [os.path.join(os.path.abspath(DAEMONS), program), *options, "--ready-file", ready],
                       self.path(f"{name}.log"), ready, env)
 
     def ensure_template(self):
