@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { VM_CLAIM_BLOB_MAX = 8192 };
+enum { VM_CLAIM_BLOB_MAX = 32768 };
 
 struct vm {
 	struct vms *vms;

@@ -23,7 +23,7 @@
 #include <uv.h>
 
 enum {
-	SHIM_CLAIM_MEMORY_MAX = 8192,
+	SHIM_CLAIM_MEMORY_MAX = 32768,
 	SHIM_DETAIL_MAX = 129,
 	SHIM_START_LIMIT_MS = 60 * 1000, /* from the process's start to ready; a loaded host */
 	SHIM_BOOT_LIMIT_MS = 150 * 1000, /* the same for a template's first boot */
