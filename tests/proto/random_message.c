@@ -173,6 +173,7 @@ static void mend_order(struct wire_order *order)
 static void mend(const struct wire_shape *shape, void *message)
 {
 	struct wire_poll *poll = message;
+	struct wire_answer *answer = message;
 	struct wire_enrol_reply *enrolled = message;
 	struct wire_session_welcome *welcome = message;
 
@@ -185,6 +186,8 @@ static void mend(const struct wire_shape *shape, void *message)
 			poll->first_seq -= 256;
 		for (size_t i = 0; i < poll->records_n; i++)
 			poll->records[i].seq = poll->first_seq + i;
+	} else if (shape == &wire_shape_answer) {
+		answer->standby = answer->standby && answer->orders_n == 0;
 	} else if (shape == &wire_shape_enrol_reply) {
 		enrolled->ok = enrolled->ok && !id_is_empty(&enrolled->node);
 	} else if (shape == &wire_shape_session_welcome) {
