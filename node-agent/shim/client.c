@@ -19,7 +19,7 @@
 enum {
 	SHIM_CONTROL_FD = 3, /* where flotilla-shim expects its socket */
 	RECONNECT_MS = 100,  /* after a connection that broke while the shim lives */
-	END_RECORD_MAX = 32 * 1024,
+	END_RECORD_MAX = 48 * 1024,
 };
 
 struct shim_client {

@@ -21,13 +21,15 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 	union {
 		struct wire_shim_claim claim;
 		struct wire_shim_deadline deadline;
+		struct wire_shim_lease lease;
 		struct wire_shim_kill kill;
 		struct wire_shim_ask ask;
 	} message;
 	struct wire_arena no_lists = {NULL, 0, 0};
 
 	if (shape != &wire_shape_shim_claim && shape != &wire_shape_shim_deadline &&
-	    shape != &wire_shape_shim_kill && shape != &wire_shape_shim_ask)
+	    shape != &wire_shape_shim_lease && shape != &wire_shape_shim_kill &&
+	    shape != &wire_shape_shim_ask)
 		return;
 	if (wire_decode(shape, body->data, body->n, &no_lists, &message, NULL))
 		wire_stream_close(&control->agent);
@@ -35,6 +37,8 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 		tell->on_claim(tell->arg, &message.claim);
 	else if (shape == &wire_shape_shim_deadline)
 		tell->on_deadline(tell->arg, message.deadline.end_mono_ns);
+	else if (shape == &wire_shape_shim_lease)
+		tell->on_lease(tell->arg, message.lease.lease_mono_ns);
 	else if (shape == &wire_shape_shim_kill)
 		tell->on_kill(tell->arg, message.kill.cause);
 	else

@@ -11,6 +11,7 @@ struct control_callbacks {
 	void (*on_agent)(void *arg); /* connected: tell it the status */
 	void (*on_claim)(void *arg, const struct wire_shim_claim *claim);
 	void (*on_deadline)(void *arg, int64_t end_mono_ns);
+	void (*on_lease)(void *arg, int64_t lease_mono_ns);
 	void (*on_kill)(void *arg, enum cause cause);
 	void (*on_ask)(void *arg);
 	void *arg;

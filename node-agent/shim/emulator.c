@@ -206,6 +206,21 @@ static int make_pair(int *out_ours, int *out_theirs, struct err *err)
 	return *out_theirs < 0 ? err_errno(err, errno, "socketpair") : 0;
 }
 
+/* Kills inside of cgroups are counted here as well. 0: it cannot be told. */
+static uint64_t host_oom_kills(void)
+{
+	FILE *file = fopen("/proc/vmstat", "re");
+	unsigned long long n = 0;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "oom_kill %llu", &n) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return n;
+}
+
 int emulator_start(struct emulator *emulator, uv_loop_t *loop, struct vm_launch *launch,
 		   const char *dir, int state_fd, struct err *err)
 {
@@ -216,6 +231,7 @@ int emulator_start(struct emulator *emulator, uv_loop_t *loop, struct vm_launch 
 
 	CHECK(argv);
 	emulator->pid = 0;
+	emulator->oom_kills_before = emulator->oom_kills = host_oom_kills();
 	emulator->qmp_fd = emulator->mux_fd = emulator->pid_fd = -1;
 	launch->qmp_fd = FD_QMP;
 	launch->mux_fd = FD_MUX;
@@ -271,6 +287,18 @@ void emulator_kill(struct emulator *emulator)
 	/* Not yet waited for, so the number is still its own. */
 	if (emulator->pid > 0)
 		kill(emulator->pid, SIGKILL);
+}
+
+void emulator_note_host(struct emulator *emulator)
+{
+	emulator->oom_kills_before = emulator->oom_kills;
+	emulator->oom_kills = host_oom_kills();
+}
+
+bool emulator_was_starved(const struct emulator *emulator)
+{
+	return WIFSIGNALED(emulator->status) && WTERMSIG(emulator->status) == SIGKILL &&
+	       host_oom_kills() > emulator->oom_kills_before;
 }
 
 void emulator_describe_exit(const struct emulator *emulator, char *out, size_t out_n)

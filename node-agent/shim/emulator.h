@@ -30,6 +30,7 @@ struct emulator {
 					 */
 	bool is_out_of_memory;          /* and that it was for want of memory */
 	/* private */
+	uint64_t oom_kills_before, oom_kills; /* of the host, at the last two looks */
 	int pid_fd;
 	uv_poll_t *exit_poll;
 	uv_pipe_t *consoles[2];
@@ -48,6 +49,14 @@ int emulator_start(struct emulator *emulator, uv_loop_t *loop, struct vm_launch 
 
 /* SIGKILL; on_exit follows. */
 void emulator_kill(struct emulator *emulator);
+
+/* Looks how often the host has killed for want of memory; now and then, so that what happened long
+ * ago is not taken for the reason of an end. */
+void emulator_note_host(struct emulator *emulator);
+
+/* After on_exit: it was killed, and the host has killed for want of memory since the look before
+ * the last. */
+bool emulator_was_starved(const struct emulator *emulator);
 
 /* "exit code 1", "signal 9": for people; after on_exit. */
 void emulator_describe_exit(const struct emulator *emulator, char *out, size_t out_n);

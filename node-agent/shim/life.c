@@ -35,7 +35,9 @@ void shim_tell(struct shim *shim)
 {
 	if (!shim->has_control)
 		return;
-	shim->status.at_mono_ns = shim_mono_ns();
+	/* Once asked to stop, nobody vouches any more that it runs. */
+	shim->status.at_mono_ns =
+		shim->freeze == SHIM_FREEZING ? shim->freeze_mono_ns : shim_mono_ns();
 	shim->status.qemu_pid = (uint32_t)shim->emulator.pid;
 	control_send(&shim->control, &wire_shape_shim_status, &shim->status);
 }
@@ -76,12 +78,13 @@ static void close_all(struct shim *shim)
 	uv_close((uv_handle_t *)&shim->record_retry, NULL);
 	uv_close((uv_handle_t *)&shim->deadline, NULL);
 	close(shim->deadline_fd);
+	shim_lease_close(shim);
 }
 
 /* What happened outlives us: the agent may be away, and reads it when it comes back. */
 static int record_write(struct shim *shim, struct err *err)
 {
-	static uint8_t frame[FRAME_HEAD_N + 16 * 1024];
+	static uint8_t frame[FRAME_HEAD_N + SHIM_CLAIM_MEMORY_MAX + SHIM_STATUS_REST_MAX];
 	char path[PATH_MAX];
 	size_t n;
 
@@ -121,6 +124,7 @@ static void finish(struct shim *shim)
 static void note_end(struct shim *shim, enum cause cause, const char *detail)
 {
 	shim->is_ending = true;
+	shim_lease_note_end(shim);
 	shim->status.cause = cause;
 	snprintf(shim->status.detail, sizeof(shim->status.detail), "%.128s", detail);
 	log_info("shim", "ending", LOG_INT("cause", (int)cause), LOG_TEXT("detail", detail));
@@ -161,11 +165,13 @@ static void explain_exit(struct shim *shim)
 	} else if (shim->emulator.panic[0]) {
 		snprintf(detail, sizeof(detail), "the guest's kernel panicked: %.90s",
 			 shim->emulator.panic);
-		note_end(shim, CAUSE_VM_FAULT, detail);
+		note_end(shim, CAUSE_GUEST_FAULT, detail);
 	} else if (shim->was_shut_down && strcmp(shim->shutdown_reason, "guest-shutdown") == 0) {
-		note_end(shim, CAUSE_REQUEST, "the guest switched itself off");
+		note_end(shim, CAUSE_GUEST_FAULT, "the guest switched itself off");
 	} else if (shim->was_shut_down && strcmp(shim->shutdown_reason, "guest-reset") == 0) {
-		note_end(shim, CAUSE_REQUEST, "the guest restarted itself");
+		note_end(shim, CAUSE_GUEST_FAULT, "the guest restarted itself");
+	} else if (emulator_was_starved(&shim->emulator)) {
+		note_end(shim, CAUSE_OOM_HOST, "the host ran out of memory and killed QEMU");
 	} else {
 		snprintf(detail, sizeof(detail), "QEMU ended: %s", how);
 		note_end(shim, CAUSE_VM_FAULT, detail);
@@ -218,12 +224,17 @@ static void answer_claim(struct shim *shim, uint64_t attempt, bool ok, const cha
 	control_send(&shim->control, &wire_shape_shim_claimed, &claimed);
 }
 
-static void claim_failed(struct shim *shim, const char *detail)
+void shim_claim_failed(struct shim *shim, enum cause cause, const char *detail)
 {
 	if (shim->is_ending)
 		return;
 	answer_claim(shim, shim->status.attempt, false, detail);
-	shim_end(shim, CAUSE_VM_FAULT, detail);
+	shim_end(shim, cause, detail);
+}
+
+static void claim_failed(struct shim *shim, const char *detail)
+{
+	shim_claim_failed(shim, CAUSE_VM_FAULT, detail);
 }
 
 static void claim_proceed(struct shim *shim)
@@ -324,6 +335,11 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 		answer_claim(shim, claim->attempt, false, "init: not a JSON object, or too long");
 		return;
 	}
+	if (!shim_lease_begin(shim, claim->lease_mono_ns)) {
+		answer_claim(shim, claim->attempt, false, "its lease has ended");
+		free(request);
+		return;
+	}
 	remember_claim(shim, claim);
 	deadline_set(shim, claim->end_mono_ns);
 	uv_timer_start(&shim->watchdog, on_claim_too_long, SHIM_CLAIM_LIMIT_MS, 0);
@@ -350,6 +366,11 @@ static void on_deadline_order(void *arg, int64_t end_mono_ns)
 	}
 }
 
+static void on_lease(void *arg, int64_t lease_mono_ns)
+{
+	shim_lease_move(arg, lease_mono_ns);
+}
+
 static void on_kill(void *arg, enum cause cause)
 {
 	shim_end(arg, cause, "ended by order");
@@ -357,13 +378,16 @@ static void on_kill(void *arg, enum cause cause)
 
 static void on_ask(void *arg)
 {
-	shim_tell(arg);
+	struct shim *shim = arg;
+
+	emulator_note_host(&shim->emulator);
+	shim_tell(shim);
 }
 
 int shim_life_open(struct shim *shim, struct err *err)
 {
-	const struct control_callbacks callbacks = {on_agent, on_claim, on_deadline_order,
-						    on_kill,  on_ask,   shim};
+	const struct control_callbacks callbacks = {
+		on_agent, on_claim, on_deadline_order, on_lease, on_kill, on_ask, shim};
 
 	shim->status.vm = shim->config.vm;
 	shim->status.state = WIRE_SHIM_RESTORING;
@@ -379,6 +403,8 @@ int shim_life_open(struct shim *shim, struct err *err)
 	if (uv_poll_init(&shim->loop, &shim->deadline, shim->deadline_fd) ||
 	    uv_poll_start(&shim->deadline, UV_READABLE, on_deadline))
 		return err_set(err, "timerfd: cannot be watched");
+	if (shim_lease_open(shim, err))
+		return -1;
 	if (shim->config.purpose == VM_PURPOSE_TEMPLATE)
 		return 0;
 	shim->has_control = true;

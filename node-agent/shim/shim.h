@@ -2,6 +2,7 @@
  * One microVM's keeper: its life from restoring to ended, whoever else comes and goes.
  *
  *   life.c      the states, the claim, the time limit, the end and its record
+ *   lease.c     until when it may run: freezing and thawing
  *   start.c     from the folder to a machine that is ready, or to a template's snapshot
  *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
  *   control.c   the agent's connection
@@ -24,6 +25,7 @@
 
 enum {
 	SHIM_CLAIM_MEMORY_MAX = 32768,
+	SHIM_STATUS_REST_MAX = 4096, /* of an encoded status, but for that memory */
 	SHIM_DETAIL_MAX = 129,
 	SHIM_START_LIMIT_MS = 60 * 1000, /* from the process's start to ready; a loaded host */
 	SHIM_BOOT_LIMIT_MS = 150 * 1000, /* the same for a template's first boot */
@@ -31,6 +33,9 @@ enum {
 		4 * 1000,    /* from shim_claim to the guest's answer: another is tried in time */
 	SHIM_CONTROL_FD = 3, /* ctl.sock, listening, from whoever started us */
 };
+
+/* See lease.c; meaningful once claimed. */
+enum shim_freeze { SHIM_RUNS, SHIM_FREEZING, SHIM_FROZEN, SHIM_THAWING };
 
 struct shim {
 	uv_loop_t loop;
@@ -64,6 +69,11 @@ struct shim {
 	bool is_resumed;
 	bool is_initialised;
 	int64_t claim_ttl_ms;
+	enum shim_freeze freeze;
+	int64_t freeze_mono_ns; /* when QEMU was last asked to stop */
+	int64_t lease_mono_ns;  /* 0: none */
+	uv_poll_t lease;
+	int lease_fd;
 	bool is_ending;
 };
 
@@ -76,6 +86,16 @@ void shim_tell(struct shim *shim); /* the status, to the agent */
 
 /* Ends the microVM for a cause; the first call counts.  detail: for people. */
 void shim_end(struct shim *shim, enum cause cause, const char *detail);
+
+/* The claim that is under way is answered by a no, and the microVM ended. */
+void shim_claim_failed(struct shim *shim, enum cause cause, const char *detail);
+
+/* lease.c */
+int shim_lease_open(struct shim *shim, struct err *err);
+void shim_lease_close(struct shim *shim);
+bool shim_lease_begin(struct shim *shim, int64_t lease_mono_ns); /* false: it is over already */
+void shim_lease_move(struct shim *shim, int64_t lease_mono_ns);
+void shim_lease_note_end(struct shim *shim); /* the end has begun */
 
 /* start.c */
 void shim_dial(struct shim *shim, const char *gateway); /* empty or not an address: nothing */

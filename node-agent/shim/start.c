@@ -190,7 +190,7 @@ void shim_qmp_event(struct shim *shim, const struct qmp_message *event)
 			qmp_send(&shim->qmp, "query-migrate", NULL, on_migration_failed, shim);
 		return;
 	case QMP_EVENT_GUEST_PANICKED:
-		shim_end(shim, CAUSE_VM_FAULT, "the guest panicked");
+		shim_end(shim, CAUSE_GUEST_FAULT, "the guest panicked");
 		return;
 	case QMP_EVENT_RESUME:
 	case QMP_EVENT_STOP:
@@ -334,7 +334,7 @@ static void on_guest_fault(void *arg, const char *problem)
 	char detail[SHIM_DETAIL_MAX];
 
 	snprintf(detail, sizeof(detail), "the guest broke the protocol: %.90s", problem);
-	shim_end(arg, CAUSE_VM_FAULT, detail);
+	shim_end(arg, CAUSE_GUEST_FAULT, detail);
 }
 
 static int start_emulator(struct shim *shim, struct err *err)

@@ -12,7 +12,7 @@
 #include <uv.h>
 
 /* The largest message between agent and shim, a claim with all it may carry, and some more. */
-enum { WIRE_STREAM_FRAME_MAX = 96 * 1024 };
+enum { WIRE_STREAM_FRAME_MAX = 112 * 1024 };
 
 struct wire_stream_callbacks {
 	/* A message that is known; decode it with its own shape. */
