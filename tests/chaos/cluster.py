@@ -1,5 +1,5 @@
-"""A fleet as operators run it, each part on a machine of its own: three machines with etcd and a scheduler, hosts with
-an agent, one with the gateway.  See network.py for what a machine is.  Databases are on loop devices or behind
+"""A fleet as operators run it, each part on a machine of its own: one with the scheduler, or three with etcd and a
+scheduler each, hosts with an agent, one with the gateway.  See network.py for what a machine is.  Databases are on loop devices or behind
 faulty_disk, so that their disks can fail.
 """
 import os
@@ -58,9 +58,8 @@ class Etcd:
 
 
 class Cluster:
-    masters = ["m1", "m2", "m3"]
-
-    def __init__(self, hosts=("h1", "h2"), scheduler_options=(), agent_options=(), faulty=True, keep=False):
+    def __init__(self, masters=3, hosts=("h1", "h2"), scheduler_options=(), agent_options=(), faulty=True, keep=False):
+        self.masters = [f"m{number}" for number in range(1, masters + 1)]
         self.hosts, self.keep, self.faulty = list(hosts), keep, faulty
         self.scheduler_options, self.agent_options = list(scheduler_options), list(agent_options)
         self.root = tempfile.mkdtemp(prefix="flotilla-chaos-")
@@ -134,30 +133,36 @@ class Cluster:
         self.network = Network([*self.masters, *self.hosts, "gw"])
         at = self.network.address
         self.secret_files = {name: secrets.token_bytes(32) for name in ("fleet.key", "key.pepper", "bus.key")}
-        self.secret_files["operator.key"] = b"e2b_" + secrets.token_hex(20).encode()
-        for name in self.masters:
-            self.etcds[name] = Etcd(self, name).start()
+        self.secret_files["operator.key"] = b"e2b_" + secrets.token_hex(20).encode() + b"\n"
+        if len(self.masters) > 1:
+            for name in self.masters:
+                self.etcds[name] = Etcd(self, name).start()
+            wait_for("etcd", 30, self._etcd_is_ready, 0.2)
         os.makedirs(self.path("gw"), mode=0o700)
         self._secrets(self.path("gw"))
         self.gateway = self._daemon("gw", "flotilla-gateway", "gateway", [
             "--listen", f"{at('gw')}:{GATEWAY}", "--tunnel-listen", f"{at('gw')}:{TUNNEL}",
             "--fleet-key", self.path("gw", "fleet.key")]).start()
-        wait_for("etcd", 30, self._etcd_is_ready, 0.2)
         for name in self.masters:
             state = f"scheduler-{name}"
             self._secrets(self._disk(state))
             self.disk_fault(state, "ok")
             self.schedulers[name] = self._daemon(name, "flotilla-scheduler", state, [
-                "--state-dir", self.path(state), "--replica-name", name,
+                "--state-dir", self.path(state),
                 "--api-listen", f"{at(name)}:{API}", "--bus-listen", f"{at(name)}:{BUS}",
-                "--advertise-api", f"{at(name)}:{API}",
-                "--etcd", ",".join(f"http://{at(other)}:{ETCD}" for other in self.masters),
+                *self._replica_options(name),
                 "--gateway-tunnel", f"{at('gw')}:{TUNNEL}", "--gateway-url", f"http://{at('gw')}:{GATEWAY}",
                 *self.scheduler_options], self.disk_env(state)).start()
         wait_for("a leader", 30, self.leader, 0.1)
         for name in self.hosts:
             self._add_agent(name)
         self.wait_warm(len(self.hosts))
+
+    def _replica_options(self, name):
+        if not self.etcds:
+            return []
+        members = ",".join(f"http://{self.network.address(other)}:{ETCD}" for other in self.masters)
+        return ["--replica-name", name, "--advertise-api", f"{self.network.address(name)}:{API}", "--etcd", members]
 
     def _add_agent(self, name):
         state = f"agent-{name}"
@@ -186,14 +191,15 @@ class Cluster:
                 status, text = request(f"{self.network.address(name)}:{API}", "GET", "/metrics", seconds=2)
             except OSError:
                 continue
-            if status == 200 and "\nflotilla_scheduler_leading 1" in text:
+            leads = "\nflotilla_leading 1" if self.etcds else "\nflotilla_ready 1"
+            if status == 200 and leads in text:
                 return name
         return None
 
     # ---- as in fleet.py ----
 
     def operator_key(self):
-        return self.secret_files["operator.key"].decode()
+        return self.secret_files["operator.key"].decode().strip()
 
     def api(self, method, path, body=None, key=None, headers=(), seconds=60, machine=None):
         """One call to a scheduler: the given one, else whichever answers."""

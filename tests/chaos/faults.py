@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+from fleet import Failed
+
 
 class Fault:
     """kind, what it is done to, how to begin and how to undo it."""
@@ -13,11 +15,20 @@ class Fault:
         self.kind, self.target, self.begin, self.undo, self.seconds = kind, target, begin, undo, seconds
 
 
-def killed(daemon):
-    def undo():
-        if not daemon.alive():
+def start_again(daemon, seconds=60):
+    """As an init system does: one that cannot start, because its disk is full say, is started again."""
+    end = time.monotonic() + seconds
+    while not daemon.alive():
+        try:
             daemon.start()
-    return daemon.kill, undo
+        except Failed:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+
+
+def killed(daemon):
+    return daemon.kill, lambda: start_again(daemon)
 
 
 def frozen(pid):
@@ -36,7 +47,9 @@ class Chooser:
         self.cluster, self.rng, self.spare_shims = cluster, random.Random(seed), spare_shims
         self.busy, self.lock = set(), threading.Lock()
         kinds = [self.kill_scheduler, self.stop_scheduler, self.freeze_scheduler, self.kill_agent, self.freeze_agent,
-                 self.kill_etcd, self.cut_link, self.trouble_link, self.full_disk, self.bad_disk, self.freeze_shim]
+                 self.cut_link, self.trouble_link, self.full_disk, self.freeze_shim]
+        kinds += [self.kill_etcd] if cluster.etcds else []
+        kinds += [self.bad_disk] if cluster.faulty else []
         self.plan = [kind for kind in kinds for _ in range(per_kind)]
         self.rng.shuffle(self.plan)
 

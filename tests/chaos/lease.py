@@ -101,7 +101,7 @@ def a_node_declared_lost_runs_nothing_when_it_returns():
 
 
 if __name__ == "__main__":
-    with Cluster(hosts=["h1"], faulty=False,
+    with Cluster(masters=1, hosts=["h1"], faulty=False,
                  scheduler_options=["--node-lease", f"{LEASE_S}s"],
                  agent_options=["--capacity-vcpus", "256", "--capacity-mem", "256GiB", "--meter-tick", "1s"]) as cluster:
         run_tests([a_node_cut_off_freezes_and_thaws_when_a_leader_answers, it_freezes_even_while_its_agent_is_dead,
