@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/vm/rig.h"
@@ -181,14 +182,14 @@ static void a_killed_shim_takes_its_machine_along(void **state)
 		uv_run(&rig.loop, UV_RUN_NOWAIT);
 }
 
-static void garbage_from_the_guest_ends_it_as_a_fault(void **state)
+static void garbage_from_the_guest_is_the_guests_fault(void **state)
 {
 	struct rig_clone *clone = start_claimed(LONG_MS);
 
 	(void)state;
 	rig_clone_request(clone, "GET", "/garbage", "");
 	rig_wait(&rig, clone->has_ended);
-	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_int_equal(clone->end.cause, CAUSE_GUEST_FAULT);
 	assert_non_null(strstr(clone->end.detail, "broke the protocol"));
 }
 
@@ -199,18 +200,124 @@ static void a_guest_that_panics_says_so(void **state)
 	(void)state;
 	rig_clone_request(clone, "GET", "/panic", "");
 	rig_wait(&rig, clone->has_ended);
-	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	assert_int_equal(clone->end.cause, CAUSE_GUEST_FAULT);
 	assert_non_null(strstr(clone->end.detail, "panicked"));
 }
 
-static void a_guest_that_switches_off_was_the_tenants_wish(void **state)
+static void a_guest_that_switches_off_did_it_itself(void **state)
 {
 	struct rig_clone *clone = start_claimed(LONG_MS);
 
 	(void)state;
 	rig_clone_request(clone, "GET", "/off", "");
 	rig_wait(&rig, clone->has_ended);
-	assert_int_equal(clone->end.cause, CAUSE_REQUEST);
+	assert_int_equal(clone->end.cause, CAUSE_GUEST_FAULT);
+}
+
+static int64_t mono_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static struct rig_clone *start_frozen(void)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+
+	rig_clone_request(clone, "POST", "/mark", "kept");
+	rig_wait(&rig, clone->is_answered);
+	shim_client_lease(clone->client, mono_ns() + 100 * 1000000LL);
+	rig_wait(&rig, clone->status.frozen_mono_ns != 0);
+	return clone;
+}
+
+static void a_lease_that_ends_freezes_and_a_later_one_thaws(void **state)
+{
+	struct rig_clone *clone = start_frozen();
+	struct gate *gate = clone->gate;
+	int64_t resumed = clone->claimed.resumed_mono_ns;
+	int64_t frozen = clone->status.frozen_mono_ns;
+	uint32_t pid = clone->status.qemu_pid;
+
+	(void)state;
+	assert_int_equal(clone->status.resumed_mono_ns, resumed);
+	assert_int_equal(clone->status.ran_ns, 0);
+	rig_clone_request(clone, "GET", "/mark", ""); /* waits in its connection */
+	shim_client_lease(clone->client, frozen);     /* no later one: changes nothing */
+	clone->has_status = false;
+	shim_client_ask(clone->client);
+	rig_wait(&rig, clone->has_status);
+	assert_int_equal(clone->status.frozen_mono_ns, frozen);
+	assert_false(clone->is_answered);
+	shim_client_lease(clone->client, mono_ns() + LONG_MS * 1000000LL);
+	rig_wait(&rig, clone->status.frozen_mono_ns == 0);
+	assert_int_equal(clone->status.ran_ns, frozen - resumed);
+	assert_true(clone->status.resumed_mono_ns > frozen);
+	rig_wait(&rig, clone->is_answered);
+	assert_true(rig_clone_answer_is(clone, "200", "kept/kept"));
+	assert_int_equal(clone->status.qemu_pid, pid);
+	assert_ptr_equal(clone->gate, gate);
+	/* Its end says the same of what it ran. */
+	shim_client_kill(clone->client, CAUSE_REQUEST);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.ran_ns, frozen - resumed);
+	assert_int_equal(clone->end.frozen_mono_ns, 0);
+}
+
+static void a_lease_ends_while_no_agent_is_there(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+	int64_t lease = mono_ns() + 200 * 1000000LL;
+
+	(void)state;
+	shim_client_lease(clone->client, lease);
+	rig_clone_leave(clone);
+	while (mono_ns() < lease)
+		uv_run(&rig.loop, UV_RUN_NOWAIT);
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->has_status && clone->status.frozen_mono_ns);
+	assert_true(clone->status.frozen_mono_ns >= lease);
+}
+
+static void a_frozen_one_ends_by_order_and_is_billed_to_its_freezing(void **state)
+{
+	struct rig_clone *clone = start_frozen();
+
+	(void)state;
+	shim_client_kill(clone->client, CAUSE_NODE_LOST);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_NODE_LOST);
+	assert_int_equal(clone->end.frozen_mono_ns, clone->status.frozen_mono_ns);
+}
+
+static void the_time_limit_goes_on_while_frozen(void **state)
+{
+	struct rig_clone *clone = start_frozen();
+
+	(void)state;
+	shim_client_deadline(clone->client, mono_ns() + 50 * 1000000LL);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_TIMEOUT);
+	assert_true(clone->end.frozen_mono_ns &&
+		    clone->end.frozen_mono_ns < clone->end.end_mono_ns);
+}
+
+static void an_emulator_that_does_not_stop_is_killed(void **state)
+{
+	struct rig_clone *clone = start_claimed(LONG_MS);
+	int64_t lease = mono_ns() + 100 * 1000000LL;
+
+	(void)state;
+	rig_wait(&rig, clone->status.state == WIRE_SHIM_CLAIMED);
+	kill((pid_t)clone->status.qemu_pid, SIGSTOP);
+	shim_client_lease(clone->client, lease);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_VM_FAULT);
+	/* Nobody can tell how long it ran on, and nobody pays for it. */
+	assert_true(clone->end.frozen_mono_ns >= lease &&
+		    clone->end.frozen_mono_ns < clone->end.ended_mono_ns);
 }
 
 static void a_shim_outlives_its_agent_and_tells_the_next_one(void **state)
@@ -307,9 +414,14 @@ int main(void)
 		CLONE_TEST(an_order_to_end_is_the_cause_that_is_recorded),
 		CLONE_TEST(an_emulator_that_is_killed_is_a_fault_with_its_reason),
 		CLONE_TEST(a_killed_shim_takes_its_machine_along),
-		CLONE_TEST(garbage_from_the_guest_ends_it_as_a_fault),
+		CLONE_TEST(garbage_from_the_guest_is_the_guests_fault),
 		CLONE_TEST(a_guest_that_panics_says_so),
-		CLONE_TEST(a_guest_that_switches_off_was_the_tenants_wish),
+		CLONE_TEST(a_guest_that_switches_off_did_it_itself),
+		CLONE_TEST(a_lease_that_ends_freezes_and_a_later_one_thaws),
+		CLONE_TEST(a_lease_ends_while_no_agent_is_there),
+		CLONE_TEST(a_frozen_one_ends_by_order_and_is_billed_to_its_freezing),
+		CLONE_TEST(the_time_limit_goes_on_while_frozen),
+		CLONE_TEST(an_emulator_that_does_not_stop_is_killed),
 		CLONE_TEST(a_shim_outlives_its_agent_and_tells_the_next_one),
 		CLONE_TEST(the_same_claim_again_is_answered_the_same),
 		CLONE_TEST(a_claim_before_it_is_ready_is_refused),
