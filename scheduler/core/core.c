@@ -245,6 +245,7 @@ static const struct id *event_node(const struct core_event *event)
 	case CORE_EVENT_NODE_SESSION:
 	case CORE_EVENT_NODE_POLL:
 	case CORE_EVENT_NODE_SILENT:
+	case CORE_EVENT_NODE_LOST:
 		return &event->node_id;
 	case CORE_EVENT_NODE_REPORT:
 		return &event->report.node;
@@ -255,6 +256,7 @@ static const struct id *event_node(const struct core_event *event)
 	case CORE_EVENT_LOAD_TEMPLATE:
 	case CORE_EVENT_LOAD_SANDBOX:
 	case CORE_EVENT_BOOT:
+	case CORE_EVENT_LEAD:
 	case CORE_EVENT_TENANT_SET:
 	case CORE_EVENT_NODE_SET:
 	case CORE_EVENT_CREATE:
@@ -274,7 +276,7 @@ static void step_of_node(struct core *core, struct node *node, const struct core
 		dispatch_session(node);
 	else if (event->kind == CORE_EVENT_NODE_POLL)
 		dispatch_poll(core, node);
-	else if (event->kind == CORE_EVENT_NODE_SILENT)
+	else if (event->kind == CORE_EVENT_NODE_SILENT || event->kind == CORE_EVENT_NODE_LOST)
 		lease_silence(core, node);
 	else if (event->kind == CORE_EVENT_NODE_REPORT)
 		node_report(core, node, event->report.poll);
@@ -308,6 +310,8 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 	case CORE_EVENT_BOOT:
 		boot(core, event->boot.epoch);
 		break;
+	case CORE_EVENT_LEAD:
+		break;
 	case CORE_EVENT_NODE_SET:
 		node_set(core, &event->node);
 		break;
@@ -330,6 +334,7 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 	case CORE_EVENT_NODE_SESSION:
 	case CORE_EVENT_NODE_POLL:
 	case CORE_EVENT_NODE_SILENT:
+	case CORE_EVENT_NODE_LOST:
 	case CORE_EVENT_NODE_REPORT:
 	case CORE_EVENT_RECORD:
 	case CORE_EVENT_N:

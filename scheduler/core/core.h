@@ -40,6 +40,8 @@ enum {
  * that adds one of the others beyond its limit is ignored (core_counts tells). */
 struct core_limits {
 	uint32_t tenants, nodes, templates, sandboxes;
+	/* A node freezes what it runs this long after a leader's last answer; 0: never. */
+	uint32_t lease_ms;
 };
 
 /* ---- rows: what the store holds -------------------------------------------------------------- */
@@ -60,7 +62,8 @@ struct core_node {
 	char name[CORE_NODE_NAME_MAX];
 	bool cordoned;             /* nothing new is placed there */
 	struct wire_room capacity; /* as last reported; zeros: never reported */
-	uint64_t next_seq; /* sequence of the journal record that is expected next, from 1 */
+	uint64_t next_seq;   /* sequence of the journal record that is expected next, from 1 */
+	uint64_t lost_below; /* declared lost: its attempts below this are given up; 0: never */
 };
 
 struct core_template {
@@ -114,8 +117,14 @@ struct core_event {
 		struct core_sandbox sandbox;
 		struct id node_id;
 		struct {
-			uint64_t epoch; /* 1..UINT32_MAX, greater than every earlier leader's */
+			/* 1..UINT32_MAX.  Alone: greater than every earlier leader's.  Standby:
+			 * what is known of the leader's, at least 1. */
+			uint64_t epoch;
+			bool standby;
 		} boot;
+		struct {
+			uint64_t epoch; /* greater than every earlier leader's */
+		} lead;
 		struct {
 			struct id node;
 			const struct wire_poll *poll; /* borrowed; its records are not looked at */
@@ -182,6 +191,9 @@ struct core_effect {
 			uint64_t next_seq;
 			bool resync; /* a record came from beyond next_seq, and was not taken */
 		} ack;
+		struct {
+			uint64_t seen; /* by a node: newer than ours */
+		} epoch_over;
 	};
 };
 
@@ -207,6 +219,15 @@ void core_step(struct core *core, const struct core_event *event, struct core_ef
 /* When TICK is wanted; false: not before another event. May be in the past: then TICK at once. */
 bool core_next_deadline(const struct core *core, struct mono *out_at);
 
+enum core_role {
+	CORE_ALONE,       /* the only scheduler */
+	CORE_STANDBY,     /* applies the nodes' logs; orders, times and answers nothing */
+	CORE_TAKING_OVER, /* leads, and hears every node before it admits */
+	CORE_LEADING,     /* leads and admits */
+};
+
+enum core_role core_role(const struct core *core);
+
 /* ---- questions: change nothing --------------------------------------------------------------- */
 
 /* Sandboxes that have not ended. Rows and pointers are good until the next step. NULL: no such. */
@@ -221,7 +242,12 @@ struct core_node_view {
 	uint32_t orders_waiting_n, orders_sent_n;
 	struct mono heard_at; /* last poll or record */
 	bool awake;           /* heard since boot, and not silent */
-	uint64_t gaps_n;      /* records that came beyond next_seq */
+	bool joined;      /* its log is caught up under our epoch; only such ones are placed upon */
+	bool lease_ended; /* what it runs is frozen for sure: NODE_LOST is taken */
+	bool leaving;     /* its agent stops: nothing new there until it polls again */
+	char trouble[129];   /* why it can start nothing new, for people; empty: nothing is wrong */
+	uint64_t lost_below; /* what every answer to it carries */
+	uint64_t gaps_n;     /* records that came beyond next_seq */
 	uint32_t template_n;
 	struct {
 		const struct core_template *template_;
@@ -246,7 +272,8 @@ const struct core_template *core_template_find(const struct core *core, const ch
 const struct core_template *core_template_next(const struct core *core, uint32_t *cursor);
 
 struct core_counts {
-	uint32_t tenants, nodes, nodes_awake, templates, sandboxes, running, placing, ending;
+	uint32_t tenants, nodes, nodes_awake, nodes_joined, nodes_lost, templates, sandboxes;
+	uint32_t running, placing, ending;
 	uint64_t ignored; /* events that could not be taken: unknown ids, beyond a limit */
 };
 

@@ -110,6 +110,12 @@ static void carry_out(struct world *world, const struct core_effect *effect)
 	case CORE_EFFECT_POST_USAGE:
 		post(world, effect);
 		break;
+	case CORE_EFFECT_ADOPT_SANDBOX:
+		store_sandbox(world, &effect->sandbox);
+		break;
+	case CORE_EFFECT_ADMITTING:
+	case CORE_EFFECT_EPOCH_OVER:
+		break;
 	case CORE_EFFECT_REPLY:
 		reply(world, effect);
 		break;

@@ -69,6 +69,10 @@ static void carry_out(struct world *world, void *owner, const void *item_)
 		event.resync = effect->ack.resync;
 		leader_pump(world, leader_host_of(&effect->ack.node), &event);
 		break;
+	case CORE_EFFECT_ADMITTING:
+	case CORE_EFFECT_EPOCH_OVER:
+		break;
+	case CORE_EFFECT_ADOPT_SANDBOX:
 	case CORE_EFFECT_SAVE_NODE:
 	case CORE_EFFECT_SAVE_TEMPLATE:
 	case CORE_EFFECT_SAVE_SANDBOX:
@@ -109,6 +113,9 @@ static void say_effect(struct world *world, const struct core_effect *effect)
 			  effect->order.node.text + 22, (int)effect->order.order.kind,
 			  effect->order.order.attempt);
 		break;
+	case CORE_EFFECT_ADOPT_SANDBOX:
+	case CORE_EFFECT_ADMITTING:
+	case CORE_EFFECT_EPOCH_OVER:
 	case CORE_EFFECT_SAVE_TEMPLATE:
 	case CORE_EFFECT_WAKE:
 	case CORE_EFFECT_ACK:
@@ -267,7 +274,7 @@ void leader_open(struct world *world)
 
 	CHECK(leader);
 	world->leader = leader;
-	leader->limits = (struct core_limits){TENANTS_MAX, HOSTS_MAX, TEMPLATES_N, 128};
+	leader->limits = (struct core_limits){TENANTS_MAX, HOSTS_MAX, TEMPLATES_N, 128, 0};
 	leader->memory_n = core_size(&leader->limits);
 	leader->memory = aligned_alloc(64, leader->memory_n);
 	CHECK(leader->memory);

@@ -60,6 +60,9 @@ void store_write(struct world *world, struct store *store, const struct core_eff
 		oracle_posted(world, leader_host_of(&effect->usage.node), &effect->usage.record);
 		break;
 	case CORE_EFFECT_REPLY:
+	case CORE_EFFECT_ADOPT_SANDBOX:
+	case CORE_EFFECT_ADMITTING:
+	case CORE_EFFECT_EPOCH_OVER:
 	case CORE_EFFECT_WAKE:
 	case CORE_EFFECT_ORDER:
 	case CORE_EFFECT_ACK:

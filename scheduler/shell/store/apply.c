@@ -124,6 +124,9 @@ static int store_apply_effect(struct sqlite *writer, struct store_batch *batch,
 	case CORE_EFFECT_POST_USAGE:
 		return store_post(writer, batch, op, err);
 	case CORE_EFFECT_REPLY:
+	case CORE_EFFECT_ADOPT_SANDBOX:
+	case CORE_EFFECT_ADMITTING:
+	case CORE_EFFECT_EPOCH_OVER:
 	case CORE_EFFECT_WAKE:
 	case CORE_EFFECT_ORDER:
 	case CORE_EFFECT_ACK:
