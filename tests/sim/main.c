@@ -1,4 +1,5 @@
 /* Runs seeds. Each is run twice, and both runs must be the same to the last effect. */
+#include "tests/sim/stories.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -18,8 +19,8 @@ static void on_abort(int signal)
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: flotilla-sim --seeds FIRST..LAST | --seed N [--trace] [--oracle-alone]\n");
+	fprintf(stderr, "usage: flotilla-sim --seeds FIRST..LAST | --seed N | --stories [--trace] "
+			"[--oracle-alone]\n");
 	return 64;
 }
 
@@ -44,7 +45,7 @@ int main(int argc, char **argv)
 {
 	struct totals totals = {0}, again = {0};
 	uint64_t first = 0, last = 0, once, twice;
-	bool trace = false, chosen = false;
+	bool trace = false, chosen = false, stories = false;
 	struct timespec from, to;
 
 	for (int i = 1; i < argc; i++) {
@@ -55,15 +56,21 @@ int main(int argc, char **argv)
 			last = first;
 		} else if (!strcmp(argv[i], "--oracle-alone")) {
 			world_verifies = false;
+		} else if (!strcmp(argv[i], "--stories")) {
+			stories = true;
 		} else if (!strcmp(argv[i], "--trace")) {
 			trace = true;
 		} else {
 			return usage();
 		}
 	}
-	if (!chosen || last < first)
+	if (stories == chosen || last < first)
 		return usage();
 	signal(SIGABRT, on_abort);
+	if (stories) {
+		stories_run(trace, &totals);
+		return 0;
+	}
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	for (uint64_t seed = first; seed <= last; seed++) {
 		world_run(seed, trace, &totals, &once);

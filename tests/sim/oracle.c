@@ -21,6 +21,7 @@ void oracle_close(struct world *world)
 	free(world->oracle->runs);
 	free(world->oracle->seen);
 	free(world->oracle->killed);
+	free(world->oracle->asked);
 	free(world->oracle);
 }
 
@@ -137,6 +138,7 @@ static void told_running(struct world *world, const struct core_sandbox *told)
 		world_fail(world, "sandbox %zu is told of, and not stored as running", n);
 	if (!attempt_of(world, told->attempt)->yes)
 		world_fail(world, "sandbox %zu is told of, and not journaled", n);
+	attempt_of(world, told->attempt)->told = true;
 }
 
 void oracle_told(struct world *world, bool was_create, const struct core_effect *reply)
@@ -287,6 +289,31 @@ static void look_at_limit(struct world *world, const struct shim *shim)
 		world_fail(world, "sandbox %zu ended %" PRId64 " ms off its time limit", n, off_ms);
 }
 
+/* ---- 9: what may end a sandbox ---- */
+
+void oracle_asked_to_end(struct world *world, size_t n)
+{
+	struct oracle *oracle = world->oracle;
+
+	oracle->asked = hold(oracle->asked, n, &oracle->asked_cap, sizeof(*oracle->asked));
+	oracle->asked[n] = true;
+}
+
+static void look_at_cause(struct world *world, uint32_t host, const struct shim *shim)
+{
+	const struct oracle *oracle = world->oracle;
+	size_t n = sandbox_number(&shim->claim.sandbox);
+	bool asked = n < oracle->asked_cap && oracle->asked[n];
+
+	/* A microVM may fail by itself: the only fault that those that run are given. */
+	if (!attempt_of(world, shim->claim.attempt)->told || shim->cause == CAUSE_TIMEOUT ||
+	    shim->cause == CAUSE_OOM_GUEST)
+		return;
+	if (!asked || (shim->cause != CAUSE_REQUEST && shim->cause != CAUSE_OPERATOR))
+		world_fail(world, "host %u ends sandbox %zu with cause %d, which nobody asked for",
+			   host, n, (int)shim->cause);
+}
+
 void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, bool lost)
 {
 	const struct journal *journal = agent_journal(world, host);
@@ -296,6 +323,8 @@ void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, boo
 	oracle->runs = hold(oracle->runs, shim->serial, &oracle->runs_cap, sizeof(*oracle->runs));
 	run = &oracle->runs[shim->serial];
 	look_at_limit(world, shim);
+	if (shim->claim_taken && !lost)
+		look_at_cause(world, host, shim);
 	run->ended = true;
 	run->lost = lost;
 	if (shim->resumed_ns)

@@ -10,8 +10,10 @@
  *            6. what the scheduler calls ended does not run, and never runs again
  *            7. an answer of an epoch that is over changes nothing
  *            8. an attempt gets one answer
- *   calm     9. both sides agree on what runs, where, and until when; nothing waits
- *   end     10. nothing runs, nothing is journaled as running; what is posted is what ran, to the
+ *            9. a sandbox that was told running ends by its time limit, by a fault of its own
+ *               microVM or host, or because somebody asked for it: never by daemons that restart
+ *   calm    10. both sides agree on what runs, where, and until when; nothing waits
+ *   end     11. nothing runs, nothing is journaled as running; what is posted is what ran, to the
  *               millisecond
  */
 #ifndef FLOTILLA_SIM_ORACLE_H
@@ -52,6 +54,9 @@ void oracle_acknowledged(struct world *world, uint32_t host, uint64_t next_seq);
 
 /* The host forgets this record. */
 void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq);
+
+/* Somebody asks for the end of sandbox number n. */
+void oracle_asked_to_end(struct world *world, size_t n);
 
 /* The tenant is told. */
 void oracle_told(struct world *world, bool was_create, const struct core_effect *reply);

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- 9: the calm ---- */
+/* ---- 10: the calm ---- */
 
 static void look_at_calm_host(struct world *world, uint32_t host)
 {
@@ -102,7 +102,7 @@ void oracle_look_at_calm(struct world *world)
 		world_fail(world, "%u sandboxes are called running, %u run", rows_n, runs_n);
 }
 
-/* ---- 10: the end ---- */
+/* ---- 11: the end ---- */
 
 static void look_at_bill(struct world *world, const struct attempt *attempt)
 {

@@ -10,6 +10,7 @@ enum { ATTEMPTS_MAX = 1 << 15, SLACK_MS = 1000 };
 struct attempt {
 	uint64_t number;     /* 0: an empty place */
 	bool yes, no, ended; /* as journaled */
+	bool told;           /* to a tenant, as running */
 	uint64_t serial;     /* of the microVM that ran it; 0: none is known */
 	uint64_t told_ms;    /* running time that records tell */
 	uint64_t posted_ms;  /* and that the scheduler has posted */
@@ -36,6 +37,8 @@ struct oracle {
 	uint64_t look;
 	bool *killed; /* by sandbox: a tenant was told that it is killed */
 	size_t killed_cap;
+	bool *asked; /* by sandbox: somebody asked for its end */
+	size_t asked_cap;
 };
 
 #endif

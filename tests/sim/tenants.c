@@ -103,6 +103,7 @@ static void change(struct world *world, uint32_t tenant)
 		event.kill.sandbox = sandbox_id(sandbox);
 		event.kill.tenant = tenant_id(tenant);
 		event.kill.cause = CAUSE_REQUEST;
+		oracle_asked_to_end(world, sandbox);
 	} else {
 		event.kind = which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND;
 		event.timeout.request = ask(world, event.kind, sandbox);
@@ -161,6 +162,7 @@ void tenants_end_all(struct world *world)
 			continue;
 		event.kill.sandbox = row->id;
 		event.kill.cause = CAUSE_OPERATOR;
+		oracle_asked_to_end(world, i);
 		leader_request(world, &event);
 	}
 }

@@ -132,12 +132,24 @@ int64_t world_around(struct world *world, int64_t mean)
 
 /* ---- one seed ---- */
 
-static void world_open(struct world *world)
+/* One host, tenants that ask often, and no faults. */
+static void make_quiet(struct world *world)
+{
+	memset(&world->faults, 0, sizeof(world->faults));
+	world->shape.hosts_n = 1;
+	world->shape.capacity_sandboxes = 8;
+	world->shape.chaos_ns = S(70);
+	world->shape.ask_ns = MS(300);
+}
+
+static void world_open(struct world *world, void (*begin)(struct world *world))
 {
 	world->trace = calloc(TRACE_LINES, sizeof(*world->trace));
 	CHECK(world->trace);
 	world->hash = 0xcbf29ce484222325u;
 	faults_choose(world);
+	if (begin)
+		make_quiet(world);
 	oracle_open(world);
 	net_open(world);
 	leader_open(world);
@@ -147,6 +159,8 @@ static void world_open(struct world *world)
 	}
 	tenants_open(world);
 	faults_begin(world);
+	if (begin)
+		begin(world);
 }
 
 static void world_close(struct world *world)
@@ -191,10 +205,16 @@ static void add_totals(struct totals *sum, const struct totals *more)
 
 void world_run(uint64_t seed, bool print_trace, struct totals *totals, uint64_t *out_hash)
 {
+	world_run_story(seed, NULL, print_trace, totals, out_hash);
+}
+
+void world_run_story(uint64_t seed, void (*begin)(struct world *world), bool print_trace,
+		     struct totals *totals, uint64_t *out_hash)
+{
 	struct world world = {.seed = seed, .rng.state = seed, .print_trace = print_trace};
 
 	world_running = &world;
-	world_open(&world);
+	world_open(&world, begin);
 	run_until(&world, world.shape.chaos_ns);
 	faults_end(&world);
 	/* Long enough for what was unanswered to be given up, cancelled and answered. */

@@ -12,6 +12,7 @@
  *   leader.c   the shell of the scheduler's core; store.c its disk, leader_link.c its bus
  *   tenants.c  who asks for sandboxes
  *   faults.c   what goes wrong, and when
+ *   stories.c  one thing goes wrong, and nothing else
  *   oracle.c   what is true, and what must be
  */
 #ifndef FLOTILLA_SIM_WORLD_H
@@ -115,6 +116,10 @@ struct world {
 
 /* Runs one seed to its end; aborts the program when the oracle objects. */
 void world_run(uint64_t seed, bool print_trace, struct totals *totals, uint64_t *out_hash);
+
+/* The same without any faults but those that begin plans, in a small fleet of one host. */
+void world_run_story(uint64_t seed, void (*begin)(struct world *world), bool print_trace,
+		     struct totals *totals, uint64_t *out_hash);
 
 /* Whether the cores check their own sums after each step. Without, only the oracle looks. */
 extern bool world_verifies;
