@@ -2,7 +2,8 @@
  * Which node.  The better of two nodes for one more sandbox of a template; total, so that equal
  * inputs place equally:
  *
- *   1. a node it fits on beats one it does not: awake, not cordoned, not refusing, with the
+ *   1. a node it fits on beats one it does not: awake, not cordoned, not refusing, not leaving
+ *      or in trouble, done with ending what was given up when it was declared lost, with the
  *      template in its present shape, and with room in vCPUs, memory, disk and count
  *   2. one with a warm clone of the template beats one without
  *   3. less room wins, so that nodes are filled before others are opened.  Room is how many more
@@ -58,6 +59,8 @@ uint8_t place_rank_plus_1(const struct core *core, const struct node *node,
 	uint64_t room;
 
 	if (!offer->current || !node->awake || node->row.cordoned || node->refusing)
+		return 0;
+	if (node->leaving || node->trouble[0] || node->lost_carried < node->row.lost_below)
 		return 0;
 	room = place_room(node, &core->templates[offer->template_].row);
 	if (room == 0)
@@ -182,6 +185,9 @@ void place_report(struct core *core, struct node *node, const struct wire_poll *
 		if (poll->templates[i].ready)
 			report_offer(core, node, &poll->templates[i]);
 	node->refusing = false;
+	node->leaving = poll->leaving;
+	memcpy(node->trouble, poll->trouble, sizeof(node->trouble));
+	node->lost_carried = poll->lost_below;
 	node->row.capacity = poll->capacity;
 	place_refresh(core, node);
 }

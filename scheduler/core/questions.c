@@ -125,6 +125,9 @@ static void view_node(const struct core *core, const struct node *node,
 	out_view->orders_sent_n = list_count(&node->sent);
 	out_view->heard_at = node->heard_at;
 	out_view->awake = node->awake;
+	out_view->leaving = node->leaving;
+	out_view->lost_below = node->row.lost_below;
+	memcpy(out_view->trouble, node->trouble, sizeof(out_view->trouble));
 	out_view->gaps_n = node->gaps_n;
 	out_view->template_n = node->offer_n;
 	for (uint32_t i = 0; i < node->offer_n; i++) {
@@ -221,6 +224,12 @@ static void explain_node(const struct node *node, const struct template_ *templa
 		out->no_template_n++;
 	else if (node->refusing)
 		out->refusing_n++;
+	else if (node->leaving)
+		out->leaving_n++;
+	else if (node->trouble[0])
+		out->trouble_n++;
+	else if (node->lost_carried < node->row.lost_below)
+		out->lost_n++;
 	else if (used->vcpus + shape->vcpus > capacity->vcpus)
 		out->vcpus_n++;
 	else if (used->mem_mib + shape->mem_mib > capacity->mem_mib)

@@ -54,6 +54,9 @@ struct node {
 	struct wire_room used;
 	bool awake;
 	bool refusing; /* said no to an attempt, and has not reported since */
+	bool leaving;  /* as last reported, like these */
+	char trouble[129];
+	uint64_t lost_carried; /* the node ended its attempts below this */
 	struct mono heard_at;
 	struct list awake_link;
 	struct list waiting, sent; /* orders: sandboxes by order_link; sent: the oldest first */

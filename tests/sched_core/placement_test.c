@@ -301,9 +301,32 @@ static void the_sets_name_the_same_node_as_a_look_at_all(void **state)
 	}
 }
 
+static void nothing_is_placed_on_a_node_in_trouble_or_leaving(void **state)
+{
+	struct world *world = world_open();
+	uint64_t request;
+
+	(void)state;
+	world_fleet(world, 1);
+	world->nodes[0].poll.leaving = true;
+	world_report(world, &world->nodes[0]);
+	request = world_create(world, "sbx_a", "ten_a", "base", 60);
+	assert_int_equal(world_reply(world, request)->refusal, REFUSAL_CAPACITY);
+	world->nodes[0].poll.leaving = false;
+	world->nodes[0].poll.trouble[0] = 'x';
+	world_report(world, &world->nodes[0]);
+	request = world_create(world, "sbx_b", "ten_a", "base", 60);
+	assert_int_equal(world_reply(world, request)->refusal, REFUSAL_CAPACITY);
+	world->nodes[0].poll.trouble[0] = 0;
+	world_report(world, &world->nodes[0]);
+	world_run(world, "sbx_c", 60);
+	world_close(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_placed_on_a_node_in_trouble_or_leaving),
 		cmocka_unit_test(the_best_node_is_taken_by_the_numbered_order),
 		cmocka_unit_test(a_warm_clone_is_counted_for_one_sandbox_only),
 		cmocka_unit_test(exactly_as_many_run_as_fit),
