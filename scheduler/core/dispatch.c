@@ -14,7 +14,7 @@ static bool order_wanted(const struct sandbox *sandbox)
 
 	switch (row->state) {
 	case SANDBOX_PLACING:
-		return sandbox->create_request != 0;
+		return true; /* after a restart too: the same attempt, the same answer */
 	case SANDBOX_RUNNING:
 		return row->deadline_known < row->deadline_version;
 	case SANDBOX_ENDING:
@@ -136,10 +136,8 @@ static void answer_started(struct core *core, struct sandbox *sandbox,
 		row->end_at.ns = record->end_wall_ns;
 	if (row->state == SANDBOX_ENDING)
 		effect_save_sandbox(core, sandbox);
-	else if (sandbox->create_request)
-		sandbox_run(core, sandbox);
 	else
-		attempt_give_up(core, sandbox);
+		sandbox_run(core, sandbox);
 }
 
 /* What a tenant is told when the last node said no. */

@@ -137,11 +137,9 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 	sandbox->node = (uint32_t)(node - core->nodes);
 	place_take_room(core, node, row);
 	core->state_n[row->state]++;
-	/* Nobody waits for it any more, so its time is up: the first TICK cancels it. */
-	if (row->state == SANDBOX_PLACING) {
-		sandbox->timer_at = (struct mono){INT64_MIN / 2};
-		list_append(&core->attempts, &sandbox->timer_link);
-	}
+	/* Nobody waits for it, but its caller may repeat the request: the claim is given again. */
+	if (row->state == SANDBOX_PLACING)
+		start_timer(core, sandbox, &core->attempts);
 	dispatch_refresh(core, sandbox);
 	sandbox_verify(core, sandbox);
 }

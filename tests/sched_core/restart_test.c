@@ -45,7 +45,7 @@ static void a_running_sandbox_runs_on_and_keeps_its_end(void **state)
 	assert_int_equal(world_held(world), 0);
 }
 
-static void a_create_that_nobody_waits_for_is_cancelled_with_its_attempt(void **state)
+static void a_claim_is_given_again_and_given_up_when_it_stays_unanswered(void **state)
 {
 	uint64_t create = world_create(world, "i1", "ten_a", "base", 60), attempt;
 	const struct wire_order *order;
@@ -54,8 +54,10 @@ static void a_create_that_nobody_waits_for_is_cancelled_with_its_attempt(void **
 	attempt = world_poll(world, one)->attempt;
 	world_restart(world);
 	world_report(world, one);
-	assert_null(world_poll(world, one)); /* no claim any more */
-	world_pass(world, 0);
+	order = world_poll(world, one);
+	assert_int_equal(order->kind, WIRE_ORDER_CLAIM);
+	assert_int_equal(order->attempt, attempt);
+	world_pass(world, CORE_ATTEMPT_MS);
 	assert_null(world_reply(world, create));
 	order = world_poll(world, one);
 	assert_int_equal(order->kind, WIRE_ORDER_KILL);
@@ -66,7 +68,7 @@ static void a_create_that_nobody_waits_for_is_cancelled_with_its_attempt(void **
 	assert_int_equal(world_stored(world, "i1")->refusal, REFUSAL_CANCELLED);
 }
 
-static void a_yes_that_comes_after_the_restart_is_cancelled_too(void **state)
+static void a_yes_that_comes_after_the_restart_makes_it_run(void **state)
 {
 	uint64_t attempt;
 
@@ -75,8 +77,9 @@ static void a_yes_that_comes_after_the_restart_is_cancelled_too(void **state)
 	attempt = world_poll(world, one)->attempt;
 	world_restart(world);
 	world_say(world, one, WIRE_RECORD_STARTED, "i1", attempt);
-	assert_int_equal(world_find(world, "i1")->state, SANDBOX_ENDING);
-	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_KILL);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
+	assert_int_equal(world_stored(world, "i1")->state, SANDBOX_RUNNING);
+	assert_null(world_poll(world, one));
 	world_say(world, one, WIRE_RECORD_ENDED, "i1", attempt);
 	assert_null(world_find(world, "i1"));
 }
@@ -207,8 +210,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(a_running_sandbox_runs_on_and_keeps_its_end),
-		STORY(a_create_that_nobody_waits_for_is_cancelled_with_its_attempt),
-		STORY(a_yes_that_comes_after_the_restart_is_cancelled_too),
+		STORY(a_claim_is_given_again_and_given_up_when_it_stays_unanswered),
+		STORY(a_yes_that_comes_after_the_restart_makes_it_run),
 		STORY(a_no_that_comes_after_the_restart_ends_it),
 		STORY(a_kill_is_not_forgotten),
 		STORY(a_time_limit_is_told_again_until_the_node_knows_it),
