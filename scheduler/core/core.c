@@ -308,10 +308,11 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 		sandbox_load(core, &event->sandbox);
 		break;
 	case CORE_EVENT_BOOT:
+		CHECK(!event->boot.standby); /* not carried out yet: better none than a second leader */
 		boot(core, event->boot.epoch);
 		break;
 	case CORE_EVENT_LEAD:
-		break;
+		check_broken("only a standby can come to lead", __FILE__, __LINE__);
 	case CORE_EVENT_NODE_SET:
 		node_set(core, &event->node);
 		break;
