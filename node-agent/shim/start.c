@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/io/address.h"
 #include "common/io/log.h"
+#include "node-agent/shim/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -337,6 +338,16 @@ static void on_guest_fault(void *arg, const char *problem)
 	shim_end(arg, CAUSE_GUEST_FAULT, detail);
 }
 
+/* So that an agent can prove that they are dead when we are. */
+static int note_processes(const struct shim *shim, struct err *err)
+{
+	struct identity self = {0}, qemu = {0};
+
+	identity_of(getpid(), &self);
+	identity_of(shim->emulator.pid, &qemu);
+	return identity_write(shim->dir, &self, &qemu, err);
+}
+
 static int start_emulator(struct shim *shim, struct err *err)
 {
 	bool is_clone = shim->config.purpose == VM_PURPOSE_CLONE;
@@ -364,6 +375,8 @@ static int start_emulator(struct shim *shim, struct err *err)
 	if (shim->state_fd < 0)
 		return err_errno(err, errno, "%s", shim->files.state);
 	if (emulator_start(&shim->emulator, &shim->loop, &launch, shim->dir, shim->state_fd, err))
+		return -1;
+	if (is_clone && note_processes(shim, err))
 		return -1;
 	return qmp_open(&shim->qmp, &shim->loop, shim->emulator.qmp_fd, &callbacks, err) ||
 			       channel_attach(&shim->channel, &shim->loop, shim->emulator.mux_fd,
