@@ -91,11 +91,11 @@ class Cluster:
         os.chmod(folder, 0o700)
         return folder
 
-    def disk_env(self, name):
+    def disk_env(self, name, program):
         if not self.faulty:
             return {}
         return {"LD_PRELOAD": os.path.join(os.path.dirname(BIN), "lib", "libfaulty_disk.so"),
-                "FAULTY_DIR": self.path(name), "FAULTY_CONTROL": self.path(f"{name}.faults")}
+                "FAULTY_PROGRAM": program, "FAULTY_DIR": self.path(name), "FAULTY_CONTROL": self.path(f"{name}.faults")}
 
     def disk_fault(self, name, mode, delay_ms=0):
         """ok, fail, slow, full or readonly; of the folder of that name."""
@@ -152,7 +152,7 @@ class Cluster:
                 "--api-listen", f"{at(name)}:{API}", "--bus-listen", f"{at(name)}:{BUS}",
                 *self._replica_options(name),
                 "--gateway-tunnel", f"{at('gw')}:{TUNNEL}", "--gateway-url", f"http://{at('gw')}:{GATEWAY}",
-                *self.scheduler_options], self.disk_env(state)).start()
+                *self.scheduler_options], self.disk_env(state, "flotilla-scheduler")).start()
         wait_for("a leader", 30, self.leader, 0.1)
         for name in self.hosts:
             self._add_agent(name)
@@ -175,7 +175,7 @@ class Cluster:
             "--state-dir", self.path(state), "--run-dir", self.path(f"run-{name}"), "--template-dir", TEMPLATES,
             "--scheduler", ",".join(f"tcp://{self.network.address(master)}:{BUS}" for master in self.masters),
             "--enrol-token-file", self.path(f"{name}.token"), "--node-name", name, *self.agent_options],
-            self.disk_env(state)).start()
+            self.disk_env(state, "flotilla-agent")).start()
 
     def _etcd_is_ready(self):
         try:
