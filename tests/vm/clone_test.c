@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "node-agent/shim/identity.h"
 #include "tests/vm/rig.h"
 
 enum { LONG_MS = 600 * 1000 };
@@ -172,14 +174,80 @@ static void an_emulator_that_is_killed_is_a_fault_with_its_reason(void **state)
 static void a_killed_shim_takes_its_machine_along(void **state)
 {
 	struct rig_clone *clone = start_claimed(LONG_MS);
+	uint32_t pid;
+	int64_t last;
+
+	(void)state;
+	rig_wait(&rig, clone->status.state == WIRE_SHIM_CLAIMED);
+	pid = clone->status.qemu_pid;
+	last = clone->status.at_mono_ns;
+	kill(shim_of(pid), SIGKILL);
+	rig_wait(&rig, clone->has_ended);
+	assert_int_equal(clone->end.cause, CAUSE_SHIM_FAULT);
+	/* It certainly ran when its shim spoke last, and nobody can prove more. */
+	assert_int_equal(clone->end.ended_mono_ns, last);
+	/* Dead already; whoever reaps orphans may take a little longer. */
+	while (is_running(pid))
+		uv_run(&rig.loop, UV_RUN_NOWAIT);
+}
+
+static void a_claim_that_a_stopped_shim_does_not_answer_is_given_up(void **state)
+{
+	struct rig_clone *clone = start_ready();
 	uint32_t pid = clone->status.qemu_pid;
 
 	(void)state;
-	kill(shim_of(pid), SIGKILL);
+	kill(shim_of(pid), SIGSTOP);
+	rig_clone_claim(clone, LONG_MS);
+	rig_wait(&rig, clone->is_claimed);
+	assert_false(clone->claimed.ok);
+	assert_int_equal(clone->claimed.attempt, 7);
 	rig_wait(&rig, clone->is_gone);
-	/* The kernel kills it with its parent; its last moments may take a little longer. */
 	while (is_running(pid))
 		uv_run(&rig.loop, UV_RUN_NOWAIT);
+}
+
+/* The shim is dead, and its number belongs to somebody else: to us. */
+static void a_recycled_process_number_is_left_alone(void **state)
+{
+	struct rig_clone *clone = start_ready();
+	const struct identity other = {getpid(), 1};
+	uint32_t pid = clone->status.qemu_pid;
+	struct identity shim, qemu, now;
+
+	(void)state;
+	assert_true(identity_read(clone->dir, &shim, &qemu));
+	assert_int_equal(shim.pid, shim_of(pid));
+	assert_int_equal(qemu.pid, pid);
+	rig_clone_leave(clone);
+	assert_true(identity_kill(&shim));
+	while (identity_of(shim.pid, &now) || identity_of(qemu.pid, &now))
+		uv_run(&rig.loop, UV_RUN_NOWAIT);
+	assert_int_equal(identity_write(clone->dir, &other, &other, NULL), 0);
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->is_gone);
+}
+
+/* As if the kernel had not killed it with its shim: a new agent says nothing before it is dead. */
+static void a_machine_that_outlived_its_shim_is_killed_before_its_end_is_told(void **state)
+{
+	struct rig_clone *clone = start_ready();
+	struct identity shim, qemu, left;
+	pid_t child = fork();
+
+	(void)state;
+	if (child == 0)
+		for (;;)
+			pause();
+	assert_true(identity_read(clone->dir, &shim, &qemu));
+	assert_true(identity_of(child, &left));
+	rig_clone_leave(clone);
+	assert_true(identity_kill(&shim));
+	assert_int_equal(identity_write(clone->dir, &shim, &left, NULL), 0);
+	rig_clone_adopt(clone);
+	rig_wait(&rig, clone->is_gone);
+	assert_false(identity_of(child, &left));
+	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
 static void garbage_from_the_guest_is_the_guests_fault(void **state)
@@ -414,6 +482,9 @@ int main(void)
 		CLONE_TEST(an_order_to_end_is_the_cause_that_is_recorded),
 		CLONE_TEST(an_emulator_that_is_killed_is_a_fault_with_its_reason),
 		CLONE_TEST(a_killed_shim_takes_its_machine_along),
+		CLONE_TEST(a_claim_that_a_stopped_shim_does_not_answer_is_given_up),
+		CLONE_TEST(a_recycled_process_number_is_left_alone),
+		CLONE_TEST(a_machine_that_outlived_its_shim_is_killed_before_its_end_is_told),
 		CLONE_TEST(garbage_from_the_guest_is_the_guests_fault),
 		CLONE_TEST(a_guest_that_panics_says_so),
 		CLONE_TEST(a_guest_that_switches_off_did_it_itself),

@@ -40,6 +40,7 @@ struct rig {
 	uv_tcp_t listener;
 	uv_timer_t limit;
 	bool is_late;
+	uint64_t late_at;
 	char gateway[64];
 	char dir[PATH_MAX];
 	struct vm_template template_;
