@@ -9,7 +9,8 @@
  *     on_status    first when connected, then at each change (restoring, warming, ready, claimed)
  *                  and in answer to shim_client_ask
  *     on_claimed   once after shim_client_claim
- *     on_ended     the microVM is no more and this is its end record; or
+ *     on_ended     the microVM is no more and this is its end record
+ *                  (or, where its shim was lost, what was heard of it last, with shim_fault); or
  *     on_gone      it is no more and nobody saw its end: no shim, no record
  *   shim_client_close
  *

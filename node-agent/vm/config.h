@@ -6,6 +6,7 @@
  *
  *   config.json    this
  *   ctl.sock       where the shim listens; nobody does once it has ended
+ *   processes      which processes they are (see node-agent/shim/identity.h)
  *   shim.log       its words; kernel.log the guest kernel's last ones (both bounded)
  *   disk.qcow2     what the sandbox has written
  *   end            a wire message, shim_status: written once, when the microVM has ended
