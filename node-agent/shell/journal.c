@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { JOURNAL_APPLICATION_ID = 0x464c544a }; /* "FLTJ" */
@@ -80,6 +81,8 @@ void journal_close(struct journal *journal)
 {
 	sqlite_close(&journal->reader);
 	sqlite_close(&journal->writer);
+	free(journal->notes);
+	journal->notes = NULL;
 }
 
 /* ---- load ---- */
@@ -201,7 +204,7 @@ static int journal_write_sandbox(struct sqlite *db, const struct node_sandbox *s
 static int journal_write_record(struct sqlite *db, const struct wire_record *record,
 				struct err *err)
 {
-	uint8_t body[4096];
+	uint8_t body[4096 + WIRE_NOTE_MAX];
 	size_t body_n;
 
 	if (wire_record_encode(record, body, sizeof(body), &body_n, err))
@@ -273,11 +276,28 @@ int journal_commit(struct journal *journal, const struct node_effect *effects, s
 	return 0;
 }
 
+/* Keeps the record's note beyond the row that it was read from; false: no room is left. */
+static bool journal_keep_note(struct journal *journal, struct wire_bytes *note, size_t *used)
+{
+	if (note->n == 0)
+		return true;
+	if (!journal->notes) {
+		journal->notes = malloc(JOURNAL_NOTES_MAX);
+		CHECK(journal->notes);
+	}
+	if (note->n > JOURNAL_NOTES_MAX - *used)
+		return false;
+	memcpy(journal->notes + *used, note->data, note->n);
+	note->data = journal->notes + *used;
+	*used += note->n;
+	return true;
+}
+
 int journal_records(struct journal *journal, uint64_t first_seq, struct wire_record *out_records,
 		    size_t max, size_t *out_n, struct err *err)
 {
 	struct sqlite *db = &journal->reader;
-	size_t n = 0;
+	size_t n = 0, notes_n = 0;
 	int got = 0;
 
 	if (sqlite_bind(db, JOURNAL_READ_RECORDS,
@@ -291,6 +311,8 @@ int journal_records(struct journal *journal, uint64_t first_seq, struct wire_rec
 			sqlite_reset(db, JOURNAL_READ_RECORDS);
 			goto fail;
 		}
+		if (!journal_keep_note(journal, &out_records[n].note, &notes_n))
+			break;
 		n++;
 	}
 	sqlite_reset(db, JOURNAL_READ_RECORDS);

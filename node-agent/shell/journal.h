@@ -16,9 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { JOURNAL_NOTES_MAX = 512 * 1024 };
+
 struct journal {
 	struct sqlite writer;
 	struct sqlite reader;
+	uint8_t *notes; /* of the records read last; NULL: none had one so far */
 };
 
 int journal_open(struct journal *journal, const char *state_dir, struct err *err);
@@ -35,7 +38,9 @@ int journal_load(struct journal *journal, void (*on_event)(void *arg, struct nod
 int journal_commit(struct journal *journal, const struct node_effect *effects, size_t n,
 		   struct err *err);
 
-/* Up to max records from first_seq on. out_n may be less when the journal ends. */
+/* Up to max records from first_seq on. out_n may be less when the journal ends, or when their notes
+ * are more than JOURNAL_NOTES_MAX bytes, so that a poll has room for them; they are good until the
+ * next call. */
 int journal_records(struct journal *journal, uint64_t first_seq, struct wire_record *out_records,
 		    size_t max, size_t *out_n, struct err *err);
 

@@ -158,7 +158,8 @@ static void records_read_back_equal(void **state)
 	struct world *world = *state;
 	struct node_effect effects[256];
 	struct wire_record read[ARRAY_N(effects)];
-	struct wire_arena arena = {0}; /* records hold no lists */
+	static uint8_t notes[ARRAY_N(effects) * (WIRE_NOTE_MAX + WIRE_ALIGN)];
+	struct wire_arena arena = {notes, sizeof(notes), 0};
 	struct rng rng = {20};
 	struct err err;
 	size_t n;

@@ -73,24 +73,45 @@ def a_sandbox_that_is_not_told_yet_is_not_there_yet():
         assert first()[0] == 201
 
 
-def a_client_that_went_away_gets_no_bill_after_a_restart():
+def cut_off_by_a_restart(rig, key, **more):
+    """A create whose scheduler is killed while the node starts the sandbox."""
+    def create():
+        try:
+            return rig.create(key, **more)
+        except OSError:
+            return None
+    first = in_background(create)
+    wait_for("the create", 10, lambda: rig.api("GET", "/v1/sandboxes", key=rig.operator_key)[1])
+    rig.scheduler.kill()
+    rig.scheduler.start()
+    assert first() is None
+
+
+def a_create_cut_off_by_a_restart_is_found_by_its_key():
     with Rig(agents=1, agent_options=["--claim-ms", "1500"]) as rig:
         key = rig.tenant()
+        cut_off_by_a_restart(rig, key, headers={"Idempotency-Key": "k"})
 
-        def cut_off():
-            try:
-                return rig.create(key)
-            except OSError:
-                return None
-        first = in_background(cut_off)
-        wait_for("the create", 10, lambda: rig.api("GET", "/v1/sandboxes", key=rig.operator_key)[1])
-        rig.scheduler.kill()
-        rig.scheduler.start()
-        assert first() is None
-        wait_for("its end", 20, lambda: rig.api("GET", "/v1/sandboxes", key=rig.operator_key)[1] == [])
+        def definite():
+            status, answer = rig.create(key, headers={"Idempotency-Key": "k"})
+            assert status in (201, 409), (status, answer)
+            return answer if status == 201 else None
+        made = wait_for("a definite answer", 20, definite)
+        rows = rig.api("GET", "/v2/sandboxes", key=key)[1]
+        assert [row["sandboxID"] for row in rows] == [made["sandboxID"]], rows
+        assert rig.api("DELETE", "/sandboxes/" + made["sandboxID"], key=key)[0] == 204
+        assert list(rig.truth(rig.agents[0])) == [made["sandboxID"]]
+
+
+def an_orphan_is_listed_and_ends_at_its_time_limit():
+    with Rig(agents=1, agent_options=["--claim-ms", "1000"]) as rig:
+        key = rig.tenant()
+        cut_off_by_a_restart(rig, key, timeout=3)
+        name = wait_for("the orphan", 20, lambda: rig.api("GET", "/v2/sandboxes", key=key)[1])[0]["sandboxID"]
+        row = wait_for("its end", 20, lambda: [row for row in rig.api("GET", "/v1/usage", key=key)[1]["sandboxes"]
+                                               if row["endedAt"]])[0]
+        assert (row["sandboxID"], row["cause"], row["seconds"]) == (name, "timeout", 3), row
         assert rig.api("GET", "/v1/limits", key=key)[1]["concurrentSandboxes"]["current"] == 0
-        ran = rig.truth(rig.agents[0])
-        assert sum(row["seconds"] for row in rig.api("GET", "/v1/usage", key=key)[1]["sandboxes"]) == len(ran), ran
 
 
 def a_node_keeps_its_identity_over_a_restart_of_the_scheduler():
@@ -142,7 +163,7 @@ if __name__ == "__main__":
         without_nodes_nothing_is_placed,
         what_is_being_started_is_told_to_whoever_asks_again,
         a_sandbox_that_is_not_told_yet_is_not_there_yet,
-        a_client_that_went_away_gets_no_bill_after_a_restart,
+        a_create_cut_off_by_a_restart_is_found_by_its_key, an_orphan_is_listed_and_ends_at_its_time_limit,
         a_node_keeps_its_identity_over_a_restart_of_the_scheduler,
         a_dead_node_is_silent_and_its_sandboxes_stay_listed,
         many_at_once_are_all_answered,
