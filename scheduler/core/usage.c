@@ -44,6 +44,7 @@ void usage_record(struct core *core, struct node *node, const struct wire_record
 		struct core_effect *effect = effect_add(core, CORE_EFFECT_POST_USAGE);
 		effect->usage.node = node->row.id;
 		effect->usage.record = *record;
+		effect->usage.record.note = (struct wire_bytes){0}; /* borrowed: not to be kept */
 	}
 	dispatch_answer(core, node, record);
 	ack(core, node, false);
