@@ -308,7 +308,8 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 		sandbox_load(core, &event->sandbox);
 		break;
 	case CORE_EVENT_BOOT:
-		CHECK(!event->boot.standby); /* not carried out yet: better none than a second leader */
+		CHECK(!event->boot.standby); /* not carried out yet: better none than a second
+						leader */
 		boot(core, event->boot.epoch);
 		break;
 	case CORE_EVENT_LEAD:
