@@ -18,6 +18,7 @@ static const struct column node_columns[] = {
 	{"OF", "capacity.sandboxes", COLUMN_RIGHT, false},
 	{"TEMPLATES", "templates", COLUMN_LIST, true},
 	{"SEEN", "lastSeenAt", COLUMN_TEXT, false},
+	{"TROUBLE", "trouble", COLUMN_TEXT, true},
 };
 static const struct listing node_listing = {"nodes", "nodeID", node_columns, ARRAY_N(node_columns)};
 

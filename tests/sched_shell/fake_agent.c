@@ -4,6 +4,7 @@
  *
  *	fake_agent --bus tcp://127.0.0.1:3003 --token e2b_... [--name N] [--sandboxes N]
  *		   [--template NAME] [--claim-ms N] [--usage-ms N] [--refuse] [--truth FILE]
+ *		   [--trouble TEXT] [--leaving]
  *
  * Ends on TERM, and then writes to --truth what really ran: a line "sandbox ran_ms ended" each.
  */
@@ -41,8 +42,10 @@ struct vm {
 
 static struct {
 	const char *bus, *token, *name, *template_, *truth;
+	const char *trouble; /* why it can start nothing, as it says; NULL: nothing is wrong */
 	uint32_t sandboxes, claim_ms, usage_ms;
 	bool refuse;
+	bool leaving;
 } options = {.name = "fake", .template_ = "base", .sandboxes = 1000};
 
 static uv_loop_t loop;
@@ -302,6 +305,7 @@ static void send_poll(const struct pump_client_effect *effect)
 		.records = records + (effect->first_seq - 1),
 		.records_n = effect->records_n,
 		.epoch = pump.epoch,
+		.leaving = options.leaving,
 	};
 	struct err err;
 	size_t n;
@@ -313,6 +317,8 @@ static void send_poll(const struct pump_client_effect *effect)
 	template_.warm_n = options.sandboxes - running_n;
 	snprintf(poll.boot_id, sizeof(poll.boot_id), "fake");
 	snprintf(poll.version, sizeof(poll.version), "fake");
+	if (options.trouble)
+		snprintf(poll.trouble, sizeof(poll.trouble), "%s", options.trouble);
 	if (envelope_seal(&session, &wire_shape_poll, &poll, out, sizeof(out), &n, &err)) {
 		fprintf(stderr, "fake_agent: %s\n", err.text);
 		exit(1);
@@ -465,11 +471,10 @@ static void on_stop(uv_signal_t *signal, int number)
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"bus", 1, 0, 'b'},      {"token", 1, 0, 't'},
-		{"name", 1, 0, 'n'},     {"sandboxes", 1, 0, 's'},
-		{"template", 1, 0, 'T'}, {"claim-ms", 1, 0, 'c'},
-		{"usage-ms", 1, 0, 'u'}, {"refuse", 0, 0, 'r'},
-		{"truth", 1, 0, 'w'},    {0},
+		{"bus", 1, 0, 'b'},       {"token", 1, 0, 't'},    {"name", 1, 0, 'n'},
+		{"sandboxes", 1, 0, 's'}, {"template", 1, 0, 'T'}, {"claim-ms", 1, 0, 'c'},
+		{"usage-ms", 1, 0, 'u'},  {"refuse", 0, 0, 'r'},   {"truth", 1, 0, 'w'},
+		{"trouble", 1, 0, 'x'},   {"leaving", 0, 0, 'l'},  {0},
 	};
 	int got;
 
@@ -492,6 +497,10 @@ static void read_options(int argc, char **argv)
 			options.refuse = true;
 		else if (got == 'w')
 			options.truth = optarg;
+		else if (got == 'x')
+			options.trouble = optarg;
+		else if (got == 'l')
+			options.leaving = true;
 		else
 			exit(2);
 	}

@@ -43,6 +43,19 @@ def a_node_that_says_no_is_passed_over():
         assert rig.api("GET", "/v1/usage", key=key)[1]["sandboxes"] and len(rig.api("GET", "/v2/sandboxes", key=key)[1]) == 5
 
 
+def a_node_that_can_start_nothing_says_why_and_is_left_alone():
+    with Rig(agents=0) as rig:
+        key = rig.tenant()
+        for name, options in (("full", ["--trouble", "its disk is full"]), ("going", ["--leaving"]), ("well", [])):
+            rig.add_agent(name, options)
+        nodes = {node["name"]: node for node in rig.api("GET", "/v1/nodes", key=rig.operator_key)[1]}
+        told = {name: (node["state"], node["trouble"]) for name, node in nodes.items()}
+        assert told == {"full": ("troubled", "its disk is full"), "going": ("leaving", ""), "well": ("ready", "")}, told
+        assert [rig.create(key)[0] for _ in range(5)] == [201] * 5
+        placed = rig.api("GET", "/v1/sandboxes", key=rig.operator_key)[1]
+        assert {(row["nodeID"], row["cause"]) for row in placed} == {(nodes["well"]["nodeID"], "")}, placed
+
+
 def without_nodes_nothing_is_placed():
     with Rig(agents=0) as rig:
         status, refused = rig.create(rig.tenant())
@@ -160,6 +173,7 @@ if __name__ == "__main__":
     run_tests([
         a_full_fleet_refuses_for_capacity_and_takes_again_when_there_is_room,
         a_node_that_says_no_is_passed_over,
+        a_node_that_can_start_nothing_says_why_and_is_left_alone,
         without_nodes_nothing_is_placed,
         what_is_being_started_is_told_to_whoever_asks_again,
         a_sandbox_that_is_not_told_yet_is_not_there_yet,

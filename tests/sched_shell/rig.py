@@ -55,7 +55,7 @@ class Rig:
         return body["token"]
 
     def add_agent(self, name, options=None, token=None):
-        """A fake node, ready to be given sandboxes."""
+        """A fake node, heard of with its templates."""
         log = open(self.path(f"{name}.log"), "wb")
         agent = subprocess.Popen(
             [os.path.join(BIN, "fake_agent"), "--bus", "tcp://" + self.scheduler.addresses["bus"], "--token",
@@ -69,7 +69,7 @@ class Rig:
         def is_there():
             if agent.poll() is not None:
                 raise Failed(f"{name} ended: " + open(self.path(f"{name}.log")).read())
-            return any(node["name"] == name and node["state"] == "ready" and node["templates"]
+            return any(node["name"] == name and node["state"] != "silent" and node["templates"]
                        for node in self.api("GET", "/v1/nodes", key=self.operator_key)[1])
         wait_for(f"{name} to be known", 20, is_there, 0.01)
         return agent

@@ -2,6 +2,7 @@
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
+#include "proto/reasons.h"
 
 #include <string.h>
 
@@ -11,6 +12,18 @@ static json_t *room_json(const struct wire_room *room)
 {
 	return json_pack("{s:I,s:I,s:I}", "vcpus", (json_int_t)room->vcpus, "memoryMiB",
 			 (json_int_t)room->mem_mib, "sandboxes", (json_int_t)room->sandboxes);
+}
+
+/* The first that keeps new sandboxes away. */
+static const char *node_state(const struct core_node_view *view)
+{
+	if (view->row.cordoned)
+		return "cordoned";
+	if (!view->awake)
+		return "silent";
+	if (view->leaving)
+		return "leaving";
+	return view->trouble[0] ? "troubled" : "ready";
 }
 
 static json_t *node_json(struct api_call *call, const struct core_node_view *view)
@@ -24,13 +37,11 @@ static json_t *node_json(struct api_call *call, const struct core_node_view *vie
 					      json_pack("{s:s,s:I}", "name",
 							view->templates[i].template_->name, "warm",
 							(json_int_t)view->templates[i].warm_n));
-	return json_pack("{s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "nodeID", view->row.id.text, "name",
-			 view->row.name, "state",
-			 view->row.cordoned ? "cordoned"
-			 : view->awake      ? "ready"
-					    : "silent",
-			 "version", options->node_version(options->data, &view->row.id),
-			 "lastSeenAt", api_time(engine_wall_of(view->heard_at).ns), "capacity",
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "nodeID", view->row.id.text,
+			 "name", view->row.name, "state", node_state(view), "trouble",
+			 view->trouble, "version",
+			 options->node_version(options->data, &view->row.id), "lastSeenAt",
+			 api_time(engine_wall_of(view->heard_at).ns), "capacity",
 			 room_json(&view->row.capacity), "committed", room_json(&view->used),
 			 "templates", templates);
 }
@@ -93,9 +104,10 @@ static json_t *fleet_row(struct api_call *call, const struct store_sandbox *sand
 	const struct core_sandbox *row = &sandbox->row;
 
 	(void)call;
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "sandboxID", row->id.text,
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "sandboxID", row->id.text,
 			 "tenantID", row->tenant.text, "nodeID", row->node.text, "template",
-			 row->template_, "state", sandbox_state_name(row->state), "vcpus",
+			 row->template_, "state", sandbox_state_name(row->state), "cause",
+			 row->cause == CAUSE_NONE ? "" : cause_info(row->cause)->name, "vcpus",
 			 (json_int_t)row->vcpus, "memoryMiB", (json_int_t)row->mem_mib, "createdAt",
 			 api_time(row->created_at.ns), "startedAt", api_time(row->started_at.ns),
 			 "endAt", api_time(row->end_at.ns));

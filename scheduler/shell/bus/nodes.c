@@ -123,6 +123,13 @@ void nodes_on_tell(struct nodes *nodes, const struct core_effect *effect)
 	if (effect->kind == CORE_EFFECT_WAKE) {
 		node = nodes_find(nodes, effect->node_id.text);
 		event.kind = PUMP_SERVER_WAKE;
+	} else if (effect->kind == CORE_EFFECT_EPOCH_OVER) {
+		log_error("bus",
+			  "a node has seen a newer epoch: an older copy of the database runs here",
+			  LOG_UINT("seen", effect->epoch_over.seen));
+		return;
+	} else if (effect->kind == CORE_EFFECT_ADMITTING) {
+		return;
 	} else {
 		CHECK(effect->kind == CORE_EFFECT_ACK);
 		node = nodes_find(nodes, effect->ack.node.text);

@@ -115,7 +115,10 @@ void nodes_answer(struct nodes *nodes, struct node *node, const struct pump_answ
 	};
 	struct node_order *at = node->orders;
 	struct pump_server_event wake = {.kind = PUMP_SERVER_WAKE};
+	struct core_node_view view;
 
+	if (core_node_find(engine_core(nodes->engine), &node->id, &view))
+		answer.lost_below = view.lost_below;
 	nodes->batch.n = nodes->batch.bytes = 0;
 	while (at && pump_batch_add(&nodes->batch, &at->order))
 		at = at->next;
