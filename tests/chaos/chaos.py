@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A real fleet under faults of every kind: nothing that was told is lost.
 
-usage: chaos.py [--per-kind N] [--seed S] [--steady N] [--schedulers 1|3] [--keep]
+usage: chaos.py [--per-kind N] [--seed S] [--steady N] [--faulty-disks] [--keep]
 """
 import argparse
 import collections
@@ -93,7 +93,7 @@ def attack(chooser, rng, most=3):
 def calm(cluster):
     for daemon in cluster.daemons():
         start_again(daemon)
-    wait_for("a leader after the last fault", 60, cluster.leader, 0.2)
+    wait_for("the scheduler after the last fault", 60, cluster.leader, 0.2)
 
 
 def finish(cluster, keys):
@@ -133,7 +133,7 @@ def check_known(bills, known):
 def run(arguments):
     rng = random.Random(arguments.seed)
     print(f"seed {arguments.seed}", flush=True)
-    with Cluster(masters=arguments.schedulers, faulty=arguments.faulty_disks, keep=arguments.keep,
+    with Cluster(faulty=arguments.faulty_disks, keep=arguments.keep,
                  agent_options=["--capacity-vcpus", "256", "--capacity-mem", "256GiB", "--meter-tick", "2s"]) as cluster:
         calm_key = tenant(cluster, "calm")
         churn_key = tenant(cluster, "churn", concurrentSandboxes=CAP)
@@ -178,14 +178,13 @@ def run(arguments):
         print(f"   requests: {len(churn.requests)} keyed, {len(granted)} granted, "
               f"{sum(1 for request in churn.requests if request.refused)} at the cap, at most "
               f"{churn.most_at_once()} of {CAP} at once", flush=True)
-        time.sleep(3)  # standbys have what the leader has, a poll later
         for daemon in cluster.schedulers.values():
             daemon.stop()
-        ran = books.compare(books.databases(cluster))
+        ran = books.read(books.database(cluster))
         for name, row in bills.items():
             if abs(ran[name][0] / 1000 - row["seconds"]) > 1 or ran[name][1] != row["seconds"]:
                 raise Failed(f"{name}: {ran[name]} in the ledger, {row['seconds']} in the bill")
-        print(f"   ledgers: {len(cluster.schedulers)} replicas agree on {len(ran)} sandboxes", flush=True)
+        print(f"   ledger: the slices of {len(ran)} sandboxes touch, and are billed", flush=True)
 
 
 def main():
@@ -193,7 +192,6 @@ def main():
     parser.add_argument("--per-kind", type=int, default=20)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--steady", type=int, default=10)
-    parser.add_argument("--schedulers", type=int, default=1)
     parser.add_argument("--faulty-disks", action="store_true")
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()

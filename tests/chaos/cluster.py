@@ -1,6 +1,6 @@
-"""A fleet as operators run it, each part on a machine of its own: one with the scheduler, or three with etcd and a
-scheduler each, hosts with an agent, one with the gateway.  See network.py for what a machine is.  Databases are on loop devices or behind
-faulty_disk, so that their disks can fail.
+"""A fleet as operators run it, each part on a machine of its own: one with the scheduler, hosts with an agent, one with
+the gateway.  See network.py for what a machine is.  Databases are on loop devices and behind faulty_disk, so that their
+disks can fail.
 """
 import os
 import secrets
@@ -10,60 +10,22 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-import json
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from fleet import BIN, DAEMONS, TEMPLATES, Daemon, Failed, Fleet, request, wait_for  # noqa: E402
 from network import Network  # noqa: E402
 
-API, GATEWAY, TUNNEL, BUS, ETCD, PEER = 3000, 3001, 3002, 3003, 2379, 2380
+API, GATEWAY, TUNNEL, BUS = 3000, 3001, 3002, 3003
 DISK_MIB = 48
 
 
-class Etcd:
-    """One member; ready when it answers."""
-
-    def __init__(self, cluster, name):
-        self.name, self.cluster = name, cluster
-        self.log, self.process = cluster.path(f"etcd-{name}.log"), None
-        at = cluster.network.address
-        members = ",".join(f"{other}=http://{at(other)}:{PEER}" for other in cluster.masters)
-        self.argv = [*cluster.network.run(name), "etcd", "--name", name, "--data-dir", cluster.path(f"etcd-{name}"),
-                     "--listen-client-urls", f"http://{at(name)}:{ETCD}",
-                     "--advertise-client-urls", f"http://{at(name)}:{ETCD}",
-                     "--listen-peer-urls", f"http://{at(name)}:{PEER}",
-                     "--initial-advertise-peer-urls", f"http://{at(name)}:{PEER}",
-                     "--initial-cluster", members, "--initial-cluster-state", "new",
-                     "--heartbeat-interval", "100", "--election-timeout", "1000", "--logger", "zap"]
-
-    def start(self):
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        return self
-
-    def alive(self):
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def kill(self):
-        if self.alive():
-            self.process.kill()
-            self.process.wait()
-
-    stop = kill
-
-
 class Cluster:
-    def __init__(self, masters=3, hosts=("h1", "h2"), scheduler_options=(), agent_options=(), faulty=True, keep=False):
-        self.masters = [f"m{number}" for number in range(1, masters + 1)]
+    def __init__(self, hosts=("h1", "h2"), scheduler_options=(), agent_options=(), faulty=True, keep=False):
+        self.masters = ["m1"]
         self.hosts, self.keep, self.faulty = list(hosts), keep, faulty
         self.scheduler_options, self.agent_options = list(scheduler_options), list(agent_options)
         self.root = tempfile.mkdtemp(prefix="flotilla-chaos-")
-        self.mounts, self.etcds, self.schedulers, self.agents = [], {}, {}, {}
+        self.mounts, self.schedulers, self.agents = [], {}, {}
         self.gateway = self.network = None
 
     def __enter__(self):
@@ -134,10 +96,6 @@ class Cluster:
         at = self.network.address
         self.secret_files = {name: secrets.token_bytes(32) for name in ("fleet.key", "key.pepper", "bus.key")}
         self.secret_files["operator.key"] = b"e2b_" + secrets.token_hex(20).encode() + b"\n"
-        if len(self.masters) > 1:
-            for name in self.masters:
-                self.etcds[name] = Etcd(self, name).start()
-            wait_for("etcd", 30, self._etcd_is_ready, 0.2)
         os.makedirs(self.path("gw"), mode=0o700)
         self._secrets(self.path("gw"))
         self.gateway = self._daemon("gw", "flotilla-gateway", "gateway", [
@@ -150,19 +108,12 @@ class Cluster:
             self.schedulers[name] = self._daemon(name, "flotilla-scheduler", state, [
                 "--state-dir", self.path(state),
                 "--api-listen", f"{at(name)}:{API}", "--bus-listen", f"{at(name)}:{BUS}",
-                *self._replica_options(name),
                 "--gateway-tunnel", f"{at('gw')}:{TUNNEL}", "--gateway-url", f"http://{at('gw')}:{GATEWAY}",
                 *self.scheduler_options], self.disk_env(state, "flotilla-scheduler")).start()
-        wait_for("a leader", 30, self.leader, 0.1)
+        wait_for("a scheduler that admits work", 30, self.leader, 0.1)
         for name in self.hosts:
             self._add_agent(name)
         self.wait_warm(len(self.hosts))
-
-    def _replica_options(self, name):
-        if not self.etcds:
-            return []
-        members = ",".join(f"http://{self.network.address(other)}:{ETCD}" for other in self.masters)
-        return ["--replica-name", name, "--advertise-api", f"{self.network.address(name)}:{API}", "--etcd", members]
 
     def _add_agent(self, name):
         state = f"agent-{name}"
@@ -177,22 +128,14 @@ class Cluster:
             "--enrol-token-file", self.path(f"{name}.token"), "--node-name", name, *self.agent_options],
             self.disk_env(state, "flotilla-agent")).start()
 
-    def _etcd_is_ready(self):
-        try:
-            with urllib.request.urlopen(f"http://{self.network.address('m1')}:{ETCD}/health", timeout=2) as answer:
-                return json.load(answer)["health"] == "true"
-        except (OSError, KeyError, ValueError):
-            return False
-
     def leader(self):
-        """The name of the machine whose scheduler admits work, as etcd and that scheduler say; None: none now."""
+        """The name of the machine whose scheduler admits work; None: none now."""
         for name in self.masters:
             try:
                 status, text = request(f"{self.network.address(name)}:{API}", "GET", "/metrics", seconds=2)
             except OSError:
                 continue
-            leads = "\nflotilla_leading 1" if self.etcds else "\nflotilla_ready 1"
-            if status == 200 and leads in text:
+            if status == 200 and "\nflotilla_ready 1" in text:
                 return name
         return None
 
@@ -236,7 +179,7 @@ class Cluster:
         wait_for(f"{clones} warm clones", seconds, probe, 0.2)
 
     def daemons(self):
-        return [*self.schedulers.values(), *self.agents.values(), *self.etcds.values(), self.gateway]
+        return [*self.schedulers.values(), *self.agents.values(), self.gateway]
 
     def vm_processes(self):
         return Fleet.vm_processes(self)

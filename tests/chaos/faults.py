@@ -48,7 +48,6 @@ class Chooser:
         self.busy, self.lock = set(), threading.Lock()
         kinds = [self.kill_scheduler, self.stop_scheduler, self.freeze_scheduler, self.kill_agent, self.freeze_agent,
                  self.cut_link, self.trouble_link, self.full_disk, self.freeze_shim]
-        kinds += [self.kill_etcd] if cluster.etcds else []
         kinds += [self.bad_disk] if cluster.faulty else []
         self.plan = [kind for kind in kinds for _ in range(per_kind)]
         self.rng.shuffle(self.plan)
@@ -101,10 +100,6 @@ class Chooser:
     def freeze_agent(self):
         daemon = self.cluster.agents[self.some(self.cluster.agents)]
         return Fault("freeze_agent", daemon.name, *frozen(daemon.pid), self.rng.uniform(0.5, 5))
-
-    def kill_etcd(self):
-        member = self.cluster.etcds[self.some(self.cluster.etcds)]
-        return Fault("kill_etcd", "etcd", *killed(member), self.rng.uniform(0.5, 2))
 
     def freeze_shim(self):
         pids = self.spare_shims()

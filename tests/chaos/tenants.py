@@ -1,12 +1,12 @@
 """Who uses the fleet while it is attacked: sandboxes that count all along, and requests that come and go."""
+import os
 import random
+import subprocess
 import threading
 import time
 import uuid
 
 from fleet import BIN, wait_for
-import os
-import subprocess
 
 # Counts without starting a process: each line says which boot, which process, how far.
 COUNTER = (r'mkfifo /tmp/never; exec 4<>/tmp/never; '
