@@ -114,6 +114,7 @@ struct pump_client {
 	uint64_t end_seq;   /* one past the newest record of the outbox */
 	bool pauses;        /* the last answer was of no use: do not ask again at once */
 	bool news_wait;     /* the inventory changed since the last poll */
+	bool is_urgent;     /* and somebody waits for the next one */
 	uint32_t last_id;
 	struct mono sent_at;  /* the last poll */
 	struct mono heard_at; /* the last answer, or the session's opening */
@@ -133,10 +134,12 @@ struct pump_client_event {
 	enum pump_client_event_kind kind;
 	struct mono now;
 	uint64_t end_seq; /* RECORDS */
+	bool urgent;      /* NEWS: a poll is due at once (a leader waits for it) */
 	struct {
 		uint32_t id; /* of the poll it answers */
 		uint64_t epoch, next_seq;
 		bool resync;
+		bool standby; /* nothing but next_seq and resync counts, whatever the epoch */
 	} answer;
 };
 
@@ -153,6 +156,8 @@ struct pump_client_effect {
 	uint32_t id;
 	uint64_t first_seq;
 	uint32_t records_n;
+	struct mono sent_at; /* TAKE: of the poll that is answered; 0: it was given up, so that no
+				lease follows from its answer */
 };
 
 struct pump_client_effects {

@@ -69,6 +69,7 @@ static void send_poll(struct pump_client *pump, struct mono now, struct pump_cli
 	*poll = (struct pump_poll){pump->last_id, now, records_n > 0, pump->acked_seq};
 	pump->sent_at = now;
 	pump->news_wait = false;
+	pump->is_urgent = false;
 	pump->pauses = false;
 	emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_SEND,
 					      .id = poll->id,
@@ -80,14 +81,15 @@ static void send_poll(struct pump_client *pump, struct mono now, struct pump_cli
  * When the next poll is due, which may be in the past:
  *   1. at once, if none is outstanding: the scheduler could not reach the node
  *   2. at once, if records wait and none are under way
- *   3. after a pause, if either of these was of no use just now, or the inventory changed
- *   4. else after a heartbeat
+ *   3. at once, if there is news that somebody waits for
+ *   4. after a pause, if one of the first two was of no use just now, or the inventory changed
+ *   5. else after a heartbeat
  */
 static struct mono due_at(const struct pump_client *pump)
 {
 	bool is_wanted = !is_outstanding(pump) || (has_records(pump) && !is_flushing(pump));
 
-	if (is_wanted && !pump->pauses)
+	if ((is_wanted && !pump->pauses) || pump->is_urgent)
 		return pump->sent_at;
 	return mono_add_ms(pump->sent_at,
 			   is_wanted || pump->news_wait ? PUMP_PAUSE_MS : PUMP_HEARTBEAT_MS);
@@ -99,6 +101,7 @@ static void close_session(struct pump_client *pump)
 		pump->in_flight[i] = (struct pump_poll){0};
 	pump->is_open = false;
 	pump->pauses = false;
+	pump->is_urgent = false;
 }
 
 static struct mono lost_at(const struct pump_poll *poll)
@@ -153,6 +156,11 @@ static void take_answer(struct pump_client *pump, const struct pump_client_event
 		*poll = (struct pump_poll){0};
 	}
 	pump->heard_at = event->now;
+	if (event->answer.standby) {
+		take_ack(pump, event->answer.next_seq, event->answer.resync, out);
+		pump->pauses = answered.is_flush && pump->acked_seq == answered.first_seq;
+		return;
+	}
 	if (event->answer.epoch < pump->epoch) {
 		pump->pauses = true;
 		emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_REFUSE,
@@ -160,7 +168,9 @@ static void take_answer(struct pump_client *pump, const struct pump_client_event
 		return;
 	}
 	pump->epoch = event->answer.epoch;
-	emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_TAKE, .id = event->answer.id});
+	emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_TAKE,
+					      .id = event->answer.id,
+					      .sent_at = answered.sent_at});
 	take_ack(pump, event->answer.next_seq, event->answer.resync, out);
 	/* Its records were not taken yet, or cannot be stored now. */
 	if (answered.is_flush && pump->acked_seq == answered.first_seq)
@@ -187,6 +197,7 @@ void pump_client_step(struct pump_client *pump, const struct pump_client_event *
 		break;
 	case PUMP_CLIENT_NEWS:
 		pump->news_wait = true;
+		pump->is_urgent = pump->is_urgent || event->urgent;
 		break;
 	case PUMP_CLIENT_ANSWER:
 		if (pump->is_open)

@@ -34,6 +34,7 @@ enum {
 	NODE_PLAN_MAX = 33,
 	NODE_TEMPLATES_MAX = 64, /* as many as a poll takes */
 	NODE_TEMPLATE_ID_MAX = 64,
+	NODE_REPLICAS_MAX = 8,
 	NODE_CLAIM_TRIES_MAX = 2,  /* microVMs that are tried for one claim */
 	NODE_REFILL_PAUSE_MS = 25, /* after a claim: its tenant's first request comes now */
 };
@@ -47,17 +48,18 @@ struct node_limits {
 	uint32_t restores_max; /* restores at once to refill the pool */
 	uint32_t
 		claim_restores_max; /* restores at once, of any kind, while a claim waits for one */
-	uint32_t demand_ms; /* how far back the pool looks for claims to come; 0: stay at the floor
-			     */
-	uint32_t tick_ms;   /* how often a running sandbox's usage is journaled */
-	uint64_t keep_ms;   /* acknowledged records are kept this long */
+	uint32_t demand_ms;  /* how far back the pool looks for claims to come; 0: stay at the floor
+			      */
+	uint32_t tick_ms;    /* how often a running sandbox's usage is journaled */
+	uint64_t keep_ms;    /* acknowledged records are kept this long */
+	uint32_t replicas_n; /* schedulers that take the log: 1..NODE_REPLICAS_MAX; 0 is 1 */
 };
 
 /* ---- rows: what the journal holds ------------------------------------------------------------ */
 
 struct node_meta {
 	uint64_t next_seq;      /* LOAD only: one past the newest record ever written; at least 1 */
-	uint64_t acked_seq;     /* records below are durable at the scheduler; may lag behind */
+	uint64_t acked_seq;     /* records below are durable at every scheduler; may lag behind */
 	uint64_t epoch;         /* highest ever taken an order from */
 	uint64_t attempt_floor; /* an unknown attempt below it is refused (see claim.c) */
 };
@@ -72,6 +74,8 @@ struct node_sandbox {
 	uint32_t vcpus, mem_mib, disk_mib;
 	uint64_t vm;                    /* number of its microVM */
 	char boot_id[NODE_BOOT_ID_MAX]; /* in which the two mono below mean something */
+	/* Since when it would have run, had it never been frozen: moved on by each thaw, so that
+	 * running time is what passed since then, and so are positions. */
 	struct mono resumed_mono;
 	struct wall resumed_wall;
 	uint64_t metered_ms; /* running time that usage records already tell */
@@ -110,7 +114,8 @@ struct node_event {
 			 * took none.  With one, and a state before CLAIMED, VM_CLAIMED will follow,
 			 * or VM_ENDED. */
 			const struct wire_order *claim;
-			struct mono resumed_mono; /* CLAIMED or later, with a claim */
+			struct mono resumed_mono; /* CLAIMED or later, with a claim; as in
+						     struct node_sandbox */
 			struct mono end_mono;     /* the same: the time limit that the shim holds */
 			struct mono ended_mono;   /* ENDED */
 			enum cause cause;         /* ENDED */
@@ -122,6 +127,9 @@ struct node_event {
 		} template_;
 		struct {
 			uint64_t epoch;
+			uint64_t lease_ms, lost_below; /* as in wire.def */
+			/* When the answered poll was sent; 0: not known, no lease follows. */
+			struct mono sent_at;
 		} answer;
 		struct {
 			const struct wire_order *order; /* borrowed */
@@ -131,6 +139,8 @@ struct node_event {
 		} order;
 		struct {
 			uint64_t next_seq;
+			uint32_t replica; /* 0..replicas_n - 1 */
+			bool leader;      /* it spoke as the leader */
 		} acked;
 		uint64_t vm;
 		struct {
@@ -141,12 +151,14 @@ struct node_event {
 		} claimed;
 		struct {
 			uint64_t vm;
-			struct mono at; /* not before its resume, not after its end */
+			struct mono at; /* not before its resume, not after its end or freeze */
+			struct mono resumed_mono; /* as in struct node_sandbox */
 		} metered;
 		struct {
 			uint64_t vm;
 			enum cause cause;
-			struct mono at;
+			struct mono at;           /* frozen: of the freeze */
+			struct mono resumed_mono; /* as in struct node_sandbox; 0: as it was */
 		} ended;
 	};
 };
@@ -187,8 +199,11 @@ struct node_effect {
 			/* To be kept by the shim, for ADOPTED. Its init, ticket and gateway are
 			 * empty, its disk is the template's. */
 			struct wire_order order;
-			struct mono end_mono; /* upper bound; ttl_ms counts from the resume */
+			struct mono end_mono;   /* upper bound; ttl_ms counts from the resume */
+			struct mono lease_mono; /* it freezes then; 0: never */
 		} claim;
+		struct mono lease_mono;
+		uint64_t epoch;
 		struct {
 			uint64_t vm;
 			struct mono end_mono;
@@ -230,7 +245,9 @@ bool node_core_next_deadline(const struct node_core *core, struct mono *out_at);
 
 /* ---- questions: change nothing --------------------------------------------------------------- */
 
-/* For a poll: capacity, used, epoch. The rest of the poll is the shell's and the pump's. */
+/* For a poll: capacity, used, end_seq, pending_n (of epochs below the highest seen), lost_below
+ * (once it is carried out), and the highest epoch, which the shell replaces by the highest that is
+ * journaled. The rest of the poll is the shell's and the pump's. */
 void node_core_report(const struct node_core *core, struct wire_poll *poll);
 
 /* For a poll: the templates, at most NODE_TEMPLATES_MAX. */

@@ -30,6 +30,9 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 		vms_claim(&agent->vms, effect,
 			  payloads_find(&agent->payloads, effect->claim.payload));
 		return;
+	case NODE_EFFECT_LEASE:
+	case NODE_EFFECT_EPOCH:
+		return; /* nobody gives leases, and there is one scheduler */
 	case NODE_EFFECT_VM_DEADLINE:
 		vms_deadline(&agent->vms, effect);
 		return;

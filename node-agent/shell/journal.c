@@ -244,6 +244,8 @@ static int journal_write(struct sqlite *db, const struct node_effect *effect, st
 				  err);
 	case NODE_EFFECT_VM_START:
 	case NODE_EFFECT_VM_CLAIM:
+	case NODE_EFFECT_LEASE:
+	case NODE_EFFECT_EPOCH:
 	case NODE_EFFECT_VM_DEADLINE:
 	case NODE_EFFECT_VM_METER:
 	case NODE_EFFECT_VM_KILL:

@@ -245,8 +245,9 @@ static const struct id *event_node(const struct core_event *event)
 	case CORE_EVENT_NODE_SESSION:
 	case CORE_EVENT_NODE_POLL:
 	case CORE_EVENT_NODE_SILENT:
-	case CORE_EVENT_NODE_LOST:
 		return &event->node_id;
+	case CORE_EVENT_NODE_LOST:
+		return &event->lost.node;
 	case CORE_EVENT_NODE_REPORT:
 		return &event->report.node;
 	case CORE_EVENT_RECORD:

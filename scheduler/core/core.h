@@ -132,7 +132,17 @@ struct core_event {
 		struct {
 			struct id node;
 			const struct wire_record *record; /* borrowed */
+			/* From the note of a started record, which the core does not read; 0: as
+			 * the record lets guess. */
+			struct wall created_at;
+			uint32_t timeout_s;
 		} record;
+		struct {
+			struct id node;
+			/* Its attempts below this are given up; greater than all of them, and kept
+			 * in the fleet's decisions: the same on every replica, for ever. */
+			uint64_t lost_below;
+		} lost;
 		struct {
 			uint64_t request;  /* comes back in REPLY; not 0 */
 			struct id sandbox; /* a fresh id */

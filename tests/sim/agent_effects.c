@@ -34,6 +34,9 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 		need_payload(world, agent, effect->claim.payload);
 		shims_claim(world, agent->host, effect);
 		break;
+	case NODE_EFFECT_LEASE:
+	case NODE_EFFECT_EPOCH:
+		break;
 	case NODE_EFFECT_VM_DEADLINE:
 		shims_deadline(world, agent->host, effect);
 		break;

@@ -116,6 +116,8 @@ void journal_write(struct world *world, struct agent *agent, const struct node_e
 		break;
 	case NODE_EFFECT_VM_START:
 	case NODE_EFFECT_VM_CLAIM:
+	case NODE_EFFECT_LEASE:
+	case NODE_EFFECT_EPOCH:
 	case NODE_EFFECT_VM_DEADLINE:
 	case NODE_EFFECT_VM_METER:
 	case NODE_EFFECT_VM_KILL:
