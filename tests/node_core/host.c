@@ -182,16 +182,42 @@ void host_template(struct host *host, const char *name, const char *id, uint32_t
 
 void host_answer(struct host *host, uint64_t epoch)
 {
-	struct node_event event = {.kind = NODE_EVENT_ANSWER, .answer.epoch = epoch};
+	host_answer_lease(host, epoch, 0, host->now);
+}
 
+void host_answer_lease(struct host *host, uint64_t epoch, uint64_t lease_ms, struct mono sent_at)
+{
+	struct node_event event = {.kind = NODE_EVENT_ANSWER};
+
+	event.answer.epoch = epoch;
+	event.answer.lease_ms = lease_ms;
+	event.answer.sent_at = sent_at;
+	host_step(host, &event);
+}
+
+void host_answer_lost(struct host *host, uint64_t epoch, uint64_t lost_below)
+{
+	struct node_event event = {.kind = NODE_EVENT_ANSWER};
+
+	event.answer.epoch = epoch;
+	event.answer.sent_at = host->now;
+	event.answer.lost_below = lost_below;
+	host_step(host, &event);
+}
+
+void host_acked_by(struct host *host, uint32_t replica, bool leader, uint64_t next_seq)
+{
+	struct node_event event = {.kind = NODE_EVENT_ACKED};
+
+	event.acked.next_seq = next_seq;
+	event.acked.replica = replica;
+	event.acked.leader = leader;
 	host_step(host, &event);
 }
 
 void host_acked(struct host *host, uint64_t next_seq)
 {
-	struct node_event event = {.kind = NODE_EVENT_ACKED, .acked.next_seq = next_seq};
-
-	host_step(host, &event);
+	host_acked_by(host, 0, true, next_seq);
 }
 
 struct wire_order host_claim_order(uint64_t attempt)
@@ -343,10 +369,15 @@ uint32_t host_vms(const struct host *host, enum node_vm_state state)
 	return counts.vms[state];
 }
 
-struct wire_room host_used(const struct host *host)
+struct wire_poll host_poll(const struct host *host)
 {
 	struct wire_poll poll = {0};
 
 	node_core_report(host->core, &poll);
-	return poll.used;
+	return poll;
+}
+
+struct wire_room host_used(const struct host *host)
+{
+	return host_poll(host).used;
 }

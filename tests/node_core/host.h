@@ -51,8 +51,13 @@ void host_pass(struct host *host, int64_t ms);
 
 void host_template(struct host *host, const char *name, const char *id, uint32_t vcpus,
 		   uint32_t mem_mib);
+/* A leader's answer to a poll sent now, which gives a lease without end; the given lease; no lease
+ * that ends, but what was lost. */
 void host_answer(struct host *host, uint64_t epoch);
-void host_acked(struct host *host, uint64_t next_seq);
+void host_answer_lease(struct host *host, uint64_t epoch, uint64_t lease_ms, struct mono sent_at);
+void host_answer_lost(struct host *host, uint64_t epoch, uint64_t lost_below);
+void host_acked(struct host *host, uint64_t next_seq); /* by the first scheduler, which leads */
+void host_acked_by(struct host *host, uint32_t replica, bool leader, uint64_t next_seq);
 
 /* Orders. A claim's payload has the number of its attempt. */
 struct wire_order host_claim_order(uint64_t attempt);
@@ -78,6 +83,7 @@ const struct node_effect *host_last(const struct host *host, enum node_effect_ki
 const struct wire_record *host_last_record(const struct host *host);
 
 uint32_t host_vms(const struct host *host, enum node_vm_state state);
+struct wire_poll host_poll(const struct host *host); /* what a report says */
 struct wire_room host_used(const struct host *host);
 
 #endif

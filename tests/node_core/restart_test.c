@@ -149,14 +149,14 @@ static void a_reboot_ends_what_ran_at_the_last_journaled_position(void **state)
 	assert_int_equal(host_used(host).sandboxes, 0);
 }
 
-static void a_shim_that_dies_unseen_ends_its_sandbox(void **state)
+static void a_shim_that_dies_unseen_ends_its_sandbox_by_its_own_fault(void **state)
 {
 	struct host *host = *state;
 	uint64_t vm = host_run(host, 1);
 
 	host_pass(host, 1000);
 	host_vm(host, NODE_EVENT_VM_GONE, vm);
-	assert_int_equal(host_last_record(host)->cause, CAUSE_VM_FAULT);
+	assert_int_equal(host_last_record(host)->cause, CAUSE_SHIM_FAULT);
 	assert_int_equal(host_last_record(host)->to_ms, 0);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_FORGET)->vm, vm);
 }
@@ -373,7 +373,7 @@ int main(void)
 		STORY(a_clock_that_is_set_back_moves_no_position),
 		STORY(an_end_while_no_agent_was_there_is_billed_to_its_instant),
 		STORY(a_reboot_ends_what_ran_at_the_last_journaled_position),
-		STORY(a_shim_that_dies_unseen_ends_its_sandbox),
+		STORY(a_shim_that_dies_unseen_ends_its_sandbox_by_its_own_fault),
 		STORY(a_claim_that_succeeded_and_was_not_journaled_is_a_yes),
 		STORY(a_claim_that_succeeded_and_ended_unheard_is_told_whole),
 		STORY(a_claim_under_way_at_the_start_is_waited_for),
