@@ -1,10 +1,11 @@
 #include "tests/sim/world.h"
 
 #include "tests/sim/agent.h"
+#include "tests/sim/etcd.h"
 #include "tests/sim/faults.h"
-#include "tests/sim/leader.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/replica.h"
 #include "tests/sim/shims.h"
 #include "tests/sim/tenants.h"
 
@@ -64,6 +65,53 @@ static struct planned take_first(struct world *world)
 		swap(&world->queue[i], &world->queue[least]);
 		i = least;
 	}
+}
+
+/* ---- programs that are stopped in their tracks ---- */
+
+static void on_go_on(struct world *world, const struct call *call)
+{
+	uint32_t programs = (uint32_t)call->a;
+
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & 1u << i && world->go_on_ns[i] <= world->now_ns)
+			world->stopped &= ~(1u << i);
+	oracle_stir(world);
+}
+
+void world_stop(struct world *world, uint32_t programs, int64_t for_ns)
+{
+	programs &= ~world->stopped;
+	world_say(world, "programs %x stop in their tracks", programs);
+	world->totals.stops++;
+	world->stopped |= programs;
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & 1u << i)
+			world->go_on_ns[i] = world->now_ns + for_ns;
+	world_plan(world, for_ns, (struct call){.fn = on_go_on, .a = programs});
+	oracle_stir(world);
+}
+
+void world_go_on(struct world *world, uint32_t programs)
+{
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & 1u << i)
+			world->go_on_ns[i] = world->now_ns;
+	world->stopped &= ~programs;
+}
+
+/* Whether the call waits; those that do keep their order, because they wait in it. */
+static bool has_to_wait(struct world *world, const struct planned *next)
+{
+	int64_t until_ns = world->now_ns;
+
+	if (!(next->call.of & world->stopped))
+		return false;
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (next->call.of & world->stopped & 1u << i && world->go_on_ns[i] > until_ns)
+			until_ns = world->go_on_ns[i];
+	world_plan(world, until_ns - world->now_ns, next->call);
+	return true;
 }
 
 /* ---- the story ---- */
@@ -132,35 +180,41 @@ int64_t world_around(struct world *world, int64_t mean)
 
 /* ---- one seed ---- */
 
-/* One host, tenants that ask often, and no faults. */
-static void make_quiet(struct world *world)
+/* Tenants that ask often, and no faults. */
+static void make_quiet(struct world *world, const struct plot *plot)
 {
 	memset(&world->faults, 0, sizeof(world->faults));
-	world->shape.hosts_n = 1;
+	world->shape.hosts_n = plot->hosts_n ? plot->hosts_n : 1;
+	world->shape.replicas_n = plot->replicas_n ? plot->replicas_n : 1;
+	world->shape.lease_ms = plot->lease_ms;
 	world->shape.capacity_sandboxes = 8;
 	world->shape.chaos_ns = S(70);
 	world->shape.ask_ns = MS(300);
 }
 
-static void world_open(struct world *world, void (*begin)(struct world *world))
+static void world_open(struct world *world, const struct plot *plot)
 {
 	world->trace = calloc(TRACE_LINES, sizeof(*world->trace));
 	CHECK(world->trace);
 	world->hash = 0xcbf29ce484222325u;
 	faults_choose(world);
-	if (begin)
-		make_quiet(world);
+	if (plot)
+		make_quiet(world, plot);
+	world->totals.several = world->shape.replicas_n > 1;
 	oracle_open(world);
 	net_open(world);
-	leader_open(world);
+	if (world->shape.replicas_n > 1)
+		etcd_open(world);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		replica_open(world, i);
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		shims_open(world, i);
 		agent_open(world, i);
 	}
 	tenants_open(world);
 	faults_begin(world);
-	if (begin)
-		begin(world);
+	if (plot)
+		plot->begin(world);
 }
 
 static void world_close(struct world *world)
@@ -173,7 +227,9 @@ static void world_close(struct world *world)
 		agent_close(world, i);
 		shims_close(world, i);
 	}
-	leader_close(world);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		replica_close(world, i);
+	etcd_close(world);
 	net_close(world);
 	oracle_close(world);
 	free(world->queue);
@@ -185,6 +241,8 @@ static void run_until(struct world *world, int64_t end_ns)
 	while (world->queue_n && world->queue[0].at_ns <= end_ns) {
 		struct planned next = take_first(world);
 		world->now_ns = next.at_ns;
+		if (has_to_wait(world, &next))
+			continue;
 		next.call.fn(world, &next.call);
 		if (next.call.owned)
 			free(next.call.data);
@@ -208,13 +266,13 @@ void world_run(uint64_t seed, bool print_trace, struct totals *totals, uint64_t 
 	world_run_story(seed, NULL, print_trace, totals, out_hash);
 }
 
-void world_run_story(uint64_t seed, void (*begin)(struct world *world), bool print_trace,
+void world_run_story(uint64_t seed, const struct plot *plot, bool print_trace,
 		     struct totals *totals, uint64_t *out_hash)
 {
 	struct world world = {.seed = seed, .rng.state = seed, .print_trace = print_trace};
 
 	world_running = &world;
-	world_open(&world, begin);
+	world_open(&world, plot);
 	run_until(&world, world.shape.chaos_ns);
 	faults_end(&world);
 	/* Long enough for what was unanswered to be given up, cancelled and answered. */
