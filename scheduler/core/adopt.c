@@ -49,8 +49,10 @@ static struct core_sandbox row_of(const struct core_event *event)
 		row.timeout_s = guess_timeout_s(record);
 	if (!row.created_at.ns)
 		row.created_at = row.started_at;
-	if (!row.end_at.ns)
-		row.end_at.ns = row.started_at.ns + (int64_t)row.timeout_s * NS_PER_S;
+	if (!row.end_at.ns &&
+	    __builtin_add_overflow(row.started_at.ns, (int64_t)row.timeout_s * NS_PER_S,
+				   &row.end_at.ns))
+		row.end_at.ns = INT64_MAX;
 	return row;
 }
 
