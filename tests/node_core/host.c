@@ -146,7 +146,7 @@ void host_boot(struct host *host)
 	memset(host->memory, 0, node_core_size(&host->limits));
 	host->core = node_core_init(host->memory, &host->limits);
 	event.meta.next_seq = host->records_n + 1;
-	if (host->records_n)
+	if (host->records_n || host->meta.acked_seq)
 		host_step(host, &event);
 	for (size_t i = 0; i < host->sandboxes_n; i++) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
