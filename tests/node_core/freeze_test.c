@@ -180,6 +180,28 @@ static void running_time_never_goes_back_whatever_a_shim_says(void **state)
 	assert_int_equal(host_last_record(host)->to_ms, 10000);
 }
 
+static void an_end_record_that_says_nonsense_bills_what_was_told(void **state)
+{
+	struct host *host = *state;
+	struct wire_order claim = host_claim_order(1);
+	struct mono resumed = host->now;
+	int64_t began_ns = host->wall.ns;
+	uint64_t vm = host_run(host, 1);
+	struct node_event event;
+
+	host_pass(host, 10000);
+	host_metered(host, vm);
+	host_pass(host, 20000);
+	host_restart(host);
+	event = host_found_claimed(vm, &claim, mono_add_ms(resumed, 12000));
+	event.adopted.state = WIRE_SHIM_ENDED;
+	event.adopted.ended_mono = mono_add_ms(resumed, 15000);
+	event.adopted.cause = CAUSE_TIMEOUT;
+	host_step(host, &event);
+	assert_int_equal(host_last_record(host)->to_ms, 10000);
+	assert_int_equal(host_last_record(host)->at_wall_ns, began_ns + 15 * NS_PER_S);
+}
+
 #define STORY(test) cmocka_unit_test_setup_teardown(test, open_host, close_host)
 
 int main(void)
@@ -193,6 +215,7 @@ int main(void)
 		STORY(a_thaw_while_no_agent_was_there_is_found),
 		STORY(a_thaw_and_an_end_while_no_agent_was_there_are_found),
 		STORY(a_claim_found_after_a_freeze_keeps_its_time_limit),
+		STORY(an_end_record_that_says_nonsense_bills_what_was_told),
 		STORY(running_time_never_goes_back_whatever_a_shim_says),
 	};
 

@@ -53,6 +53,16 @@ static void a_lease_counts_from_when_the_poll_was_sent(void **state)
 			 mono_add_ms(host->now, LEASE_MS - 1500).ns);
 }
 
+static void a_claim_brings_its_lease_along(void **state)
+{
+	struct host *host = *state;
+
+	lease(host);
+	host_run(host, 1);
+	host_run(host, 2);
+	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 0);
+}
+
 static void a_lease_is_told_on_by_an_eighth_of_itself(void **state)
 {
 	struct host *host = *state;
@@ -111,11 +121,15 @@ static void an_answer_to_a_poll_that_was_given_up_gives_no_lease(void **state)
 	host_forget_log(host);
 	host_answer_lease(host, 2, LEASE_MS, (struct mono){0});
 	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 0);
+	/* Not even that of a new leader, which leaves the one before him as it is. */
+	host_answer_lease(host, 3, LEASE_MS, (struct mono){0});
+	host_run(host, 3);
+	assert_int_equal(host_last(host, NODE_EFFECT_VM_CLAIM)->claim.lease_mono.ns, until.ns);
 	host_pass(host, 30000);
 	host_forget_log(host);
 	assert_true(until.ns <= host->now.ns);
 	host_claim(host, 2);
-	assert_int_equal(host_used(host).sandboxes, 1);
+	assert_int_equal(host_used(host).sandboxes, 2);
 	assert_int_equal(host_last(host, NODE_EFFECT_PAYLOAD_DROP)->payload, 2);
 }
 
@@ -154,6 +168,22 @@ static void leases_may_be_switched_off_and_on(void **state)
 	assert_int_equal(told_ns(host), mono_add_ms(host->now, LEASE_MS).ns);
 }
 
+static void leases_switched_off_in_the_middle_of_a_claim_do_not_freeze_it(void **state)
+{
+	struct host *host = *state;
+	uint64_t vm;
+
+	lease(host);
+	host_run(host, 1);
+	host_claim(host, 2);
+	vm = host_last(host, NODE_EFFECT_VM_START)->start.vm;
+	host_vm_ready(host, vm);
+	host_answer(host, 2);
+	host_forget_log(host);
+	host_claimed(host, vm, 2, true);
+	assert_int_equal(told_ns(host), 0);
+}
+
 static void each_new_leaders_lease_is_told(void **state)
 {
 	struct host *host = *state;
@@ -181,6 +211,27 @@ static void what_was_adopted_is_told_of_the_next_lease(void **state)
 	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 0);
 	lease(host);
 	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 1);
+}
+
+/* Of the lease that the agent before gave it nobody knows. */
+static void a_claim_that_a_start_finds_is_told_of_the_lease_when_it_runs(void **state)
+{
+	struct host *host = *state;
+	struct wire_order first = host_claim_order(1), second = host_claim_order(2);
+	struct mono resumed = host->now;
+	uint64_t vm = host_run(host, 1);
+	struct node_event event;
+
+	host_restart(host);
+	event = host_found_claimed(vm, &first, resumed);
+	host_step(host, &event);
+	event = host_found(9, WIRE_SHIM_READY);
+	event.adopted.claim = &second;
+	host_step(host, &event);
+	host_ready(host);
+	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 1);
+	host_claimed(host, 9, 2, true);
+	assert_int_equal(host_count(host, NODE_EFFECT_LEASE), 2);
 }
 
 /* It may not have reached the shim, which was still being claimed. */
@@ -258,14 +309,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(a_lease_counts_from_when_the_poll_was_sent),
+		STORY(a_claim_brings_its_lease_along),
 		STORY(a_lease_is_told_on_by_an_eighth_of_itself),
 		STORY(an_answer_that_was_overtaken_takes_no_lease_back),
 		STORY(an_old_leaders_answer_gives_no_lease),
 		STORY(an_answer_to_a_poll_that_was_given_up_gives_no_lease),
 		STORY(a_lease_that_was_over_is_told_again_however_little_it_moves),
 		STORY(leases_may_be_switched_off_and_on),
+		STORY(leases_switched_off_in_the_middle_of_a_claim_do_not_freeze_it),
 		STORY(each_new_leaders_lease_is_told),
 		STORY(what_was_adopted_is_told_of_the_next_lease),
+		STORY(a_claim_that_a_start_finds_is_told_of_the_lease_when_it_runs),
 		STORY(a_lease_told_in_the_middle_of_a_claim_is_told_again_after_it),
 		STORY(nothing_begins_under_a_lease_that_is_over),
 		STORY(a_start_takes_no_claim_before_a_lease),

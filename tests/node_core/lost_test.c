@@ -22,9 +22,9 @@ static int close_host(void **state)
 static void what_is_below_lost_ends_and_only_then_is_it_said(void **state)
 {
 	struct host *host = *state;
-	uint64_t vm = host_run(host, 1);
+	uint64_t vm = host_run(host, 4);
 
-	host_run(host, 9);
+	host_run(host, 5);
 	host_forget_log(host);
 	host_answer_lost(host, 2, 5);
 	assert_int_equal(host_count(host, NODE_EFFECT_VM_KILL), 1);
@@ -107,7 +107,9 @@ static void orders_below_lost_are_refused_from_then_on(void **state)
 	/* A later answer that says less was overtaken. */
 	host_answer_lost(host, 2, 0);
 	host_claim(host, 3);
+	assert_int_equal(host_last_record(host)->attempt, 3);
 	assert_int_equal(host_last_record(host)->refusal, REFUSAL_STALE_ATTEMPT);
+	assert_int_equal(host_poll(host).lost_below, 5);
 }
 
 static void an_old_leaders_answer_gives_nothing_up(void **state)
