@@ -133,6 +133,8 @@ void host_step(struct host *host, struct node_event *event)
 		CHECK(host->log_n < HOST_LOG);
 		host->log[host->log_n++] = host->effects.items[i];
 	}
+	if (host->on_step)
+		host->on_step(host->on_step_arg);
 }
 
 void host_boot(struct host *host)

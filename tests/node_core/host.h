@@ -28,6 +28,9 @@ struct host {
 	struct node_effect log[HOST_LOG]; /* of all steps since host_forget_log */
 	size_t log_n;
 
+	void (*on_step)(void *arg); /* after each step, unless NULL */
+	void *on_step_arg;
+
 	/* what the shell keeps of claims */
 	uint64_t payloads[HOST_PAYLOADS];
 	size_t payloads_n;
