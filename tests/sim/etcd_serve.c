@@ -74,8 +74,8 @@ static void decide(struct world *world, const struct etcd_request *request,
 	struct etcd *etcd = world->etcd;
 	struct change change = {.kind = CHANGE_DECISION, .decision = *decision};
 
-	answer->failed = etcd->full || !etcd->leader_lease ||
-			 etcd->leader_revision != request->revision;
+	answer->failed =
+		etcd->full || !etcd->leader_lease || etcd->leader_revision != request->revision;
 	if (answer->failed)
 		return;
 	if (decision->kind == DECISION_TENANT) {
@@ -116,8 +116,7 @@ static void watch(struct world *world, const struct etcd_request *request,
 	etcd_tell(world, request->replica);
 }
 
-bool etcd_serve(struct world *world, const struct etcd_request *request,
-		struct etcd_answer *answer)
+bool etcd_serve(struct world *world, const struct etcd_request *request, struct etcd_answer *answer)
 {
 	struct etcd_lease *lease = find(world->etcd, request->lease);
 

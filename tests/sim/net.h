@@ -17,8 +17,8 @@ struct message {
 	bool to_replica;
 	uint32_t host, replica;
 	uint64_t session;
-	uint64_t hello;   /* HELLO and WELCOME: which one */
-	uint32_t poll_id; /* POLL and ANSWER */
+	uint64_t hello;    /* HELLO and WELCOME: which one */
+	uint32_t poll_id;  /* POLL and ANSWER */
 	int64_t polled_ns; /* POLL and ANSWER: when the poll was sent, in truth */
 	size_t body_n;
 	uint8_t body[];

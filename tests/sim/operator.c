@@ -33,19 +33,18 @@ void operator_decide(struct world *world)
 	if (leader == REPLICAS_MAX)
 		return;
 	if (world_chance(world, 500000)) {
-		decision = decision_of(
-			world, leader, DECISION_TENANT,
-			(uint32_t)world_between(world, 0, world->shape.tenants_n - 1));
+		decision =
+			decision_of(world, leader, DECISION_TENANT,
+				    (uint32_t)world_between(world, 0, world->shape.tenants_n - 1));
 		decision.concurrent_max = (uint32_t)world_between(world, 1, 12);
 		decision.credit_exhausted = world_chance(world, 200000);
 	} else {
-		decision =
-			decision_of(world, leader, DECISION_NODE,
-				    (uint32_t)world_between(world, 0, world->shape.hosts_n - 1));
+		decision = decision_of(world, leader, DECISION_NODE,
+				       (uint32_t)world_between(world, 0, world->shape.hosts_n - 1));
 		decision.cordoned = world_chance(world, 300000);
 	}
-	world_say(world, "operator: %s %u",
-		  decision.kind == DECISION_TENANT ? "tenant" : "node", decision.n);
+	world_say(world, "operator: %s %u", decision.kind == DECISION_TENANT ? "tenant" : "node",
+		  decision.n);
 	replica_decide(world, leader, &decision);
 }
 
@@ -58,7 +57,8 @@ bool operator_lose(struct world *world, uint32_t host)
 
 	if (leader == REPLICAS_MAX)
 		return false;
-	if (core_lost_below(replica_core(world, leader), &node, &below) != REFUSAL_NONE)
+	below = core_lost_below(replica_core(world, leader), &node);
+	if (below == 0)
 		return false;
 	decision = decision_of(world, leader, DECISION_NODE, host);
 	decision.lost_below = below;

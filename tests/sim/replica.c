@@ -107,8 +107,8 @@ static void boot(struct world *world, struct replica *replica)
 	struct core_event event = {.kind = CORE_EVENT_BOOT};
 
 	store_load(world, replica);
-	event.boot.epoch = replica_is_alone(world) ? replica->store.epoch
-						   : EPOCH_BASE + replica->ha.known;
+	event.boot.epoch =
+		replica_is_alone(world) ? replica->store.epoch : EPOCH_BASE + replica->ha.known;
 	event.boot.standby = !replica_is_alone(world);
 	replica_step(world, replica, &event);
 }

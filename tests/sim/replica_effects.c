@@ -60,7 +60,7 @@ static void apply(struct world *world, struct replica *replica, const struct ite
 		replica_step(world, replica, &event);
 		event = (struct core_event){.kind = CORE_EVENT_NODE_LOST};
 		event.lost.node = replica->store.nodes[decision->n].id;
-		event.lost.lost_below = replica->store.nodes[decision->n].lost_below;
+		event.lost.lost_below = decision->lost_below;
 		if (event.lost.lost_below)
 			replica_step(world, replica, &event);
 	}

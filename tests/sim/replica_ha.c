@@ -1,7 +1,7 @@
 /*
- * A scheduler's end of etcd: its election, and the watch that decisions come by.  A key that was won
- * counts only when all decisions before it are applied here, because a leader must not know less
- * than the one before it had decided.
+ * A scheduler's end of etcd: its election, and the watch that decisions come by.  A key that was
+ * won counts only when all decisions before it are applied here, because a leader must not know
+ * less than the one before it had decided.
  */
 #include "tests/sim/replica_internal.h"
 
@@ -105,7 +105,7 @@ static void carry_out(struct world *world, struct replica *replica,
 		      const struct election_effect *effect)
 {
 	static const enum etcd_ask asks[] = {
-		[ELECTION_GRANT] = ETCD_GRANT,	     [ELECTION_KEEP] = ETCD_KEEP,
+		[ELECTION_GRANT] = ETCD_GRANT,       [ELECTION_KEEP] = ETCD_KEEP,
 		[ELECTION_CAMPAIGN] = ETCD_CAMPAIGN, [ELECTION_READ] = ETCD_READ,
 		[ELECTION_REVOKE] = ETCD_REVOKE,
 	};

@@ -32,11 +32,11 @@ enum item_kind {
 /* What waits in a round. */
 struct item {
 	enum item_kind kind;
-	uint32_t host;    /* ANSWER; so are the next two */
+	uint32_t host; /* ANSWER; so are the next two */
 	uint64_t token;
 	bool resync;
-	uint32_t key;     /* EFFECT: of the sandbox that is saved for the first time */
-	size_t sandbox;   /* ADOPTED */
+	uint32_t key;      /* EFFECT: of the sandbox that is saved for the first time */
+	size_t sandbox;    /* ADOPTED */
 	uint64_t revision; /* DECIDED and APPLY */
 	struct decision decision;
 	struct core_effect effect;
@@ -65,11 +65,11 @@ struct ha {
 	uint64_t timer;
 	uint64_t watch; /* number of the present one; answers for others are old */
 	bool watches;
-	uint64_t seen;  /* revision of the newest change that the watch told */
-	uint64_t won;   /* revision of the leader key that is ours; 0: none */
-	uint64_t led;   /* the same, once LEAD was stepped */
-	uint64_t known; /* the newest leader key's revision */
-	uint64_t as_of; /* the revision at which the next was so */
+	uint64_t seen;   /* revision of the newest change that the watch told */
+	uint64_t won;    /* revision of the leader key that is ours; 0: none */
+	uint64_t led;    /* the same, once LEAD was stepped */
+	uint64_t known;  /* the newest leader key's revision */
+	uint64_t as_of;  /* the revision at which the next was so */
 	uint32_t leader; /* who leads, as far as is known; REPLICAS_MAX: nobody */
 };
 

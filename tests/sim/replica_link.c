@@ -52,7 +52,7 @@ static void fill_answer(struct world *world, struct replica *replica, const stru
 
 	answer->standby = core_role(replica->core) == CORE_STANDBY;
 	answer->epoch = replica_is_alone(world) ? replica->store.epoch
-		      : answer->standby		? EPOCH_BASE + replica->ha.known
+			: answer->standby       ? EPOCH_BASE + replica->ha.known
 						: replica_epoch(world, replica->number);
 	answer->next_seq = end->pump.next_seq;
 	answer->resync = item->resync;

@@ -1,7 +1,7 @@
 /*
  * The API of a scheduler: the leader looks keys up and steps; a standby forwards to the leader that
- * it knows of, and waits a while for one.  What was refused because a take-over is under way is kept
- * and taken again, keys and all, once it is done.
+ * it knows of, and waits a while for one.  What was refused because a take-over is under way is
+ * kept and taken again, keys and all, once it is done.
  */
 #include "tests/sim/replica_internal.h"
 
@@ -44,8 +44,7 @@ uint32_t requests_key_of(const struct replica *replica, const struct id *sandbox
 }
 
 /* True: it is answered, because its key was used before. */
-static bool is_repeated(struct world *world, struct replica *replica,
-			const struct request *request)
+static bool is_repeated(struct world *world, struct replica *replica, const struct request *request)
 {
 	const struct row *row;
 
@@ -84,8 +83,7 @@ static void lead_take(struct world *world, struct replica *replica, struct reque
 	replica_step(world, replica, &event);
 }
 
-void requests_answer(struct world *world, struct replica *replica,
-		     const struct core_effect *effect)
+void requests_answer(struct world *world, struct replica *replica, const struct core_effect *effect)
 {
 	struct flight *flight = find_flight(replica, effect->reply.request);
 

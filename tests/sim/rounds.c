@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner,
-		 uint32_t of)
+void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner, uint32_t of)
 {
 	*rounds = (struct rounds){.kind = kind, .owner = owner, .of = of};
 }

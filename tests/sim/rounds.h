@@ -32,8 +32,7 @@ struct rounds {
 	bool disk_fails;
 };
 
-void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner,
-		 uint32_t of);
+void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner, uint32_t of);
 void rounds_close(struct rounds *rounds);
 void rounds_add(struct world *world, struct rounds *rounds, const void *item);
 

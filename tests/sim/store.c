@@ -23,6 +23,7 @@ static void write_sandbox(struct world *world, struct replica *replica, const st
 	}
 	while (store->rows_n <= n)
 		memset(&store->rows[store->rows_n++], 0, sizeof(*store->rows));
+	world->totals.adopted += adopts;
 	oracle_saved(world, replica->number, adopts, &store->rows[n].it, row);
 	if (store->rows[n].it.state == SANDBOX_NONE)
 		store->rows[n].key = item->key;
@@ -53,9 +54,11 @@ static void write_node(struct world *world, struct replica *replica, const struc
 	oracle_expects(world, replica->number, host, row->next_seq);
 	node->next_seq = row->next_seq;
 	node->capacity = row->capacity;
+	if (replica_is_alone(world))
+		node->lost_below = row->lost_below;
 }
 
-static void write_decision(struct store *store, const struct item *item)
+static void write_decision(const struct world *world, struct store *store, const struct item *item)
 {
 	const struct decision *decision = &item->decision;
 	struct core_tenant *tenant = &store->tenants[decision->n % TENANTS_MAX];
@@ -66,7 +69,8 @@ static void write_decision(struct store *store, const struct item *item)
 		tenant->credit_exhausted = decision->credit_exhausted;
 	} else {
 		node->cordoned = decision->cordoned;
-		if (decision->lost_below > node->lost_below)
+		/* Alone, the core still asks whether it may be: then it says so itself. */
+		if (!replica_is_alone(world) && decision->lost_below > node->lost_below)
 			node->lost_below = decision->lost_below;
 	}
 	if (item->revision > store->revision)
@@ -88,7 +92,7 @@ void store_write_item(struct world *world, void *owner, const void *item_)
 	const struct core_effect *effect = &item->effect;
 
 	if (item->kind == ITEM_DECIDED) {
-		write_decision(&replica->store, item);
+		write_decision(world, &replica->store, item);
 		return;
 	}
 	switch (effect->kind) {

@@ -1,8 +1,8 @@
 #include "tests/sim/stories.h"
 
 #include "tests/sim/agent.h"
-#include "tests/sim/leader.h"
 #include "tests/sim/net.h"
+#include "tests/sim/replica.h"
 #include "tests/sim/shims.h"
 
 #include <inttypes.h>
@@ -30,7 +30,7 @@ static void watch(struct world *world)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++)
 		for (size_t j = 0; j < world->vms[i]->n; j++) {
 			const struct shim *shim = &world->vms[i]->shims[j];
-			if (shim_is_running(shim) && watched_n < WATCHED_MAX)
+			if (shim_is_running(world, i, shim) && watched_n < WATCHED_MAX)
 				watched[watched_n++] = shim->serial;
 		}
 	if (watched_n == 0)
@@ -44,7 +44,7 @@ static size_t survivors(const struct world *world)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++)
 		for (size_t j = 0; j < world->vms[i]->n; j++)
 			for (size_t k = 0; k < watched_n; k++)
-				n += shim_is_running(&world->vms[i]->shims[j]) &&
+				n += shim_is_alive(&world->vms[i]->shims[j]) &&
 				     world->vms[i]->shims[j].serial == watched[k];
 	return n;
 }
@@ -86,6 +86,11 @@ static void on_look(struct world *world, const struct call *call)
 
 /* ---- what happens ---- */
 
+static void leader_dies(struct world *world)
+{
+	replica_crash(world, 0);
+}
+
 static void agent_dies(struct world *world)
 {
 	agent_crash(world, 0);
@@ -93,18 +98,18 @@ static void agent_dies(struct world *world)
 
 static void all_die(struct world *world)
 {
-	leader_crash(world);
+	replica_crash(world, 0);
 	agent_crash(world, 0);
 }
 
 static void leader_disk_breaks(struct world *world)
 {
-	leader_disk_fails(world, true);
+	replica_disk_fails(world, 0, true);
 }
 
 static void leader_disk_works(struct world *world)
 {
-	leader_disk_fails(world, false);
+	replica_disk_fails(world, 0, false);
 }
 
 static void agent_disk_breaks(struct world *world)
@@ -119,22 +124,22 @@ static void agent_disk_works(struct world *world)
 
 static void host_is_cut_off(struct world *world)
 {
-	net_cut(world, 0, true, true);
+	net_cut(world, 0, 0, true, true);
 }
 
 static void orders_are_lost(struct world *world)
 {
-	net_cut(world, 0, true, false);
+	net_cut(world, 0, 0, true, false);
 }
 
 static void records_are_lost(struct world *world)
 {
-	net_cut(world, 0, false, true);
+	net_cut(world, 0, 0, false, true);
 }
 
 static void host_is_back(struct world *world)
 {
-	net_cut(world, 0, false, false);
+	net_cut(world, 0, 0, false, false);
 }
 
 static void host_reboots(struct world *world)
@@ -144,7 +149,7 @@ static void host_reboots(struct world *world)
 
 static const struct story stories[] = {
 	{"an agent's restart ends no sandbox", agent_dies, NULL, false, false},
-	{"a scheduler's restart ends no sandbox", leader_crash, NULL, false, false},
+	{"a scheduler's restart ends no sandbox", leader_dies, NULL, false, false},
 	{"all daemons die at once and no sandbox ends", all_die, NULL, false, false},
 	{"a scheduler that cannot write grants nothing", leader_disk_breaks, leader_disk_works,
 	 true, false},
@@ -172,7 +177,8 @@ void stories_run(bool print_trace, struct totals *totals)
 	for (size_t i = 0; i < ARRAY_N(stories); i++) {
 		told_now = &stories[i];
 		for (uint64_t seed = 1; seed <= 5; seed++)
-			world_run_story(seed, begin, print_trace, totals, &hash);
+			world_run_story(seed, &(struct plot){.begin = begin}, print_trace, totals,
+					&hash);
 		printf("ok: %s\n", told_now->promise);
 	}
 }

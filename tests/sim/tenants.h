@@ -1,6 +1,6 @@
 /*
- * Tenants: they create, kill, extend, flood; they lose answers and patience, and ask again under the
- * same key, of whichever scheduler.
+ * Tenants: they create, kill, extend, flood; they lose answers and patience, and ask again under
+ * the same key, of whichever scheduler.
  */
 #ifndef FLOTILLA_SIM_TENANTS_H
 #define FLOTILLA_SIM_TENANTS_H
@@ -24,7 +24,8 @@ void tenants_close(struct world *world);
 /* NULL: it was long ago. */
 struct request *tenants_find(struct world *world, uint64_t number);
 
-/* The core of a scheduler answers: the answer is on its way now, and counts as told if it is heard. */
+/* The core of a scheduler answers: the answer is on its way now, and counts as told if it is heard.
+ */
 void tenants_answer(struct world *world, uint32_t replica, const struct core_effect *reply);
 
 /* Its shell answers: the sandbox of the key is this; or no. */

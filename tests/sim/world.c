@@ -161,6 +161,33 @@ void world_fail(struct world *world, const char *format, ...)
 	exit(1);
 }
 
+/* ---- bytes that stay ---- */
+
+struct kept {
+	struct kept *next;
+	uint8_t bytes[];
+};
+
+const uint8_t *world_keep(struct world *world, const uint8_t *bytes, size_t n)
+{
+	struct kept *kept = malloc(sizeof(*kept) + n);
+
+	CHECK(kept);
+	memcpy(kept->bytes, bytes, n);
+	kept->next = world->kept;
+	world->kept = kept;
+	return kept->bytes;
+}
+
+static void free_kept(struct world *world)
+{
+	while (world->kept) {
+		struct kept *next = world->kept->next;
+		free(world->kept);
+		world->kept = next;
+	}
+}
+
 /* ---- chance ---- */
 
 bool world_chance(struct world *world, uint32_t in_a_million)
@@ -232,6 +259,7 @@ static void world_close(struct world *world)
 	etcd_close(world);
 	net_close(world);
 	oracle_close(world);
+	free_kept(world);
 	free(world->queue);
 	free(world->trace);
 }

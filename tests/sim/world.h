@@ -74,7 +74,7 @@ struct faults {
 	int64_t cut_pair_ns;         /* a host from one scheduler */
 	int64_t cut_replica_ns;      /* a scheduler from all hosts */
 	int64_t apart_ns;            /* schedulers from each other */
-	int64_t crash_replica_ns, crash_agent_ns, reboot_ns;
+	int64_t crash_replica_ns, crash_agent_ns, crash_both_ns, reboot_ns;
 	int64_t hand_over_ns, leave_ns; /* a scheduler, an agent is stopped in good order */
 	int64_t commit_replica_ns, commit_agent_ns;
 	int64_t stop_ns; /* programs are stopped in their tracks, and go on later */
@@ -152,6 +152,7 @@ struct world {
 	struct net *net;
 	struct tenants *tenants;
 	struct oracle *oracle;
+	struct kept *kept;
 };
 
 /* A story: what is different from a quiet fleet of one host, and what begins to happen. */
@@ -190,10 +191,16 @@ void world_print_last_lines(const struct world *world);
 _Noreturn void world_fail(struct world *world, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Bytes that stay until the world ends. */
+const uint8_t *world_keep(struct world *world, const uint8_t *bytes, size_t n);
+
 /* Chance. A million is always; between includes both; around is 0.5 to 1.5 of the mean. */
 bool world_chance(struct world *world, uint32_t in_a_million);
 int64_t world_between(struct world *world, int64_t low, int64_t high);
 int64_t world_around(struct world *world, int64_t mean);
+
+/* Clocks differ in their pace by less than a fiftieth, as leases allow. */
+#define DRIFT_PPM 9000
 
 #define MS(n) ((n)*NS_PER_MS)
 #define S(n)  ((n)*NS_PER_S)
