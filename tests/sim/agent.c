@@ -190,8 +190,10 @@ void agent_change_template(struct world *world, uint32_t host, bool gone)
 	struct agent *agent = world->agents[host];
 	uint32_t i = (uint32_t)world_between(world, 0, TEMPLATES_N - 1);
 
+	/* Programs that are stopped do not look; a start does. */
 	agent->contents[i] = gone ? 0 : ++agent->last_content;
-	set_template(world, agent, i);
+	if (!(world->stopped & OF_AGENT(host)))
+		set_template(world, agent, i);
 }
 
 void agent_mend_templates(struct world *world, uint32_t host)
@@ -253,8 +255,11 @@ static void commit_failed(struct world *world, void *owner)
 
 void agent_crash(struct world *world, uint32_t host)
 {
+	if (world->stopped & OF_SHIMS(host))
+		return; /* nothing at all happens there */
 	world_say(world, "host %u: the agent dies", host);
 	world->totals.crashes_agent++;
+	world_go_on(world, OF_AGENT(host));
 	fall(world, world->agents[host],
 	     world_between(world, MS(10), world_chance(world, 500000) ? MS(200) : S(8)));
 }
@@ -271,7 +276,7 @@ void agent_leave(struct world *world, uint32_t host)
 	struct pump_client_event news = {.kind = PUMP_CLIENT_NEWS, .urgent = true};
 	struct call call = {.fn = on_leave, .of = OF_AGENT(host), .host = host};
 
-	if (!agent->is_ready || agent->is_leaving)
+	if (!agent->is_ready || agent->is_leaving || world->stopped & OF_AGENT(host))
 		return;
 	world_say(world, "host %u: the agent is stopped in good order", host);
 	agent->is_leaving = true;
@@ -286,6 +291,7 @@ void agent_reboot(struct world *world, uint32_t host)
 
 	world_say(world, "host %u reboots", host);
 	world->totals.reboots++;
+	world_go_on(world, OF_AGENT(host) | OF_SHIMS(host));
 	fall(world, agent, world_between(world, S(1), S(20)));
 	shims_reboot(world, host);
 	agent->clock.booted_ns = world->now_ns;

@@ -28,7 +28,7 @@ static void choose_shape(struct world *world)
 	shape->hosts_n = (uint32_t)world_between(world, 1, HOSTS_MAX);
 	shape->tenants_n = (uint32_t)world_between(world, 1, TENANTS_MAX);
 	shape->lease_ms =
-		world_chance(world, 600000) ? (uint32_t)world_between(world, 3000, 20000) : 0;
+		world_chance(world, 600000) ? (uint32_t)world_between(world, 8000, 25000) : 0;
 	shape->tick_ms = (uint32_t)world_between(world, 1000, 15000);
 	shape->keep_ms = (uint32_t)world_between(world, 0, 60000);
 	shape->capacity_sandboxes = (uint32_t)world_between(world, 1, 8);

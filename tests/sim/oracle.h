@@ -53,9 +53,6 @@ void oracle_stir(struct world *world);
 void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
 		    const struct core_effects *effects);
 
-/* It begins to admit. */
-void oracle_admits(struct world *world, uint32_t replica);
-
 /* An operator declares a node lost by way of this leader. */
 void oracle_declared_lost(struct world *world, uint32_t replica, uint32_t host,
 			  uint64_t lost_below);

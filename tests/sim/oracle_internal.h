@@ -47,6 +47,7 @@ struct host {
 	struct mono leased;    /* what runs there may run until then */
 	bool is_endless;       /* or without end */
 	uint64_t said_epoch;   /* it said so, and that nothing older is pending */
+	uint64_t said_seq;     /* and that its log was so long then, be it durable or not */
 	uint64_t lost_below;   /* it was declared lost */
 };
 

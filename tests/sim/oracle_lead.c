@@ -46,16 +46,6 @@ static void look_at_admission(struct world *world, uint32_t replica, const struc
 	}
 }
 
-void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
-		    const struct core_effects *effects)
-{
-	if (event->kind != CORE_EVENT_CREATE)
-		return;
-	for (uint32_t i = 0; i < effects->n; i++)
-		if (effects->items[i].kind == CORE_EFFECT_SAVE_SANDBOX)
-			look_at_admission(world, replica, &effects->items[i].sandbox);
-}
-
 static bool runs_anything(const struct world *world, uint32_t host)
 {
 	/* Programs that just went on have had no time to stop it. */
@@ -67,22 +57,39 @@ static bool runs_anything(const struct world *world, uint32_t host)
 	return false;
 }
 
-void oracle_admits(struct world *world, uint32_t replica)
+/* The node said that it knows this epoch and owes nothing to an older one, and was heard out. */
+static bool was_heard(const struct world *world, uint32_t replica, uint32_t host)
+{
+	return world->oracle->hosts[host].said_epoch >= replica_epoch(world, replica) &&
+	       !unknown_run(world, replica, host, NULL);
+}
+
+static void look_at_admitting(struct world *world, uint32_t replica)
 {
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		const struct id node = agent_id(i);
 		struct core_node_view view;
 		CHECK(core_node_find(replica_core(world, replica), &node, &view));
-		if (view.joined || view.lost_below)
+		if (was_heard(world, replica, i) || view.lost_below)
 			continue;
 		if (world->shape.lease_ms == 0)
 			world_fail(world, "replica %u admits, and has not heard host %u", replica,
 				   i);
-		if (!view.lease_ended)
-			continue; /* it was heard, and has left again since */
 		if (runs_anything(world, i))
 			world_fail(world, "replica %u admits, and host %u runs unheard", replica,
 				   i);
+	}
+}
+
+void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
+		    const struct core_effects *effects)
+{
+	for (uint32_t i = 0; i < effects->n; i++) {
+		const struct core_effect *effect = &effects->items[i];
+		if (effect->kind == CORE_EFFECT_ADMITTING)
+			look_at_admitting(world, replica);
+		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE)
+			look_at_admission(world, replica, &effect->sandbox);
 	}
 }
 
@@ -100,8 +107,10 @@ void oracle_polls(struct world *world, uint32_t host, const struct wire_poll *po
 {
 	struct host *known = &world->oracle->hosts[host];
 
-	if (poll->epoch > known->said_epoch && poll->pending_n == 0)
+	if (poll->epoch > known->said_epoch && poll->pending_n == 0) {
 		known->said_epoch = poll->epoch;
+		known->said_seq = poll->end_seq;
+	}
 	for (size_t i = 0; i < world->vms[host]->n; i++) {
 		const struct shim *shim = &world->vms[host]->shims[i];
 		if (shim->claim_taken && shim->state != WIRE_SHIM_ENDED &&

@@ -46,7 +46,8 @@ static void answered(struct world *world, uint32_t host, struct attempt *attempt
 	if (attempt->yes || attempt->no)
 		world_fail(world, "host %u answers attempt %" PRIx64 " again", host,
 			   record->attempt);
-	if (record->kind == WIRE_RECORD_STARTED)
+	if (record->kind == WIRE_RECORD_STARTED &&
+	    record->seq >= world->oracle->hosts[host].said_seq)
 		oracle_claims(world, host, record->attempt);
 	attempt->host = host;
 	attempt->yes = record->kind == WIRE_RECORD_STARTED;

@@ -177,6 +177,7 @@ void replica_crash(struct world *world, uint32_t number)
 {
 	world_say(world, "replica %u dies", number);
 	world->totals.crashes_replica++;
+	world_go_on(world, OF_REPLICA(number));
 	fall(world, world->replicas[number]);
 }
 
@@ -206,7 +207,7 @@ void replica_hand_over(struct world *world, uint32_t number)
 	struct replica *replica = world->replicas[number];
 	struct call call = {.fn = on_leave, .replica = number, .life = replica->life};
 
-	if (!replica->core || replica->leaving)
+	if (!replica->core || replica->leaving || world->stopped & OF_REPLICA(number))
 		return;
 	call.of = OF_REPLICA(number);
 	world_say(world, "replica %u is stopped in good order", number);

@@ -29,7 +29,6 @@ static void carry_out_effect(struct world *world, struct replica *replica,
 		break;
 	case CORE_EFFECT_ADMITTING:
 		world->totals.admissions++;
-		oracle_admits(world, replica->number);
 		requests_admit(world, replica);
 		break;
 	case CORE_EFFECT_EPOCH_OVER:

@@ -393,7 +393,7 @@ void shims_fault(struct world *world, uint32_t host, bool gone)
 	struct host_vms *vms = world->vms[host];
 	struct shim *shim;
 
-	if (vms->n == 0)
+	if (vms->n == 0 || world->stopped & OF_SHIMS(host))
 		return;
 	shim = &vms->shims[rng_below(&world->rng, vms->n)];
 	shims_end(world, host, shim, shim->resumed.ns ? CAUSE_OOM_GUEST : CAUSE_VM_FAULT, gone);

@@ -69,14 +69,31 @@ static struct planned take_first(struct world *world)
 
 /* ---- programs that are stopped in their tracks ---- */
 
+void world_go_on(struct world *world, uint32_t programs)
+{
+	size_t kept = 0;
+
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & world->stopped & 1u << i)
+			world->go_on_ns[i] = world->now_ns;
+	world->stopped &= ~programs;
+	for (size_t i = 0; i < world->waiting_n; i++)
+		if (world->waiting[i].of & world->stopped)
+			world->waiting[kept++] = world->waiting[i];
+		else
+			world_plan(world, 0, world->waiting[i]);
+	world->waiting_n = kept;
+	oracle_stir(world);
+}
+
 static void on_go_on(struct world *world, const struct call *call)
 {
 	uint32_t programs = (uint32_t)call->a;
 
 	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
-		if (programs & 1u << i && world->go_on_ns[i] <= world->now_ns)
-			world->stopped &= ~(1u << i);
-	oracle_stir(world);
+		if (world->go_on_ns[i] != world->now_ns)
+			programs &= ~(1u << i);
+	world_go_on(world, programs & world->stopped);
 }
 
 void world_stop(struct world *world, uint32_t programs, int64_t for_ns)
@@ -92,25 +109,18 @@ void world_stop(struct world *world, uint32_t programs, int64_t for_ns)
 	oracle_stir(world);
 }
 
-void world_go_on(struct world *world, uint32_t programs)
+/* Whether the call waits; those that do keep their order. */
+static bool has_to_wait(struct world *world, const struct call *call)
 {
-	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
-		if (programs & 1u << i)
-			world->go_on_ns[i] = world->now_ns;
-	world->stopped &= ~programs;
-}
-
-/* Whether the call waits; those that do keep their order, because they wait in it. */
-static bool has_to_wait(struct world *world, const struct planned *next)
-{
-	int64_t until_ns = world->now_ns;
-
-	if (!(next->call.of & world->stopped))
+	if (!(call->of & world->stopped))
 		return false;
-	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
-		if (next->call.of & world->stopped & 1u << i && world->go_on_ns[i] > until_ns)
-			until_ns = world->go_on_ns[i];
-	world_plan(world, until_ns - world->now_ns, next->call);
+	if (world->waiting_n == world->waiting_cap) {
+		world->waiting_cap = world->waiting_cap ? 2 * world->waiting_cap : 64;
+		world->waiting = realloc(world->waiting,
+					 world->waiting_cap * sizeof(*world->waiting));
+		CHECK(world->waiting);
+	}
+	world->waiting[world->waiting_n++] = *call;
 	return true;
 }
 
@@ -249,6 +259,9 @@ static void world_close(struct world *world)
 	while (world->queue_n--)
 		if (world->queue[world->queue_n].call.owned)
 			free(world->queue[world->queue_n].call.data);
+	while (world->waiting_n--)
+		if (world->waiting[world->waiting_n].owned)
+			free(world->waiting[world->waiting_n].data);
 	tenants_close(world);
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		agent_close(world, i);
@@ -260,6 +273,7 @@ static void world_close(struct world *world)
 	net_close(world);
 	oracle_close(world);
 	free_kept(world);
+	free(world->waiting);
 	free(world->queue);
 	free(world->trace);
 }
@@ -269,7 +283,7 @@ static void run_until(struct world *world, int64_t end_ns)
 	while (world->queue_n && world->queue[0].at_ns <= end_ns) {
 		struct planned next = take_first(world);
 		world->now_ns = next.at_ns;
-		if (has_to_wait(world, &next))
+		if (has_to_wait(world, &next.call))
 			continue;
 		next.call.fn(world, &next.call);
 		if (next.call.owned)

@@ -137,7 +137,9 @@ struct world {
 	size_t queue_n, queue_cap;
 	uint64_t order;
 	uint32_t stopped; /* programs in their tracks, as in struct call */
-	int64_t go_on_ns[PROGRAMS_MAX];
+	int64_t go_on_ns[PROGRAMS_MAX]; /* when each goes on, or went on last */
+	struct call *waiting;           /* for programs that are stopped */
+	size_t waiting_n, waiting_cap;
 	uint64_t hash;
 	bool print_trace;
 	char (*trace)[TRACE_LINE_MAX];
