@@ -1,3 +1,4 @@
+/* The nodes of a fleet: what they do with what arrives, and what they log of it. */
 #include "tests/sched_core/fleet.h"
 
 #include "common/base/check.h"

@@ -13,6 +13,8 @@
 enum { FLEET_NODES = 3, FLEET_REPLICAS = 2, FLEET_TENANTS = 2, FLEET_CAP = 4 };
 enum { FLEET_ATTEMPTS = 2048, FLEET_JOURNAL = 8192, FLEET_FLIGHT = 64 };
 
+enum { FLEET_ASKED = 2048 };
+
 enum fleet_answer { FLEET_PENDING, FLEET_REFUSED, FLEET_RUNNING, FLEET_ENDED };
 
 /* What a node remembers of an attempt, for ever. */
@@ -41,6 +43,15 @@ struct fleet_node {
 	uint32_t flight_n;
 };
 
+enum fleet_asked_kind { FLEET_ASKED_CREATE, FLEET_ASKED_KILL, FLEET_ASKED_LIMIT };
+
+struct fleet_asked {
+	enum fleet_asked_kind kind;
+	int replica;
+	uint64_t request;
+	char name[ID_MAX];
+};
+
 struct fleet {
 	struct rng rng;
 	struct world *replicas[FLEET_REPLICAS];
@@ -48,8 +59,15 @@ struct fleet {
 	uint64_t epoch;
 	uint32_t lease_ms;
 	uint64_t decided[FLEET_NODES]; /* lost_below, in the fleet's decisions */
+	/* Lost, as far as the leader knew when it began to lead; it waits for none of them. */
+	bool lost_then[FLEET_NODES];
 	struct fleet_node nodes[FLEET_NODES];
+	struct fleet_asked asked[FLEET_ASKED];
+	uint32_t asked_n, name_n;
+	uint32_t led_n, lost_n; /* how often somebody came to lead, and a node was given up */
 };
+
+/* ---- fleet.c: the nodes ---- */
 
 /* A claim, a kill or a limit arrives. */
 void fleet_obey(struct fleet *fleet, struct fleet_node *node, const struct wire_order *order,
@@ -70,5 +88,28 @@ void fleet_says(const struct fleet *fleet, uint32_t n, struct wire_poll *poll);
 
 bool fleet_is_frozen(const struct fleet *fleet, const struct fleet_node *node);
 int64_t fleet_now_ns(const struct fleet *fleet);
+
+/* ---- fleet_moves.c: what happens ---- */
+
+/* NULL: nobody leads. */
+struct world *fleet_leading(struct fleet *fleet);
+
+/* As the replica has it of the node. */
+uint64_t fleet_lost_below(const struct world *world, uint32_t n);
+
+/* The watch of the decisions catches up. */
+void fleet_read_decisions(struct fleet *fleet, struct world *world);
+void fleet_somebody_leads(struct fleet *fleet);
+
+/* The node reports to each replica, and gets its orders on their way; faulty: or not, or twice. */
+void fleet_polls(struct fleet *fleet, uint32_t n, bool faulty);
+
+/* One order of those on their way arrives, not always the oldest. */
+void fleet_order_arrives(struct fleet *fleet, uint32_t n);
+void fleet_sends(struct fleet *fleet, struct world *world, uint32_t n, uint64_t seq);
+void fleet_time_passes(struct fleet *fleet, int64_t ms);
+
+/* Anything of the above, and requests, crashes, cuts and losses. */
+void fleet_move(struct fleet *fleet);
 
 #endif
