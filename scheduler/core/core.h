@@ -158,9 +158,8 @@ struct core_event {
 			uint32_t timeout_s;
 		} create;
 		struct {
-			/* 0: nobody waits (an operator's drain, a credit run out); without a reply
-			 * it cannot be told that it was refused, so step it when the role is
-			 * ALONE or LEADING. */
+			/* 0: nobody waits (an operator's drain, a credit run out); taken while
+			 * TAKING_OVER too, and by a standby left to the leader. */
 			uint64_t request;
 			struct id sandbox;
 			struct id tenant; /* empty: an operator, for any tenant's sandbox */
@@ -265,7 +264,9 @@ struct core_node_view {
 	bool lease_ended; /* what it runs is frozen for sure, as of the last step; false: or not
 			   * known
 			   */
-	bool leaving;     /* its agent stops: nothing new there until it polls again */
+	bool lost;    /* declared lost, and has not said since boot that it ended what was given up
+		       */
+	bool leaving; /* its agent stops: nothing new there until it polls again */
 	char trouble[129];   /* why it can start nothing new, for people; empty: nothing is wrong */
 	uint64_t lost_below; /* what every answer to it carries */
 	uint64_t gaps_n;     /* records that came beyond next_seq */

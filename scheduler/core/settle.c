@@ -13,8 +13,9 @@ static bool given_up(const struct node *node, const struct core_sandbox *row)
 	return row->attempt < node->row.lost_below;
 }
 
-/* Also one that shall end: nobody may ever tell its node, and a log ends only what it began. */
-static bool never_began(const struct core_sandbox *row)
+/* Nothing came of it, as far as the log says; a kill alone would leave nothing in the log either.
+ */
+static bool not_begun(const struct core_sandbox *row)
 {
 	return row->state == SANDBOX_PLACING ||
 	       (row->state == SANDBOX_ENDING && row->started_at.ns == 0);
@@ -22,8 +23,7 @@ static bool never_began(const struct core_sandbox *row)
 
 bool settle_is_due(const struct node *node, const struct core_sandbox *row)
 {
-	return given_up(node, row) ||
-	       (never_began(row) && row->attempt >> 32 < node->settle_epoch);
+	return given_up(node, row) || (not_begun(row) && row->attempt >> 32 < node->settle_epoch);
 }
 
 /* When what the node ran was frozen for sure; without leases, when it was last heard. */
@@ -53,7 +53,7 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 		if (row->ended_at.ns < row->started_at.ns)
 			row->ended_at = row->started_at;
 	} else {
-		if (row->refusal == REFUSAL_NONE)
+		if (row->state == SANDBOX_PLACING)
 			row->refusal = REFUSAL_CANCELLED;
 		row->cause = CAUSE_NONE;
 		row->ended_at = core->wall;
