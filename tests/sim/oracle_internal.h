@@ -36,8 +36,8 @@ struct known {
 	bool killed;           /* a tenant was told that it is killed */
 	bool asked;            /* somebody asked for its end */
 	uint64_t told_attempt; /* as running; 0: it was not told */
-	uint64_t last_request; /* the newest for its kill or its limit */
-	bool limit_is_told;    /* in answer to that: */
+	uint32_t open_n;       /* requests for its kill or its limit whose outcome is not known */
+	bool limit_is_told;    /* when there was no other: */
 	int64_t limit_ns;      /* a wall clock's */
 };
 

@@ -57,7 +57,7 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 	/* An end that a replayed create tells of is not promised to anybody. */
 	if (ends && request->event.kind == CORE_EVENT_KILL)
 		known->killed = true;
-	if (known->last_request == request->number) {
+	if (request->event.kind != CORE_EVENT_CREATE && known->open_n == 0) {
 		known->limit_is_told = true;
 		known->limit_ns = row->end_at.ns;
 	}
@@ -66,6 +66,8 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 void oracle_told(struct world *world, uint32_t replica, const struct request *request,
 		 enum refusal refusal, const struct core_sandbox *row)
 {
+	if (request->event.kind != CORE_EVENT_CREATE && refusal != REFUSAL_UNCONFIRMED)
+		oracle_sandbox(world, request->sandbox)->open_n--;
 	if (refusal == REFUSAL_NONE && row)
 		told_row(world, replica, request, row);
 }
@@ -76,7 +78,7 @@ void oracle_asked(struct world *world, const struct request *request)
 
 	if (request->event.kind == CORE_EVENT_CREATE)
 		return;
-	known->last_request = request->number;
+	known->open_n++;
 	known->limit_is_told = false;
 }
 
