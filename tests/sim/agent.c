@@ -212,10 +212,8 @@ static void start(struct world *world, const struct call *call)
 
 	if (call->life != agent->life)
 		return;
-	if (agent->rounds.disk_fails) {
-		world_plan(world, MS(RETRY_MS), *call);
-		return;
-	}
+	/* A journal that cannot be written can be read: it says so, and keeps its lease, until
+	 * there is something to write. */
 	agent->life++;
 	agent->is_up = agent->has_core = true;
 	agent->is_leaving = false;

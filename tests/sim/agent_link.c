@@ -4,6 +4,7 @@
 #include "tests/sim/oracle.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { GREET_AGAIN_MS = 1000, POLL_BYTES_MAX = 1 << 18 };
@@ -62,6 +63,8 @@ static void fill_poll(struct world *world, struct agent *agent, struct wire_poll
 	node_core_report(agent->core, poll);
 	poll->epoch = agent->epoch_said;
 	poll->leaving = agent->is_leaving;
+	if (agent->rounds.disk_fails)
+		snprintf(poll->trouble, sizeof(poll->trouble), "its journal cannot be written");
 	agent_boot_id(agent, poll->boot_id);
 	poll->at_wall_ns = clock_wall(&agent->clock, world->now_ns).ns;
 	poll->templates = templates;

@@ -119,7 +119,7 @@ static void on_answered(struct world *world, const struct call *call)
 {
 	const struct etcd_answer *answer = call->data;
 
-	if (!world->etcd->away && !world->etcd->from_cut[call->replica])
+	if ((!world->etcd->away || answer->failed) && !world->etcd->from_cut[call->replica])
 		ha_answer(world, call->replica, answer);
 }
 
@@ -139,9 +139,15 @@ static void on_asked(struct world *world, const struct call *call)
 	const struct etcd_request *request = call->data;
 	struct etcd_answer answer = {.to = *request};
 
-	if (world->etcd->away || world->etcd->to_cut[request->replica])
+	if (world->etcd->to_cut[request->replica])
 		return;
-	if (etcd_serve(world, request, &answer))
+	/* Its host may still be there and refuse connections. */
+	answer.failed = world->etcd->away;
+	if (answer.failed && world_chance(world, 300000))
+		return;
+	if (answer.failed)
+		plan_answer(world, &answer);
+	else if (etcd_serve(world, request, &answer))
 		plan_answer(world, &answer);
 }
 

@@ -36,6 +36,7 @@ void operator_decide(struct world *world)
 		decision =
 			decision_of(world, leader, DECISION_TENANT,
 				    (uint32_t)world_between(world, 0, world->shape.tenants_n - 1));
+		oracle_cap_changes(world);
 		decision.concurrent_max = (uint32_t)world_between(world, 1, 12);
 		decision.credit_exhausted = world_chance(world, 200000);
 	} else {

@@ -16,8 +16,7 @@ void oracle_open(struct world *world)
 	for (uint32_t i = 0; i < REPLICAS_MAX; i++)
 		for (uint32_t j = 0; j < HOSTS_MAX; j++)
 			world->oracle->next_seq[i][j] = 1;
-	world->oracle->caps_are_strict =
-		!world->shape.lease_ms && !world->faults.decide_ns && !world->faults.lose_ns;
+	world->oracle->caps_are_strict = !world->shape.lease_ms;
 }
 
 void oracle_close(struct world *world)

@@ -53,6 +53,9 @@ void oracle_stir(struct world *world);
 void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
 		    const struct core_effects *effects);
 
+/* An operator changes a cap: from now on more may run than it says. */
+void oracle_cap_changes(struct world *world);
+
 /* An operator declares a node lost by way of this leader. */
 void oracle_declared_lost(struct world *world, uint32_t replica, uint32_t host,
 			  uint64_t lost_below);

@@ -93,12 +93,18 @@ void oracle_stepped(struct world *world, uint32_t replica, const struct core_eve
 	}
 }
 
+void oracle_cap_changes(struct world *world)
+{
+	world->oracle->caps_are_strict = false;
+}
+
 void oracle_declared_lost(struct world *world, uint32_t replica, uint32_t host, uint64_t lost_below)
 {
 	struct host *known = &world->oracle->hosts[host];
 
 	if (world->shape.lease_ms && runs_anything(world, host))
 		world_fail(world, "replica %u gives host %u up, which runs", replica, host);
+	world->oracle->caps_are_strict = false;
 	if (lost_below > known->lost_below)
 		known->lost_below = lost_below;
 }

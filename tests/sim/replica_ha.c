@@ -12,8 +12,9 @@
 
 enum { WATCH_RETRY_MS = 1000 };
 
+/* As in scheduler/ha. */
 static const struct election_limits limits = {
-	.ttl_ms = 5000, .margin_ms = 1000, .retry_ms = 200, .answer_ms = 1500};
+	.ttl_ms = 2000, .margin_ms = 400, .retry_ms = 100, .answer_ms = 600};
 
 static void step(struct world *world, struct replica *replica, struct election_event *event);
 

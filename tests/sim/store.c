@@ -171,6 +171,10 @@ void store_fill(struct world *world, struct store *store)
 		tenant->price_version = 1;
 		tenant->concurrent_max = (uint32_t)world_between(world, 2, 12);
 		tenant->vcpus_max = world_chance(world, 500000) ? 10 : UINT32_MAX;
+		if (world->shape.cap) {
+			tenant->concurrent_max = world->shape.cap;
+			tenant->vcpus_max = UINT32_MAX;
+		}
 		tenant->mem_mib_max = UINT64_MAX;
 		tenant->session_max_s = 60;
 	}

@@ -14,6 +14,7 @@ struct tenants {
 	struct request requests[REQUESTS_MAX]; /* request r is at r % REQUESTS_MAX */
 	uint64_t last_request;
 	uint32_t last_key;
+	uint32_t keys_answered;
 	size_t sandboxes_n;
 	int64_t stop_ns; /* nobody asks for anything more; 0: not known yet */
 };
@@ -135,27 +136,58 @@ static size_t some_sandbox(struct world *world)
 	return sandbox;
 }
 
-static void change(struct world *world, uint32_t tenant)
+static void kill(struct world *world, const struct id *tenant, size_t sandbox)
 {
-	size_t sandbox = some_sandbox(world);
-	int64_t which = world_between(world, 0, 5);
 	struct request *request = begin(world, CORE_EVENT_KILL, sandbox);
 	struct core_event *event = &request->event;
 
-	if (which < 2) {
-		event->kill.request = request->number;
-		event->kill.sandbox = sandbox_id(sandbox);
-		event->kill.tenant = tenant_id(tenant);
-		event->kill.cause = CAUSE_REQUEST;
-		oracle_asked_to_end(world, sandbox);
-	} else {
-		event->kind = which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND;
-		event->timeout.request = request->number;
-		event->timeout.sandbox = sandbox_id(sandbox);
-		event->timeout.tenant = tenant_id(tenant);
-		event->timeout.timeout_s = (uint32_t)world_between(world, 1, 60);
-	}
+	event->kill.request = request->number;
+	event->kill.sandbox = sandbox_id(sandbox);
+	event->kill.tenant = *tenant;
+	event->kill.cause = CAUSE_REQUEST;
+	oracle_asked_to_end(world, sandbox);
 	send(world, request);
+}
+
+static void change(struct world *world, uint32_t tenant)
+{
+	const struct id id = tenant_id(tenant);
+	size_t sandbox = some_sandbox(world);
+	int64_t which = world_between(world, 0, 5);
+	struct request *request;
+
+	if (which < 2) {
+		kill(world, &id, sandbox);
+		return;
+	}
+	request = begin(world, which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND, sandbox);
+	request->event.timeout.request = request->number;
+	request->event.timeout.sandbox = sandbox_id(sandbox);
+	request->event.timeout.tenant = id;
+	request->event.timeout.timeout_s = (uint32_t)world_between(world, 1, 60);
+	send(world, request);
+}
+
+void tenants_kill_all(struct world *world)
+{
+	for (size_t i = 0; i < world->tenants->sandboxes_n; i++) {
+		const struct core_sandbox *row = replica_row(world, replica_leader(world), i);
+		if (row && row->state == SANDBOX_RUNNING)
+			kill(world, &row->tenant, i);
+	}
+}
+
+size_t tenants_unanswered_n(const struct world *world)
+{
+	size_t n = world->tenants->last_key - world->tenants->keys_answered;
+
+	/* Those whose first answer may still come in time. */
+	for (size_t i = 0; i < REQUESTS_MAX; i++) {
+		const struct request *request = &world->tenants->requests[i];
+		n -= request->open && request->key && request->tries == 1 &&
+		     world->now_ns - request->asked_ns < S(5);
+	}
+	return n;
 }
 
 static void on_act(struct world *world, const struct call *call)
@@ -262,6 +294,8 @@ static void take_answer(struct world *world, uint32_t replica, struct request *r
 	}
 	if (is_indefinite(refusal))
 		ask_again(world, request);
+	else
+		world->tenants->keys_answered += request->key != 0;
 	oracle_told(world, replica, request, refusal, row);
 }
 

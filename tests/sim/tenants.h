@@ -39,6 +39,12 @@ void tenants_break(struct world *world, uint64_t number);
 /* One of them asks for very many at once. */
 void tenants_flood(struct world *world);
 
+/* A kill of each sandbox that a scheduler's leader calls running, by its tenant. */
+void tenants_kill_all(struct world *world);
+
+/* Keys that were used and have no definite answer. */
+size_t tenants_unanswered_n(const struct world *world);
+
 /* Ends every sandbox there is, as an operator. */
 void tenants_end_all(struct world *world);
 

@@ -116,8 +116,8 @@ static bool has_to_wait(struct world *world, const struct call *call)
 		return false;
 	if (world->waiting_n == world->waiting_cap) {
 		world->waiting_cap = world->waiting_cap ? 2 * world->waiting_cap : 64;
-		world->waiting = realloc(world->waiting,
-					 world->waiting_cap * sizeof(*world->waiting));
+		world->waiting =
+			realloc(world->waiting, world->waiting_cap * sizeof(*world->waiting));
 		CHECK(world->waiting);
 	}
 	world->waiting[world->waiting_n++] = *call;
@@ -224,8 +224,9 @@ static void make_quiet(struct world *world, const struct plot *plot)
 	world->shape.hosts_n = plot->hosts_n ? plot->hosts_n : 1;
 	world->shape.replicas_n = plot->replicas_n ? plot->replicas_n : 1;
 	world->shape.lease_ms = plot->lease_ms;
-	world->shape.capacity_sandboxes = 8;
-	world->shape.chaos_ns = S(70);
+	world->shape.capacity_sandboxes = 40;
+	world->shape.cap = 100;
+	world->shape.chaos_ns = S(110);
 	world->shape.ask_ns = MS(300);
 }
 

@@ -105,6 +105,7 @@ struct shape {
 	uint32_t tick_ms, keep_ms;
 	uint32_t attempts_spare; /* that a host remembers beyond what it must */
 	uint32_t capacity_sandboxes;
+	uint32_t cap;     /* of each tenant's sandboxes at first; 0: by chance */
 	int64_t chaos_ns; /* until the calm begins */
 	int64_t tell_ns;  /* from a shim to its agent; words keep their order */
 	int64_t ask_ns;   /* mean time between a tenant's acts */
@@ -136,7 +137,7 @@ struct world {
 	struct planned *queue;
 	size_t queue_n, queue_cap;
 	uint64_t order;
-	uint32_t stopped; /* programs in their tracks, as in struct call */
+	uint32_t stopped;               /* programs in their tracks, as in struct call */
 	int64_t go_on_ns[PROGRAMS_MAX]; /* when each goes on, or went on last */
 	struct call *waiting;           /* for programs that are stopped */
 	size_t waiting_n, waiting_cap;
