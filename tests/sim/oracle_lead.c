@@ -57,11 +57,14 @@ static bool runs_anything(const struct world *world, uint32_t host)
 	return false;
 }
 
-/* The node said that it knows this epoch and owes nothing to an older one, and was heard out. */
-static bool was_heard(const struct world *world, uint32_t replica, uint32_t host)
+/* The node said that it knows this epoch and owes nothing to an older one, or that it cannot even
+ * write that; and was heard out. */
+static bool was_heard(const struct world *world, uint32_t replica, uint32_t host,
+		      const struct core_node_view *view)
 {
-	return world->oracle->hosts[host].said_epoch >= replica_epoch(world, replica) &&
-	       !unknown_run(world, replica, host, NULL);
+	bool said = world->oracle->hosts[host].said_epoch >= replica_epoch(world, replica);
+
+	return (said || view->trouble[0]) && !unknown_run(world, replica, host, NULL);
 }
 
 static void look_at_admitting(struct world *world, uint32_t replica)
@@ -70,7 +73,7 @@ static void look_at_admitting(struct world *world, uint32_t replica)
 		const struct id node = agent_id(i);
 		struct core_node_view view;
 		CHECK(core_node_find(replica_core(world, replica), &node, &view));
-		if (was_heard(world, replica, i) || view.lost_below)
+		if (was_heard(world, replica, i, &view) || view.lost_below)
 			continue;
 		if (world->shape.lease_ms == 0)
 			world_fail(world, "replica %u admits, and has not heard host %u", replica,
