@@ -253,8 +253,9 @@ static void commit_failed(struct world *world, void *owner)
 
 void agent_crash(struct world *world, uint32_t host)
 {
+	/* Nothing at all happens on a host that is stopped. */
 	if (world->stopped & OF_SHIMS(host))
-		return; /* nothing at all happens there */
+		return;
 	world_say(world, "host %u: the agent dies", host);
 	world->totals.crashes_agent++;
 	world_go_on(world, OF_AGENT(host));

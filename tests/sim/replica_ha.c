@@ -220,7 +220,9 @@ void ha_applied(struct world *world, struct replica *replica)
 static void hear_watch(struct world *world, struct replica *replica,
 		       const struct etcd_answer *answer)
 {
+	struct election_event lost = {.kind = ELECTION_WATCH_LOST};
 	struct etcd_request request;
+	uint64_t life = replica->life;
 
 	if (answer->to.watch != replica->ha.watch || !replica->core || answer->failed)
 		return;
@@ -233,7 +235,10 @@ static void hear_watch(struct world *world, struct replica *replica,
 		request = request_of(world, replica, ETCD_WATCH);
 		request.revision = answer->revision;
 		etcd_ask(world, &request);
-		try_to_lead(world, replica);
+		/* Leaders may have come and gone in what was compacted. */
+		step(world, replica, &lost);
+		if (replica->life == life)
+			try_to_lead(world, replica);
 	} else if (answer->compacted) {
 		request = request_of(world, replica, ETCD_READ_ALL);
 		etcd_ask(world, &request);

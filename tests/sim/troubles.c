@@ -28,7 +28,8 @@ static uint32_t some_replica(struct world *world)
 
 static int64_t cut_ns(struct world *world)
 {
-	return world_between(world, MS(50), S(25));
+	return world_chance(world, 150000) ? world_between(world, S(15), S(60))
+					   : world_between(world, MS(50), S(25));
 }
 
 static void on_mend_pair(struct world *world, const struct call *call)

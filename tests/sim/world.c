@@ -98,13 +98,15 @@ static void on_go_on(struct world *world, const struct call *call)
 
 void world_stop(struct world *world, uint32_t programs, int64_t for_ns)
 {
-	programs &= ~world->stopped;
+	int64_t until_ns = world->now_ns + for_ns;
+
 	world_say(world, "programs %x stop in their tracks", programs);
 	world->totals.stops++;
-	world->stopped |= programs;
 	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
-		if (programs & 1u << i)
-			world->go_on_ns[i] = world->now_ns + for_ns;
+		if (programs & 1u << i &&
+		    (!(world->stopped & 1u << i) || world->go_on_ns[i] < until_ns))
+			world->go_on_ns[i] = until_ns;
+	world->stopped |= programs;
 	world_plan(world, for_ns, (struct call){.fn = on_go_on, .a = programs});
 	oracle_stir(world);
 }
