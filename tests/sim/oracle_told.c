@@ -124,23 +124,12 @@ void oracle_asked_to_end(struct world *world, size_t n)
 	oracle_sandbox(world, n)->asked = true;
 }
 
-/* The version that the host has journaled. */
-static uint64_t newest_limit(const struct world *world, uint32_t host, uint64_t attempt)
-{
-	const struct journal *journal = agent_journal(world, host);
-
-	for (size_t i = 0; i < journal->sandboxes_n; i++)
-		if (journal->sandboxes[i].attempt == attempt)
-			return journal->sandboxes[i].deadline_version;
-	return 0;
-}
-
 /* A time limit that was told, or whose confirmation a scheduler has, is the one that counts. */
-static bool limit_of(struct world *world, uint32_t host, const struct shim *shim, int64_t *out_ns)
+static bool limit_of(struct world *world, const struct shim *shim, int64_t *out_ns)
 {
 	size_t n = sandbox_number(&shim->claim.sandbox);
 	const struct known *known = oracle_sandbox(world, n);
-	uint64_t newest = newest_limit(world, host, shim->claim.attempt);
+	uint64_t newest = oracle_attempt(world, shim->claim.attempt)->limit_version;
 
 	/* One scheduler alone tells of it before the node does. */
 	if (known->limit_is_told && world->shape.replicas_n > 1) {
@@ -163,8 +152,7 @@ static void look_at_limit(struct world *world, uint32_t host, const struct shim 
 	int64_t limit_ns, off_ms;
 
 	if (shim->cause != CAUSE_TIMEOUT || world->faults.wild ||
-	    !limit_of(world, host, shim, &limit_ns) ||
-	    world->go_on_ns[HOSTS_MAX + host] == world->now_ns)
+	    !limit_of(world, shim, &limit_ns) || world->go_on_ns[HOSTS_MAX + host] == world->now_ns)
 		return;
 	off_ms = (limit_ns - CLOCK_WALL_BEGIN_NS - shim->ended_ns) / NS_PER_MS;
 	if (off_ms > oracle_slack_ms(world) || off_ms < -oracle_slack_ms(world))
@@ -200,10 +188,9 @@ void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, boo
 	oracle->runs =
 		oracle_hold(oracle->runs, shim->serial, &oracle->runs_cap, sizeof(*oracle->runs));
 	run = &oracle->runs[shim->serial];
-	if (shim->claim_taken) {
+	if (shim->claim_taken && !lost) {
 		look_at_limit(world, host, shim);
-		if (!lost)
-			look_at_cause(world, host, shim);
+		look_at_cause(world, host, shim);
 	}
 	run->ended = true;
 	run->lost = lost;
