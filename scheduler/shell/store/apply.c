@@ -199,6 +199,11 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 			writer, STORE_WRITE_TOKEN_ADD,
 			SQL(SQL_BLOB(op->token.hash, STORE_HASH_N), SQL_INT(op->token.expires_at)),
 			err);
+	case STORE_OP_NODE_SET:
+	case STORE_OP_PLAN:
+	case STORE_OP_PRICE:
+	case STORE_OP_REVISION:
+		return err_set(err, "decisions of several schedulers are not written here yet");
 	}
 	return -1;
 }

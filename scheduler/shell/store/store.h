@@ -68,6 +68,26 @@ struct store_token_new {
 	int64_t expires_at;
 };
 
+struct store_node_set {
+	struct id id;
+	char name[STORE_NAME_MAX];
+	bool cordoned;
+	uint64_t lost_below; /* 0: never declared lost */
+	int64_t lost_at_ns;  /* wall; 0: never */
+};
+
+struct store_plan {
+	char name[CORE_PLAN_MAX];
+	int64_t concurrent_max, session_max_s;
+	int64_t credit_nano; /* granted once, to a new tenant */
+	bool prepaid;
+};
+
+struct store_price {
+	int64_t version, meter;
+	int64_t price_nano, divisor;
+};
+
 enum store_op_kind {
 	STORE_OP_EPOCH,       /* begin a new epoch: batch->epoch, once committed */
 	STORE_OP_SANDBOX_NEW, /* the first save of a sandbox */
@@ -76,6 +96,10 @@ enum store_op_kind {
 	STORE_OP_KEY,
 	STORE_OP_NODE,
 	STORE_OP_TOKEN,
+	STORE_OP_NODE_SET, /* what is decided of an enrolled node, as it is now */
+	STORE_OP_PLAN,
+	STORE_OP_PRICE,
+	STORE_OP_REVISION, /* how far etcd's decisions are applied */
 };
 
 struct store_op {
@@ -91,6 +115,10 @@ struct store_op {
 		struct store_key_new key;
 		struct store_node_new node;
 		struct store_token_new token;
+		struct store_node_set node_set;
+		struct store_plan plan;
+		struct store_price price;
+		uint64_t revision;
 	};
 };
 
