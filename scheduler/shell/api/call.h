@@ -2,6 +2,7 @@
 #ifndef FLOTILLA_API_CALL_H
 #define FLOTILLA_API_CALL_H
 
+#include "common/io/http_client.h"
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/api/http.h"
 #include "scheduler/shell/api/route.h"
@@ -19,6 +20,10 @@ struct api {
 	char *openapi; /* made when first asked for */
 	size_t openapi_n;
 	struct api_call *idempotent; /* creates under way that have an Idempotency-Key */
+	/* door.c's; NULL where there is one scheduler. */
+	struct http_client *client;
+	uv_timer_t *door_timer;
+	struct api_call *at_door; /* waits for a leader, or for the end of a take-over */
 };
 
 struct api_call {
@@ -32,6 +37,10 @@ struct api_call {
 	json_t *query, *body;
 	uint64_t began_ns;
 
+	/* While it waits at the door, or for the leader's answer. */
+	struct api_call *door_next;
+	uint64_t wait_until_ms; /* of uv_hrtime; 0: it did not wait yet */
+	struct http_client_call *forwarded;
 	/* While it waits for the core. */
 	void (*on_reply)(struct api_call *call, const struct core_effect *reply);
 	struct id sandbox;
@@ -55,6 +64,7 @@ typedef void (*api_handler)(struct api_call *call);
 void api_answer(struct api_call *call, json_t *json); /* takes the reference; the route's status */
 void api_answer_text(struct api_call *call, int status, const char *type, char *text, size_t n);
 void api_answer_nothing(struct api_call *call);
+void api_pass(struct api_call *call, int status, char *body, size_t n); /* type is a header of it */
 
 /* code: the stable name of what is wrong; error_code: E2B's, or "". */
 void api_fail(struct api_call *call, int status, const char *code, const char *error_code,
