@@ -67,8 +67,11 @@ static int sqlite_configure(struct sqlite *db, bool read_only, struct err *err)
 			  "PRAGMA cache_size=-1024; PRAGMA temp_store=MEMORY;",
 			  err))
 		return -1;
-	if (read_only)
+	if (read_only) {
+		/* Nor at its end: the writer alone checkpoints. */
+		sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		return sqlite_script(db, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;", err);
+	}
 	return sqlite_script(db,
 			     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 			     "PRAGMA wal_autocheckpoint=4096; PRAGMA journal_size_limit=33554432;",

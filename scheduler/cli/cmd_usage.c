@@ -16,6 +16,7 @@ static const struct column usage_columns[] = {
 	{"STARTED", "startedAt", COLUMN_TEXT, false},
 	{"ENDED", "endedAt", COLUMN_TEXT, true},
 	{"SECONDS", "seconds", COLUMN_RIGHT, false},
+	{"FREE", "unbilledSeconds", COLUMN_RIGHT, true},
 	{"VCPUS", "vcpus", COLUMN_RIGHT, true},
 	{"MIB", "memoryMiB", COLUMN_RIGHT, true},
 	{"VCPU-S", "vcpuSeconds", COLUMN_RIGHT, false},
