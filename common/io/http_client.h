@@ -7,8 +7,9 @@
  * everything here may be called: start, cancel (also the call itself), close.
  *
  * Requests are given to the server as they are: no redirect is followed, no body is decoded, no
- * header added but Host, Content-Length and, when the request has none, User-Agent.  Connections
- * are kept and used again.  A connection that turns out dead before a byte of the answer came is
+ * header added but Host and User-Agent, when there is none of them.  Content-Length,
+ * Transfer-Encoding, Connection and Expect are this connection's own: given ones are left out.
+ * Connections are kept and used again.  One that turns out dead before a byte of the answer came is
  * replaced and the request sent again, unless it is `once`.
  */
 #ifndef FLOTILLA_IO_HTTP_CLIENT_H
