@@ -56,7 +56,9 @@ void store_node_row(struct store *store, enum store_read statement, struct store
 						.sandboxes = store_u32(store, statement, 6),
 					},
 				.next_seq = (uint64_t)sqlite_int(reader, statement, 7),
+				.lost_below = (uint64_t)sqlite_int(reader, statement, 9),
 			},
+		.lost_at_ns = sqlite_int(reader, statement, 10),
 	};
 	snprintf(out->row.name, sizeof(out->row.name), "%s", sqlite_text(reader, statement, 1));
 	const void *key = sqlite_blob(reader, statement, 8, &n);
