@@ -130,7 +130,7 @@ struct node_event {
 			struct mono resumed_mono; /* CLAIMED or later, with a claim; as in
 						     struct node_sandbox */
 			struct mono end_mono;     /* the same: the time limit that the shim holds */
-			struct mono ended_mono;   /* ENDED */
+			struct mono ended_mono;   /* ENDED; frozen: of the freeze */
 			enum cause cause;         /* ENDED */
 		} adopted;
 		struct {
@@ -141,7 +141,8 @@ struct node_event {
 		struct {
 			uint64_t epoch;
 			uint64_t lease_ms, lost_below; /* as in wire.def */
-			/* When the answered poll was sent; 0: not known, no lease follows. */
+			/* When the answered poll was sent; 0: not known, so no lease that ends
+			 * follows from it. */
 			struct mono sent_at;
 		} answer;
 		struct {

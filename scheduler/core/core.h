@@ -265,7 +265,9 @@ struct core_node_view {
 	bool lease_ended; /* what it runs is frozen for sure, as of the last step; false: or not
 			   * known
 			   */
-	bool leaving;     /* its agent stops: nothing new there until it polls again */
+	bool lost;    /* declared lost, and has not said since boot that it ended what was given up
+		       */
+	bool leaving; /* its agent stops: nothing new there until it polls again */
 	char trouble[129];   /* why it can start nothing new, for people; empty: nothing is wrong */
 	uint64_t lost_below; /* what every answer to it carries */
 	uint64_t gaps_n;     /* records that came beyond next_seq */

@@ -101,7 +101,7 @@ static void heard_out(struct core *core, struct node *node)
 	if (node->settle_epoch >= node->heard_epoch)
 		return;
 	node->settle_epoch = node->heard_epoch;
-	if (core->state_n[SANDBOX_PLACING])
+	if (core->state_n[SANDBOX_PLACING] || core->state_n[SANDBOX_ENDING])
 		settle_node(core, node);
 }
 

@@ -127,6 +127,7 @@ static void view_node(const struct core *core, const struct node *node,
 	out_view->awake = node->awake;
 	out_view->joined = node->joined;
 	out_view->lease_ended = core->limits.lease_ms && lease_may_lose(core, node);
+	out_view->lost = lease_is_lost(node);
 	out_view->leaving = node->leaving;
 	out_view->lost_below = node->row.lost_below;
 	memcpy(out_view->trouble, node->trouble, sizeof(out_view->trouble));

@@ -13,10 +13,17 @@ static bool given_up(const struct node *node, const struct core_sandbox *row)
 	return row->attempt < node->row.lost_below;
 }
 
+/* Nothing came of it, as far as the log says; a kill alone would leave nothing in the log either.
+ */
+static bool not_begun(const struct core_sandbox *row)
+{
+	return row->state == SANDBOX_PLACING ||
+	       (row->state == SANDBOX_ENDING && row->started_at.ns == 0);
+}
+
 bool settle_is_due(const struct node *node, const struct core_sandbox *row)
 {
-	return given_up(node, row) ||
-	       (row->state == SANDBOX_PLACING && row->attempt >> 32 < node->settle_epoch);
+	return given_up(node, row) || (not_begun(row) && row->attempt >> 32 < node->settle_epoch);
 }
 
 /* When what the node ran was frozen for sure; without leases, when it was last heard. */
@@ -46,7 +53,9 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 		if (row->ended_at.ns < row->started_at.ns)
 			row->ended_at = row->started_at;
 	} else {
-		row->refusal = REFUSAL_CANCELLED;
+		if (row->state == SANDBOX_PLACING)
+			row->refusal = REFUSAL_CANCELLED;
+		row->cause = CAUSE_NONE;
 		row->ended_at = core->wall;
 	}
 	sandbox_finish(core, sandbox);

@@ -68,7 +68,7 @@ struct node {
 	 * is known, and nothing more will: when it reported that end of its log, the node had
 	 * journaled that epoch and had answered all older claims.  0: it has not said so. */
 	uint64_t heard_epoch, heard_seq;
-	uint64_t settle_epoch; /* attempts of epochs before this that are PLACING never began */
+	uint64_t settle_epoch; /* attempts of epochs before this that did not begin never will */
 	struct mono heard_at;
 	struct mono counts_from; /* as heard_at, but not before we began to lead, or to know it */
 	struct list awake_link, alive_link, settle_link;

@@ -79,6 +79,12 @@ static void kill(struct walk *walk)
 		host_kill(walk->host, leaders.attempts_n - back);
 }
 
+static void lose(struct walk *walk)
+{
+	walk->lost_below = leaders.attempts_n + 1;
+	answer(walk, leaders.epoch);
+}
+
 static void restart(struct walk *walk)
 {
 	walk_restart(walk);
@@ -110,7 +116,7 @@ static void act(struct walk *walk)
 	else if (what < 97)
 		answer(walk, ++leaders.epoch);
 	else if (what < 98)
-		walk->lost_below = leaders.attempts_n + 1;
+		lose(walk);
 }
 
 static bool is_held(const struct walk_shim *shim)

@@ -202,6 +202,7 @@ void world_restart(struct world *world)
 void world_stand_by(struct world *world)
 {
 	world->stands_by = true;
+	world->crash = WORLD_NO_CRASH;
 	world_restart(world);
 }
 
