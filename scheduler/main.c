@@ -9,13 +9,16 @@
 #include "common/io/options.h"
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/bus/nodes.h"
+#include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
+#include "scheduler/shell/replica.h"
 #include "scheduler/shell/secrets.h"
 
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,6 +42,20 @@ static const struct options_program program = {
 	.size = sizeof(struct scheduler_options),
 };
 
+/* How a replica stops: see scheduler_leave. */
+struct leaving {
+	uv_timer_t *timer; /* freed by its close callback */
+	struct mono since;
+	bool has_resigned;
+};
+
+enum {
+	LEAVE_LOOK_MS = 5,
+	LEAVE_REQUESTS_MS = 2000, /* for what waits for nodes, and then for what is forwarded */
+	LEASE_DEFAULT_MS = 60 * 1000,
+	LEASE_MIN_MS = 3 * 1000, /* a heartbeat must have a chance */
+};
+
 struct scheduler {
 	struct scheduler_options options;
 	uv_loop_t loop;
@@ -46,21 +63,62 @@ struct scheduler {
 	struct secrets secrets;
 	struct scheduler_metrics metrics;
 	struct engine *engine;
+	struct decisions decisions;
+	struct replica replica; /* unused where there is one scheduler */
+	char replica_name[HA_NAME_MAX];
 	struct api *api;
 	struct nodes *nodes;
 	struct daemon_signals signals;
+	struct leaving leaving;
 };
 
+static bool is_replica(const struct scheduler *scheduler)
+{
+	return scheduler->options.etcd[0] != 0;
+}
+
 /* ---- hooks ---- */
+
+/* Another leader began in the meantime; or, alone, an older copy of the database runs here. */
+static void scheduler_on_epoch_over(struct scheduler *scheduler, uint64_t seen)
+{
+	log_error("scheduler", "a node has seen a newer epoch", LOG_UINT("seen", seen),
+		  LOG_UINT("ours", engine_epoch(scheduler->engine)));
+	if (is_replica(scheduler))
+		replica_step_down(&scheduler->replica);
+	else
+		engine_renew(scheduler->engine, seen);
+}
 
 static void scheduler_on_tell(void *data, const struct core_effect *effect)
 {
 	struct scheduler *scheduler = data;
 
-	if (effect->kind == CORE_EFFECT_REPLY)
+	switch (effect->kind) {
+	case CORE_EFFECT_REPLY:
 		api_on_reply(scheduler->api, effect);
-	else
+		return;
+	case CORE_EFFECT_EPOCH_OVER:
+		scheduler_on_epoch_over(scheduler, effect->epoch_over.seen);
+		return;
+	case CORE_EFFECT_ADMITTING:
+		log_info("scheduler", "admits");
+		api_on_role(scheduler->api);
+		return;
+	case CORE_EFFECT_WAKE:
+	case CORE_EFFECT_ORDER:
+	case CORE_EFFECT_ACK:
 		nodes_on_tell(scheduler->nodes, effect);
+		return;
+	case CORE_EFFECT_SAVE_NODE:
+	case CORE_EFFECT_SAVE_TEMPLATE:
+	case CORE_EFFECT_SAVE_SANDBOX:
+	case CORE_EFFECT_ADOPT_SANDBOX:
+	case CORE_EFFECT_POST_USAGE:
+	case CORE_EFFECT_N:
+		break;
+	}
+	check_broken("an effect to be told", __FILE__, __LINE__);
 }
 
 static void scheduler_on_lost(void *data)
@@ -69,6 +127,16 @@ static void scheduler_on_lost(void *data)
 
 	nodes_on_lost(scheduler->nodes);
 	api_on_lost(scheduler->api);
+	if (is_replica(scheduler) && replica_leads(&scheduler->replica))
+		replica_step_down(&scheduler->replica);
+}
+
+static void scheduler_on_rebuilt(void *data)
+{
+	struct scheduler *scheduler = data;
+
+	nodes_on_rebuilt(scheduler->nodes);
+	api_on_role(scheduler->api);
 }
 
 static void scheduler_on_round(void *data)
@@ -79,9 +147,79 @@ static void scheduler_on_round(void *data)
 		api_on_round(scheduler->api);
 }
 
+static void scheduler_on_enrolled(void *data, const struct store_node *node)
+{
+	nodes_on_enrolled(((struct scheduler *)data)->nodes, node);
+}
+
+static void scheduler_on_lead(void *data)
+{
+	nodes_on_lead(((struct scheduler *)data)->nodes);
+}
+
+static void scheduler_on_role(void *data)
+{
+	api_on_role(((struct scheduler *)data)->api);
+}
+
+static bool scheduler_leads(void *data)
+{
+	return replica_leads(&((struct scheduler *)data)->replica);
+}
+
+static const struct ha_peer *scheduler_leader(void *data)
+{
+	return replica_leader(&((struct scheduler *)data)->replica);
+}
+
+static const char *scheduler_leader_bus(void *data)
+{
+	const struct ha_peer *leader = scheduler_leader(data);
+
+	return leader ? leader->bus : "";
+}
+
 static const char *scheduler_node_version(void *data, const struct id *node)
 {
 	return nodes_version(((struct scheduler *)data)->nodes, node);
+}
+
+/* ---- stopping ---- */
+
+static void scheduler_on_leave(uv_timer_t *timer)
+{
+	struct scheduler *scheduler = timer->data;
+	struct leaving *leaving = &scheduler->leaving;
+	bool is_late = mono_ms_since(engine_mono(), leaving->since) >= LEAVE_REQUESTS_MS;
+
+	if (!leaving->has_resigned && (api_under_way_n(scheduler->api) == 0 || is_late)) {
+		leaving->has_resigned = true;
+		leaving->since = engine_mono();
+		replica_resign(&scheduler->replica);
+	} else if (leaving->has_resigned && !replica_leads(&scheduler->replica) &&
+		   (api_waiting_n(scheduler->api) == 0 || is_late)) {
+		uv_timer_stop(timer);
+		uv_stop(&scheduler->loop);
+	}
+}
+
+/*
+ * A replica leaves so that hardly anybody notices: what is asked of it from now on waits; what it
+ * was asked is answered; it gives the lead back; and what waited is forwarded to the next leader.
+ */
+static void scheduler_leave(struct scheduler *scheduler)
+{
+	struct leaving *leaving = &scheduler->leaving;
+
+	if (leaving->timer)
+		return;
+	leaving->timer = calloc(1, sizeof(*leaving->timer));
+	CHECK(leaving->timer);
+	leaving->timer->data = scheduler;
+	leaving->since = engine_mono();
+	uv_timer_init(&scheduler->loop, leaving->timer);
+	uv_timer_start(leaving->timer, scheduler_on_leave, 0, LEAVE_LOOK_MS);
+	api_leave(scheduler->api);
 }
 
 static void scheduler_on_stop(struct daemon_signals *signals)
@@ -90,7 +228,10 @@ static void scheduler_on_stop(struct daemon_signals *signals)
 
 	log_info("scheduler", "stopping");
 	daemon_notify("STOPPING=1");
-	uv_stop(&scheduler->loop);
+	if (is_replica(scheduler))
+		scheduler_leave(scheduler);
+	else
+		uv_stop(&scheduler->loop);
 }
 
 /* ---- start ---- */
@@ -105,14 +246,17 @@ static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
 		.limits = {.tenants = options->limit_tenants,
 			   .nodes = options->limit_nodes,
 			   .templates = options->limit_templates,
-			   .sandboxes = options->limit_sandboxes},
+			   .sandboxes = options->limit_sandboxes,
+			   .lease_ms = (uint32_t)options->lease_ms},
 		.retry_ms = (uint32_t)options->store_retry_ms,
+		.is_replica = is_replica(scheduler),
 		.signer = &self,
 	};
 	struct engine_hooks hooks = {.data = scheduler,
 				     .on_tell = scheduler_on_tell,
 				     .on_lost = scheduler_on_lost,
-				     .on_round = scheduler_on_round};
+				     .on_round = scheduler_on_round,
+				     .on_rebuilt = scheduler_on_rebuilt};
 
 	int fault = engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
 				&scheduler->metrics, err);
@@ -128,8 +272,13 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.nodes_max = scheduler->options.limit_nodes,
 		.gateway_tunnel = tunnel,
 		.engine = scheduler->engine,
+		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
+		.lease_ms = scheduler->options.lease_ms,
+		.leads = is_replica(scheduler) ? scheduler_leads : NULL,
+		.leader_bus = scheduler_leader_bus,
+		.data = scheduler,
 	};
 
 	address_format(&scheduler->options.gateway_tunnel, tunnel);
@@ -144,14 +293,68 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.body_max = scheduler->options.api_body,
 		.patience_s = (uint32_t)((scheduler->options.api_patience_ms + 999) / 1000),
 		.engine = scheduler->engine,
+		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
+		.leader = is_replica(scheduler) ? scheduler_leader : NULL,
+		.replica_name = scheduler->replica_name,
+		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.gateway_url = scheduler->options.gateway_url,
 		.node_version = scheduler_node_version,
 		.data = scheduler,
 	};
 
 	return api_open(&scheduler->api, &scheduler->loop, &api, err);
+}
+
+/* ---- one of several ---- */
+
+static int scheduler_check_options(struct scheduler *scheduler, struct err *err)
+{
+	struct scheduler_options *options = &scheduler->options;
+	char host[HA_NAME_MAX] = "";
+
+	if (is_replica(scheduler) && options->lease_ms == 0)
+		options->lease_ms = LEASE_DEFAULT_MS;
+	if (options->lease_ms && options->lease_ms < LEASE_MIN_MS)
+		return err_set(err, "--lease: at least %d s", LEASE_MIN_MS / MS_PER_S);
+	gethostname(host, sizeof(host) - 1);
+	snprintf(scheduler->replica_name, sizeof(scheduler->replica_name), "%s",
+		 !is_replica(scheduler)     ? ""
+		 : options->replica_name[0] ? options->replica_name
+					    : host);
+	return 0;
+}
+
+static void scheduler_advertise(const char *told, struct address listens,
+				char out_text[ADDRESS_TEXT_MAX])
+{
+	if (told[0])
+		snprintf(out_text, ADDRESS_TEXT_MAX, "%s", told);
+	else
+		address_format(&listens, out_text);
+}
+
+static int scheduler_open_replica(struct scheduler *scheduler, struct err *err)
+{
+	const struct scheduler_options *options = &scheduler->options;
+	struct replica *replica = &scheduler->replica;
+	struct ha_peer *self = &replica->options.self;
+
+	if (!is_replica(scheduler))
+		return 0;
+	replica->loop = &scheduler->loop;
+	replica->engine = scheduler->engine;
+	replica->decisions = &scheduler->decisions;
+	replica->options.endpoints = options->etcd;
+	replica->options.ca_file = options->etcd_ca[0] ? options->etcd_ca : NULL;
+	snprintf(self->name, sizeof(self->name), "%s", scheduler->replica_name);
+	scheduler_advertise(options->api_advertise, api_address(scheduler->api), self->api);
+	scheduler_advertise(options->bus_advertise, nodes_address(scheduler->nodes), self->bus);
+	secrets_fingerprint(&scheduler->secrets, replica->options.fingerprint);
+	replica->hooks = (struct replica_hooks){
+		.data = scheduler, .on_lead = scheduler_on_lead, .on_role = scheduler_on_role};
+	return replica_open(replica, err);
 }
 
 static int scheduler_verify(struct scheduler *scheduler, struct err *err)
@@ -197,10 +400,16 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (scheduler_open_engine(scheduler, err) || scheduler_verify(scheduler, err) ||
-	    scheduler_open_nodes(scheduler, tunnel, err) ||
+	if (scheduler_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
+		return -1;
+	scheduler->decisions = (struct decisions){.engine = scheduler->engine,
+						  .is_replica = is_replica(scheduler),
+						  .on_node = scheduler_on_enrolled,
+						  .data = scheduler};
+	if (scheduler_verify(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
-	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err))
+	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
+	    scheduler_open_replica(scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;
 	scheduler->signals.on_stop = scheduler_on_stop;
@@ -217,9 +426,17 @@ static int scheduler_say_ready(struct scheduler *scheduler, struct err *err)
 	return daemon_ready(scheduler->options.ready_file, endpoints, ARRAY_N(endpoints), err);
 }
 
+static void scheduler_free_handle(uv_handle_t *handle)
+{
+	free(handle);
+}
+
 static void scheduler_close(struct scheduler *scheduler)
 {
 	daemon_signals_stop(&scheduler->signals);
+	replica_close(&scheduler->replica);
+	if (scheduler->leaving.timer)
+		uv_close((uv_handle_t *)scheduler->leaving.timer, scheduler_free_handle);
 	/* The engine first: it ends what waits for the store. */
 	engine_close(scheduler->engine);
 	api_close(scheduler->api);

@@ -178,27 +178,29 @@ uint64_t api_wait(struct api_call *call,
 	return http_hold(call->request);
 }
 
-static void api_on_durable(void *data, bool durable)
+static void api_on_decided(void *data, enum refusal refusal)
 {
 	struct api_call *call = data;
+	struct http *http = call->api->http;
 	json_t *answer = call->answer;
 
 	call->answer = NULL;
-	if (durable) {
+	if (refusal == REFUSAL_NONE) {
 		api_answer(call, answer);
-		return;
+	} else {
+		json_decref(answer);
+		api_refuse(call, refusal);
 	}
-	json_decref(answer);
-	api_refuse(call, REFUSAL_STORE_UNAVAILABLE);
+	http_flush(http);
 }
 
-void api_answer_when_durable(struct api_call *call, json_t *answer)
+void api_decide(struct api_call *call, const struct store_op *op, json_t *answer)
 {
 	CHECK(answer);
 	call->answer = answer;
-	/* Held without data: the engine's callback ends it, not a reply. */
 	http_hold(call->request);
-	engine_then(call->api->engine, api_on_durable, call);
+	http_set_data(call->request, call);
+	decisions_make(call->api->options.decisions, op, api_on_decided, call);
 }
 
 void api_on_reply(struct api *api, const struct core_effect *effect)
@@ -233,6 +235,28 @@ void api_on_lost(struct api *api)
 		else
 			api_refuse(call, REFUSAL_NO_LEADER);
 	}
+}
+
+void api_leave(struct api *api)
+{
+	api->is_leaving = true;
+}
+
+uint32_t api_under_way_n(const struct api *api)
+{
+	const struct http_request *request;
+	uint32_t slot = 0, n = 0;
+
+	while ((request = http_next_held(api->http, &slot)) != NULL) {
+		const struct api_call *call = http_data(request);
+		n += call && (call->on_reply || call->answer);
+	}
+	return n;
+}
+
+uint32_t api_waiting_n(const struct api *api)
+{
+	return http_count(api->http).held;
 }
 
 void api_on_role(struct api *api)

@@ -6,6 +6,7 @@
 
 #include "common/io/address.h"
 #include "scheduler/ha/ha.h"
+#include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/secrets.h"
 
@@ -17,6 +18,7 @@ struct api_options {
 	uint64_t body_max;
 	uint32_t patience_s;
 	struct engine *engine;
+	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
@@ -41,6 +43,13 @@ struct address api_address(const struct api *api);
 void api_on_reply(struct api *api, const struct core_effect *effect);
 void api_on_lost(struct api *api);
 void api_on_round(struct api *api);
+
+/* This replica leaves: what is asked from now on waits for another to lead. */
+void api_leave(struct api *api);
+
+/* Requests that wait for the core or a decision; and all that are not answered yet. */
+uint32_t api_under_way_n(const struct api *api);
+uint32_t api_waiting_n(const struct api *api);
 
 /* Who leads, or what this replica is, has changed. */
 void api_on_role(struct api *api);

@@ -23,6 +23,7 @@ struct api {
 	/* door.c's; NULL where there is one scheduler. */
 	struct http_client *client;
 	uv_timer_t *door_timer;
+	bool is_leaving;
 	struct api_call *at_door; /* waits for a leader, or for the end of a take-over */
 };
 
@@ -47,7 +48,7 @@ struct api_call {
 	char idempotency_key[API_IDEMPOTENCY_KEY_MAX]; /* "": none */
 	uint8_t idempotency_hash[STORE_HASH_N];
 	struct api_call *next;
-	/* While it waits for the store. */
+	/* While its decision is being made. */
 	json_t *answer;
 };
 
@@ -82,8 +83,8 @@ bool api_needs_engine(struct api_call *call);
 uint64_t api_wait(struct api_call *call,
 		  void (*on_reply)(struct api_call *call, const struct core_effect *reply));
 
-/* Holds the call until what was written so far is durable, then answers it with `answer`. */
-void api_answer_when_durable(struct api_call *call, json_t *answer);
+/* Makes the decision, and answers the call with `answer` when it is made. */
+void api_decide(struct api_call *call, const struct store_op *op, json_t *answer);
 
 const char *api_text(const json_t *object, const char *name); /* NULL: not there */
 int64_t api_int(const json_t *object, const char *name, int64_t missing);

@@ -13,11 +13,15 @@ enum {
 
 enum core_role api_role(const struct api *api)
 {
+	enum core_role role;
+
 	if (!api->options.leader)
 		return CORE_ALONE;
 	/* While it cannot write, a replica is none that leads. */
-	return engine_is_available(api->engine) ? core_role(engine_core(api->engine))
-						: CORE_STANDBY;
+	if (!engine_is_available(api->engine))
+		return CORE_STANDBY;
+	role = core_role(engine_core(api->engine));
+	return role == CORE_LEADING && api->is_leaving ? CORE_TAKING_OVER : role;
 }
 
 const char *api_role_name(enum core_role role)

@@ -215,6 +215,12 @@ enum { STORE_SANDBOX_COLUMNS = 22 }; /* the first column behind those of store_s
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
 		      struct err *err);
 
+int store_node_find(struct store *store, const struct id *id, struct store_node *out,
+		    struct err *err);
+
+/* A number of the table meta; 0: it is not there. */
+int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err);
+
 /* As the core wants to know a tenant. */
 void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out);
 
