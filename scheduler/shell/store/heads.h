@@ -21,6 +21,7 @@
 
 enum {
 	LEDGER_HASH_N = 32,
+	LEDGER_STEP = 4096, /* rows at once, when nobody is waited for */
 	LEDGER_SIGNATURE_N = 64,
 	LEDGER_HEAD_EVENTS = 1000,           /* a head at least every so many events */
 	LEDGER_HEAD_S = 600,                 /* and every so many seconds, if there are any */
@@ -57,8 +58,22 @@ int ledger_walk_step(struct ledger_walk *walk, int64_t max, struct err *err);
 /* All of it. Returns 0 or -1. */
 int ledger_walk_all(struct ledger_walk *walk, struct err *err);
 
-/* Every movement adds up to zero, and every line is charged. */
-int ledger_check_books(struct sqlite *reader, struct err *err);
+/* ---- books: every movement adds up to zero, and all that lines cost was earned ---- */
+
+struct ledger_books {
+	struct sqlite *reader;
+	/* private */
+	int64_t lines_end, entries_end; /* of one instant: beside a writer more may come */
+	int64_t line, entry;            /* looked at so far */
+	int64_t lines_nano, earned_nano;
+	char movement[64]; /* of the last entry, and its sum so far */
+	int64_t movement_nano;
+};
+
+int ledger_books_begin(struct ledger_books *books, struct sqlite *reader, struct err *err);
+/* As ledger_walk_step. */
+int ledger_books_step(struct ledger_books *books, int64_t max, struct err *err);
+int ledger_check_books(struct sqlite *reader, struct err *err); /* all of it */
 
 /* ---- the audit ---- */
 

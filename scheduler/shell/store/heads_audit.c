@@ -68,6 +68,20 @@ static void audit_note(struct ledger_audit *audit, const struct ledger_audit_sta
 	pthread_mutex_unlock(&audit->lock);
 }
 
+/* 0: they balance, -1: they do not; 1: it is time to stop. */
+static int audit_books(struct ledger_audit *audit, struct err *err)
+{
+	struct ledger_books books;
+	int got = ledger_books_begin(&books, &audit->reader, err) ? -1 : 1;
+
+	while (got == 1) {
+		got = ledger_books_step(&books, AUDIT_STEP * 4, err);
+		if (got == 1 && audit_pause(audit, AUDIT_PAUSE_MS))
+			return 1;
+	}
+	return got;
+}
+
 /* One audit. False: it is time to stop, or the ledger is damaged. */
 static bool audit_once(struct ledger_audit *audit)
 {
@@ -84,7 +98,9 @@ static bool audit_once(struct ledger_audit *audit)
 			return false;
 	}
 	if (got == 0)
-		got = ledger_check_books(&audit->reader, &status.err);
+		got = audit_books(audit, &status.err);
+	if (got == 1)
+		return false;
 	status.state = got == 0 ? LEDGER_AUDIT_PASSED : LEDGER_AUDIT_DAMAGED;
 	status.events_n = walk.events_n;
 	status.of_n = got == 0 ? walk.events_n : audit_end(audit);

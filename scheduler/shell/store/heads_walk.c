@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { EVENT_PREV = 22, EVENT_HASH = 23, EVENT_HEAD = 26, WALK_STEP = 4096 };
+enum { EVENT_PREV = 22, EVENT_HASH = 23, EVENT_HEAD = 26 };
 
 static struct store_fact walk_fact(struct sqlite *reader)
 {
@@ -160,23 +160,7 @@ int ledger_walk_all(struct ledger_walk *walk, struct err *err)
 {
 	int got;
 
-	while ((got = ledger_walk_step(walk, WALK_STEP, err)) == 1)
+	while ((got = ledger_walk_step(walk, LEDGER_STEP, err)) == 1)
 		;
 	return got;
-}
-
-int ledger_check_books(struct sqlite *reader, struct err *err)
-{
-	int64_t unbalanced, uncharged;
-
-	if (sqlite_get_int(reader, STORE_READ_UNBALANCED, SQL_NONE, 0, &unbalanced, err) ||
-	    sqlite_get_int(reader, STORE_READ_UNCHARGED, SQL_NONE, 0, &uncharged, err))
-		return -1;
-	if (unbalanced)
-		return err_set(err, "%lld movements of money do not add up to zero",
-			       (long long)unbalanced);
-	if (uncharged)
-		return err_set(err, "lines and revenue differ by %lld nano-dollars",
-			       (long long)uncharged);
-	return 0;
 }
