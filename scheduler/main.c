@@ -14,6 +14,7 @@
 #include "scheduler/shell/replica.h"
 #include "scheduler/shell/secrets.h"
 
+#include <ctype.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
@@ -309,20 +310,34 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 
 /* ---- one of several ---- */
 
+static bool is_replica_name(const char *name)
+{
+	return name[0] && strlen(name) < HA_NAME_MAX &&
+	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == 0;
+}
+
 static int scheduler_check_options(struct scheduler *scheduler, struct err *err)
 {
 	struct scheduler_options *options = &scheduler->options;
-	char host[HA_NAME_MAX] = "";
+	char host[256] = "";
+	const char *name = options->replica_name[0] ? options->replica_name : host;
 
-	if (is_replica(scheduler) && options->lease_ms == 0)
-		options->lease_ms = LEASE_DEFAULT_MS;
 	if (options->lease_ms && options->lease_ms < LEASE_MIN_MS)
-		return err_set(err, "--lease: at least %d s", LEASE_MIN_MS / MS_PER_S);
+		return err_set(err, "--lease: should be 0 or at least 3s");
+	if (!is_replica(scheduler))
+		return 0;
+	if (options->lease_ms == 0)
+		options->lease_ms = LEASE_DEFAULT_MS;
 	gethostname(host, sizeof(host) - 1);
-	snprintf(scheduler->replica_name, sizeof(scheduler->replica_name), "%s",
-		 !is_replica(scheduler)     ? ""
-		 : options->replica_name[0] ? options->replica_name
-					    : host);
+	for (char *at = host; *at; at++)
+		*at = (char)tolower((unsigned char)*at);
+	if (!is_replica_name(name))
+		return err_set(err, "--replica-name: '%s' should be 1 to %d of a-z 0-9 - _ .", name,
+			       HA_NAME_MAX - 1);
+	memcpy(scheduler->replica_name, name, strlen(name) + 1);
+	if (strlen(options->api_advertise) >= ADDRESS_TEXT_MAX ||
+	    strlen(options->bus_advertise) >= ADDRESS_TEXT_MAX)
+		return err_set(err, "--api-advertise, --bus-advertise: too long");
 	return 0;
 }
 
@@ -330,7 +345,7 @@ static void scheduler_advertise(const char *told, struct address listens,
 				char out_text[ADDRESS_TEXT_MAX])
 {
 	if (told[0])
-		snprintf(out_text, ADDRESS_TEXT_MAX, "%s", told);
+		memcpy(out_text, told, strlen(told) + 1);
 	else
 		address_format(&listens, out_text);
 }

@@ -104,8 +104,11 @@ static int sqlite_migrate(struct sqlite *db, const struct sqlite_options *option
 	if (version < 0 || (size_t)version > options->migrations_n)
 		return err_set(err, "was written by a newer version (schema %lld, we know %zu)",
 			       (long long)version, options->migrations_n);
-	if (options->read_only || (size_t)version == options->migrations_n)
+	if ((size_t)version == options->migrations_n)
 		return 0;
+	if (options->read_only)
+		return err_set(err, "was written by an older version (schema %lld, we know %zu)",
+			       (long long)version, options->migrations_n);
 	if (sqlite_begin(db, err))
 		return -1;
 	if (sqlite_migrate_from(db, options, (size_t)version, err)) {

@@ -305,7 +305,9 @@ static void step_request(struct core *core, const struct core_event *event)
 		else
 			effect_reply(core, event->create.request, refusal, NULL);
 	} else if (event->kind == CORE_EVENT_KILL) {
-		if (refusal == REFUSAL_NONE)
+		/* Where nobody waits, nobody would know to repeat it. */
+		if (refusal == REFUSAL_NONE ||
+		    (refusal == REFUSAL_TAKING_OVER && !event->kill.request))
 			admit_kill(core, event);
 		else
 			effect_reply(core, event->kill.request, refusal, NULL);

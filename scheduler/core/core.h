@@ -158,9 +158,8 @@ struct core_event {
 			uint32_t timeout_s;
 		} create;
 		struct {
-			/* 0: nobody waits (an operator's drain, a credit run out); without a reply
-			 * it cannot be told that it was refused, so step it when the role is
-			 * ALONE or LEADING. */
+			/* 0: nobody waits (an operator's drain, a credit run out); taken while
+			 * TAKING_OVER too, and by a standby left to the leader. */
 			uint64_t request;
 			struct id sandbox;
 			struct id tenant; /* empty: an operator, for any tenant's sandbox */

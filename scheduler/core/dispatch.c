@@ -14,10 +14,9 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 
 	switch (row->state) {
 	case SANDBOX_PLACING:
-		/* Alone after a restart too: the same attempt, the same answer. But another
-		 * leader's time may be between ours, and then it is for the log to say. */
-		return core->role == CORE_ALONE ||
-		       (core->role != CORE_STANDBY && row->attempt >> 32 == core->epoch);
+		/* Alone after a restart too: the same attempt, the same answer. One of several
+		 * boots as a standby: others may lead in between, so then the log says. */
+		return core->role != CORE_STANDBY;
 	case SANDBOX_RUNNING:
 		return row->deadline_known < row->deadline_version;
 	case SANDBOX_ENDING:

@@ -40,6 +40,7 @@ void join_lead(struct core *core, uint64_t epoch)
 	CHECK(epoch >= core->epoch && epoch <= UINT32_MAX);
 	core->epoch = epoch;
 	core->role = CORE_TAKING_OVER;
+	core->led_at = core->now;
 	for (uint32_t at = pool_next(&core->node_pool, 0); at != POOL_NONE;
 	     at = pool_next(&core->node_pool, at + 1)) {
 		struct node *node = &core->nodes[at];
@@ -70,6 +71,19 @@ void join_add(struct core *core, struct node *node)
 	list_append(&core->alive, &node->alive_link);
 }
 
+/*
+ * A node that cannot write will not join, and must not stop the fleet.  All that anybody was told
+ * of it is in its log; what it may still answer to an older claim is adopted, as from one that
+ * joins late.  Other nodes get this long to say it in order.
+ */
+static void join_despite_trouble(struct core *core, struct node *node, const struct wire_poll *poll)
+{
+	if (core->role == CORE_TAKING_OVER && poll->trouble[0] &&
+	    node->row.next_seq >= poll->end_seq &&
+	    mono_ms_since(core->now, core->led_at) >= CORE_SILENT_MS)
+		join_unblock(core, node);
+}
+
 void join_report(struct core *core, struct node *node, const struct wire_poll *poll)
 {
 	bool leads = core->role == CORE_TAKING_OVER || core->role == CORE_LEADING;
@@ -77,6 +91,7 @@ void join_report(struct core *core, struct node *node, const struct wire_poll *p
 	if (leads && poll->epoch > core->epoch)
 		effect_add(core, CORE_EFFECT_EPOCH_OVER)->epoch_over.seen = poll->epoch;
 	node->behind = poll->end_seq < node->row.next_seq;
+	join_despite_trouble(core, node, poll);
 	if (poll->epoch == node->heard_epoch && poll->pending_n == 0)
 		return; /* the end of its log as it was then is enough, however it grows */
 	if (poll->pending_n == 0 && poll->end_seq > 0) {

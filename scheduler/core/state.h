@@ -98,6 +98,7 @@ struct core {
 	bool booted;
 	enum core_role role;        /* meaningful once booted */
 	uint64_t epoch, attempts_n; /* attempts of this epoch */
+	struct mono led_at;         /* LEAD */
 	uint32_t blocking_n;        /* nodes that block */
 	struct mono now;
 	struct wall wall;

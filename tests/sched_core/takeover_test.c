@@ -124,6 +124,66 @@ static void a_lease_counts_from_the_last_hearing(void **state)
 	assert_int_equal(core_role(world->core), CORE_LEADING);
 }
 
+/* A full disk at one node must not stop the fleet. */
+static void a_node_in_trouble_is_waited_for_a_little_and_its_log_in_full(void **state)
+{
+	struct wire_record record = world_started(world, one, "i1", 3);
+
+	(void)state;
+	world_lead(world);
+	world_join(world, two);
+	strcpy(one->poll.trouble, "the disk is full");
+	one->poll.end_seq = one->seq;
+	world_pass(world, CORE_SILENT_MS - 1);
+	world_report(world, one);
+	world_pass(world, 1);
+	world_report(world, one);
+	assert_int_equal(core_role(world->core), CORE_TAKING_OVER);
+	world_send(world, one, &record);
+	world_report(world, one);
+	assert_int_equal(core_role(world->core), CORE_LEADING);
+	assert_false(world_is_joined(world, one));
+	assert_non_null(world_find(world, "i1"));
+	one->poll.trouble[0] = 0;
+	world_join(world, one);
+	assert_true(world_is_joined(world, one));
+}
+
+static void a_node_that_only_was_in_trouble_is_waited_for(void **state)
+{
+	(void)state;
+	strcpy(one->poll.trouble, "the disk is full");
+	world_report(world, one);
+	one->poll.trouble[0] = 0;
+	world_lead(world);
+	world_join(world, two);
+	for (int i = 0; i < 30; i++) {
+		world_pass(world, 1000);
+		world_report(world, one);
+	}
+	assert_int_equal(core_role(world->core), CORE_TAKING_OVER); /* it can join, and shall */
+	world_join(world, one);
+	assert_int_equal(core_role(world->core), CORE_LEADING);
+}
+
+static void a_kill_that_nobody_waits_for_is_taken_during_the_take_over(void **state)
+{
+	struct wire_record record = world_started(world, one, "i1", 3);
+	struct core_event kill = {.kind = CORE_EVENT_KILL, .kill.cause = CAUSE_BUDGET};
+
+	(void)state;
+	world_send(world, one, &record);
+	kill.kill.sandbox = world_id("i1");
+	world_step(world, &kill);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING); /* the leader's */
+	world_lead(world);
+	world_step(world, &kill);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_ENDING);
+	assert_null(world_poll(world, one));
+	world_join(world, one);
+	assert_int_equal(world_poll(world, one)->cause, CAUSE_BUDGET);
+}
+
 static void without_leases_a_dead_node_is_waited_for_until_it_is_declared_lost(void **state)
 {
 	(void)state;
@@ -269,6 +329,9 @@ int main(void)
 		STORY(a_fleet_without_nodes_admits_at_once),
 		STORY(a_dead_node_delays_admission_by_its_lease_only),
 		STORY(a_lease_counts_from_the_last_hearing),
+		STORY(a_node_in_trouble_is_waited_for_a_little_and_its_log_in_full),
+		STORY(a_node_that_only_was_in_trouble_is_waited_for),
+		STORY(a_kill_that_nobody_waits_for_is_taken_during_the_take_over),
 		STORY(without_leases_a_dead_node_is_waited_for_until_it_is_declared_lost),
 		STORY(a_node_declared_lost_delays_nothing),
 		STORY(a_lost_node_that_came_back_before_is_waited_for),

@@ -36,6 +36,12 @@ bool store_head_is_signed(const struct store_head *head, const uint8_t public_ke
 int store_chain_end(struct sqlite *writer, int64_t *out_id, uint8_t out_hash[STORE_HASH_N],
 		    struct err *err);
 
+/* Of a file that this version has opened for writing. */
+int64_t store_schema_version(void);
+
+/* Adds to the epoch of DIR/scheduler.db, which nobody else has open; migrates it first. */
+int store_skip_epochs(const char *dir, int64_t n, int64_t *out_epoch, struct err *err);
+
 /* Plans and prices of a new file. */
 int store_seed(struct sqlite *writer, struct err *err);
 

@@ -128,7 +128,12 @@ int ledger_open(struct sqlite *reader, const char *dir, struct err *err)
 	return sqlite_open(reader, &options, err);
 }
 
-static int store_open_files(struct store *store, const char *dir, struct err *err)
+int64_t store_schema_version(void)
+{
+	return ARRAY_N(migrations);
+}
+
+static int store_open_writer(struct sqlite *writer, const char *dir, struct err *err)
 {
 	char path[STORE_PATH_MAX];
 
@@ -142,7 +147,40 @@ static int store_open_files(struct store *store, const char *dir, struct err *er
 		.statements = writer_sql,
 		.statements_n = ARRAY_N(writer_sql),
 	};
-	if (sqlite_open(&store->writer, &options, err) || store_seed(&store->writer, err))
+	return sqlite_open(writer, &options, err);
+}
+
+int store_skip_epochs(const char *dir, int64_t n, int64_t *out_epoch, struct err *err)
+{
+	struct sqlite writer;
+	int64_t epoch;
+	int fault = -1;
+
+	if (store_open_writer(&writer, dir, err))
+		return -1;
+	if (sqlite_begin(&writer, err) ||
+	    sqlite_get_int(&writer, STORE_WRITE_META_GET, SQL(SQL_TEXT("epoch")), 0, &epoch, err))
+		goto end;
+	epoch += n;
+	/* As store_apply_epoch has it: attempt numbers hold the epoch. */
+	if (epoch >= INT32_MAX) {
+		err_set(err, "epochs are used up");
+		goto end;
+	}
+	*out_epoch = epoch;
+	if (sqlite_run(&writer, STORE_WRITE_META_SET, SQL(SQL_TEXT("epoch"), SQL_INT(epoch)),
+		       err) == 0)
+		fault = sqlite_commit(&writer, err);
+end:
+	if (fault)
+		sqlite_rollback(&writer);
+	sqlite_close(&writer);
+	return fault;
+}
+
+static int store_open_files(struct store *store, const char *dir, struct err *err)
+{
+	if (store_open_writer(&store->writer, dir, err) || store_seed(&store->writer, err))
 		return -1;
 	return ledger_open(&store->reader, dir, err);
 }
