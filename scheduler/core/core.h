@@ -207,7 +207,9 @@ struct core_effect {
 		struct {
 			struct id node;
 			uint64_t next_seq;
-			bool resync; /* a record came from beyond next_seq, and was not taken */
+			/* A record was not taken: it came from beyond next_seq, or is of a sandbox
+			 * whose tenant is not known yet or for which there is no slot. */
+			bool resync;
 		} ack;
 		struct {
 			uint64_t seen; /* by a node: newer than ours */
@@ -261,12 +263,9 @@ struct core_node_view {
 	struct mono heard_at; /* last poll or record */
 	bool awake;           /* heard since boot, and not silent */
 	bool joined;      /* its log is caught up under our epoch; only such ones are placed upon */
-	bool lease_ended; /* what it runs is frozen for sure, as of the last step; false: or not
-			   * known
-			   */
-	bool lost;    /* declared lost, and has not said since boot that it ended what was given up
-		       */
-	bool leaving; /* its agent stops: nothing new there until it polls again */
+	bool lease_ended; /* what it runs is frozen for sure; a standby cannot know */
+	bool lost;        /* declared so, and not heard since boot to have ended what it ran */
+	bool leaving;     /* its agent stops: nothing new there until it polls again */
 	char trouble[129];   /* why it can start nothing new, for people; empty: nothing is wrong */
 	uint64_t lost_below; /* what every answer to it carries */
 	uint64_t gaps_n;     /* records that came beyond next_seq */

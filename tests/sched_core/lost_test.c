@@ -170,6 +170,15 @@ static void whoever_waited_for_a_lost_node_is_answered(void **state)
 	assert_int_equal(world_held(world), 0);
 }
 
+static void cordon(const struct world_node *node)
+{
+	struct core_event event = {.kind = CORE_EVENT_NODE_SET};
+
+	event.node.id = node->id;
+	event.node.cordoned = true;
+	world_step(world, &event);
+}
+
 /* Every replica must come to the same, whatever each of them heard in between. */
 static void what_was_decided_is_carried_out_even_if_the_node_is_back(void **state)
 {
@@ -183,6 +192,11 @@ static void what_was_decided_is_carried_out_even_if_the_node_is_back(void **stat
 	assert_non_null(world_find(world, "i2")); /* begun after the decision */
 	assert_true(later > attempt);
 	assert_int_equal(world_held(world), 1);
+	world_lost(world, two, attempt + 1); /* awake, with room, and nothing to give up */
+	cordon(one);
+	assert_int_equal(
+		world_reply(world, world_create(world, "i3", "ten_a", "base", 60))->refusal,
+		REFUSAL_CAPACITY);
 }
 
 static void a_standby_gives_up_the_same(void **state)

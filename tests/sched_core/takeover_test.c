@@ -127,7 +127,7 @@ static void a_lease_counts_from_the_last_hearing(void **state)
 /* A full disk at one node must not stop the fleet. */
 static void a_node_in_trouble_is_waited_for_a_little_and_its_log_in_full(void **state)
 {
-	struct wire_record record = world_started(world, one, "i1", 3);
+	struct wire_record record;
 
 	(void)state;
 	world_lead(world);
@@ -136,7 +136,10 @@ static void a_node_in_trouble_is_waited_for_a_little_and_its_log_in_full(void **
 	one->poll.end_seq = one->seq;
 	world_pass(world, CORE_SILENT_MS - 1);
 	world_report(world, one);
+	assert_int_equal(core_role(world->core), CORE_TAKING_OVER);
 	world_pass(world, 1);
+	record = world_started(world, one, "i1", 3);
+	one->poll.end_seq = one->seq;
 	world_report(world, one);
 	assert_int_equal(core_role(world->core), CORE_TAKING_OVER);
 	world_send(world, one, &record);

@@ -146,6 +146,30 @@ static void the_chain_gets_a_signed_head_each_thousand_facts_and_at_the_end(void
 	assert_int_equal(ask("SELECT count(*) FROM ledger_head"), 3);
 }
 
+static void money_that_does_not_add_up_is_found(void **state)
+{
+	static const char *const changes[][2] = {
+		{"UPDATE money_entry SET amount_nano = amount_nano + 1 WHERE id = 3", "movement"},
+		{"UPDATE rated_line SET amount_nano = amount_nano + 1 WHERE id = 2", "earned"},
+		{"DELETE FROM money_entry WHERE movement = 'line:1'", "earned"},
+	};
+
+	(void)state;
+	add_tenant("ten_a", 40000);
+	add_usage("ten_a", WIRE_RECORD_ENDED, 0, 2000);
+	commit();
+	for (size_t i = 0; i < ARRAY_N(changes); i++) {
+		assert_int_equal(ledger_check_books(store_reader(store), &err), 0);
+		tamper("CREATE TABLE IF NOT EXISTS kept_e AS SELECT * FROM money_entry;"
+		       "CREATE TABLE IF NOT EXISTS kept_l AS SELECT * FROM rated_line");
+		tamper(changes[i][0]);
+		assert_int_equal(ledger_check_books(store_reader(store), &err), -1);
+		assert_non_null(strstr(err.text, changes[i][1]));
+		tamper("DELETE FROM money_entry; INSERT INTO money_entry SELECT * FROM kept_e;"
+		       "DELETE FROM rated_line; INSERT INTO rated_line SELECT * FROM kept_l");
+	}
+}
+
 static void a_start_verifies_only_what_is_behind_the_last_head(void **state)
 {
 	uint64_t n;
@@ -286,6 +310,7 @@ int main(void)
 		TEST(a_second_end_cannot_bill_what_the_first_gave_for_free),
 		TEST(a_changed_or_missing_fact_is_found),
 		TEST(the_chain_gets_a_signed_head_each_thousand_facts_and_at_the_end),
+		TEST(money_that_does_not_add_up_is_found),
 		TEST(a_start_verifies_only_what_is_behind_the_last_head),
 		TEST(a_chain_computed_anew_has_no_head_of_this_fleet),
 		TEST(facts_taken_off_the_end_of_a_signed_chain_are_missed),

@@ -133,13 +133,18 @@ int64_t ask(const char *sql)
 /* Changes the file behind the store's back, with whatever guards it taken away. */
 void tamper(const char *sql)
 {
+	static const char *const tables[] = {"usage_event", "ledger_head", "rated_line",
+					     "money_entry"};
 	sqlite3 *db;
 
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	sqlite3_exec(db, "DROP TRIGGER IF EXISTS usage_event_keeps", NULL, NULL, NULL);
-	sqlite3_exec(db, "DROP TRIGGER IF EXISTS usage_event_stays", NULL, NULL, NULL);
-	sqlite3_exec(db, "DROP TRIGGER IF EXISTS ledger_head_keeps", NULL, NULL, NULL);
-	sqlite3_exec(db, "DROP TRIGGER IF EXISTS ledger_head_stays", NULL, NULL, NULL);
+	for (size_t i = 0; i < ARRAY_N(tables); i++) {
+		char drop[160];
+		snprintf(drop, sizeof(drop),
+			 "DROP TRIGGER IF EXISTS %s_keeps; DROP TRIGGER IF EXISTS %s_stays",
+			 tables[i], tables[i]);
+		sqlite3_exec(db, drop, NULL, NULL, NULL);
+	}
 	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 }

@@ -34,8 +34,9 @@ static void ledger_line(struct store *store, char *out, size_t out_n)
 	}
 	switch (status.state) {
 	case LEDGER_AUDIT_RUNS:
-		snprintf(out, out_n, "[+] ledger: %lld of %lld facts verified",
-			 (long long)status.events_n, (long long)status.of_n);
+		snprintf(out, out_n, "[+] ledger: %lld of %lld facts verified%s%.300s",
+			 (long long)status.events_n, (long long)status.of_n,
+			 status.err.text[0] ? ", cannot be read now: " : "", status.err.text);
 		return;
 	case LEDGER_AUDIT_PASSED:
 		snprintf(out, out_n, "[+] ledger: verified, %lld facts",

@@ -21,6 +21,7 @@
 
 enum {
 	LEDGER_HASH_N = 32,
+	LEDGER_STEP = 4096, /* rows at once, when nobody is waited for */
 	LEDGER_SIGNATURE_N = 64,
 	LEDGER_HEAD_EVENTS = 1000,           /* a head at least every so many events */
 	LEDGER_HEAD_S = 600,                 /* and every so many seconds, if there are any */
@@ -41,6 +42,7 @@ struct ledger_walk {
 	int64_t heads_n;  /* heads that were found right */
 	int64_t head_event;
 	uint8_t hash[LEDGER_HASH_N];
+	bool damaged;      /* with a fault: what was read is wrong, rather than could not be read */
 	bool trusts_first; /* the next row's prev_hash is believed: its own hash is signed */
 };
 
@@ -57,8 +59,23 @@ int ledger_walk_step(struct ledger_walk *walk, int64_t max, struct err *err);
 /* All of it. Returns 0 or -1. */
 int ledger_walk_all(struct ledger_walk *walk, struct err *err);
 
-/* Every movement adds up to zero, and every line is charged. */
-int ledger_check_books(struct sqlite *reader, struct err *err);
+/* ---- books: every movement adds up to zero, and all that lines cost was earned ---- */
+
+struct ledger_books {
+	struct sqlite *reader;
+	/* private */
+	int64_t lines_end, entries_end; /* of one instant: beside a writer more may come */
+	int64_t line, entry;            /* looked at so far */
+	int64_t lines_nano, earned_nano;
+	char movement[64]; /* of the last entry, and its sum so far */
+	int64_t movement_nano;
+	bool damaged; /* as above */
+};
+
+int ledger_books_begin(struct ledger_books *books, struct sqlite *reader, struct err *err);
+/* As ledger_walk_step. */
+int ledger_books_step(struct ledger_books *books, int64_t max, struct err *err);
+int ledger_check_books(struct sqlite *reader, struct err *err); /* all of it */
 
 /* ---- the audit ---- */
 
@@ -69,7 +86,7 @@ enum ledger_audit_state { LEDGER_AUDIT_RUNS, LEDGER_AUDIT_PASSED, LEDGER_AUDIT_D
 struct ledger_audit_status {
 	enum ledger_audit_state state; /* DAMAGED lasts until the process ends */
 	int64_t events_n, of_n;        /* how far it came */
-	struct err err;                /* when damaged */
+	struct err err; /* when damaged; else empty, or why it could not read lately */
 };
 
 /* Called on the loop, once: the whole chain is right, or it is damaged. */

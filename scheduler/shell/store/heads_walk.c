@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { EVENT_PREV = 22, EVENT_HASH = 23, EVENT_HEAD = 26, WALK_STEP = 4096 };
+enum { EVENT_PREV = 22, EVENT_HASH = 23, EVENT_HEAD = 26 };
 
 static struct store_fact walk_fact(struct sqlite *reader)
 {
@@ -83,6 +83,7 @@ static int walk_check_row(struct ledger_walk *walk, struct err *err)
 {
 	struct store_fact fact = walk_fact(walk->reader);
 
+	walk->damaged = true;
 	if (!walk_row_fits(walk, &fact))
 		return err_set(err, "usage_event %lld was changed, or one before it is missing",
 			       (long long)fact.id);
@@ -91,6 +92,7 @@ static int walk_check_row(struct ledger_walk *walk, struct err *err)
 			       "the head at usage_event %lld is not of this chain, or not signed "
 			       "by this fleet",
 			       (long long)fact.id);
+	walk->damaged = false;
 	walk->events_n = fact.id;
 	walk->seen_n++;
 	return 0;
@@ -111,6 +113,7 @@ static int walk_check_end(struct ledger_walk *walk, struct err *err)
 		return -1;
 	int got = sqlite_next(walk->reader, STORE_READ_EVENTS, err);
 	sqlite_reset(walk->reader, STORE_READ_EVENTS);
+	walk->damaged = got == 0;
 	if (got == 0)
 		return err_set(err, "usage_event %lld is signed and missing", (long long)beyond);
 	return got < 0 ? -1 : 0;
@@ -160,23 +163,7 @@ int ledger_walk_all(struct ledger_walk *walk, struct err *err)
 {
 	int got;
 
-	while ((got = ledger_walk_step(walk, WALK_STEP, err)) == 1)
+	while ((got = ledger_walk_step(walk, LEDGER_STEP, err)) == 1)
 		;
 	return got;
-}
-
-int ledger_check_books(struct sqlite *reader, struct err *err)
-{
-	int64_t unbalanced, uncharged;
-
-	if (sqlite_get_int(reader, STORE_READ_UNBALANCED, SQL_NONE, 0, &unbalanced, err) ||
-	    sqlite_get_int(reader, STORE_READ_UNCHARGED, SQL_NONE, 0, &uncharged, err))
-		return -1;
-	if (unbalanced)
-		return err_set(err, "%lld movements of money do not add up to zero",
-			       (long long)unbalanced);
-	if (uncharged)
-		return err_set(err, "lines and revenue differ by %lld nano-dollars",
-			       (long long)uncharged);
-	return 0;
 }
