@@ -3,31 +3,16 @@
  * commits.
  */
 #include "common/base/check.h"
-#include "common/io/daemon.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
-#include "common/io/options.h"
-#include "scheduler/shell/api/api.h"
-#include "scheduler/shell/bus/nodes.h"
-#include "scheduler/shell/decisions.h"
-#include "scheduler/shell/engine.h"
-#include "scheduler/shell/replica.h"
-#include "scheduler/shell/secrets.h"
+#include "scheduler/scheduler.h"
 
-#include <ctype.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-struct scheduler_options {
-#define OPTION OPTION_MEMBER
-#include "scheduler/options.def"
-#undef OPTION
-};
 
 static const struct option_spec rows[] = {
 #define OPTION(...) OPTION_ROW(struct scheduler_options, __VA_ARGS__)
@@ -42,41 +27,6 @@ static const struct options_program program = {
 	.rows_n = ARRAY_N(rows),
 	.size = sizeof(struct scheduler_options),
 };
-
-/* How a replica stops: see scheduler_leave. */
-struct leaving {
-	uv_timer_t *timer; /* freed by its close callback */
-	struct mono since;
-	bool has_resigned;
-};
-
-enum {
-	LEAVE_LOOK_MS = 5,
-	LEAVE_REQUESTS_MS = 2000, /* for what waits for nodes, and then for what is forwarded */
-	LEASE_DEFAULT_MS = 60 * 1000,
-	LEASE_MIN_MS = 3 * 1000, /* a heartbeat must have a chance */
-};
-
-struct scheduler {
-	struct scheduler_options options;
-	uv_loop_t loop;
-	int lock_fd;
-	struct secrets secrets;
-	struct scheduler_metrics metrics;
-	struct engine *engine;
-	struct decisions decisions;
-	struct replica replica; /* unused where there is one scheduler */
-	char replica_name[HA_NAME_MAX];
-	struct api *api;
-	struct nodes *nodes;
-	struct daemon_signals signals;
-	struct leaving leaving;
-};
-
-static bool is_replica(const struct scheduler *scheduler)
-{
-	return scheduler->options.etcd[0] != 0;
-}
 
 /* ---- hooks ---- */
 
@@ -153,75 +103,12 @@ static void scheduler_on_enrolled(void *data, const struct store_node *node)
 	nodes_on_enrolled(((struct scheduler *)data)->nodes, node);
 }
 
-static void scheduler_on_lead(void *data)
-{
-	nodes_on_lead(((struct scheduler *)data)->nodes);
-}
-
-static void scheduler_on_role(void *data)
-{
-	api_on_role(((struct scheduler *)data)->api);
-}
-
-static bool scheduler_leads(void *data)
-{
-	return replica_leads(&((struct scheduler *)data)->replica);
-}
-
-static const struct ha_peer *scheduler_leader(void *data)
-{
-	return replica_leader(&((struct scheduler *)data)->replica);
-}
-
-static const char *scheduler_leader_bus(void *data)
-{
-	const struct ha_peer *leader = scheduler_leader(data);
-
-	return leader ? leader->bus : "";
-}
-
 static const char *scheduler_node_version(void *data, const struct id *node)
 {
 	return nodes_version(((struct scheduler *)data)->nodes, node);
 }
 
 /* ---- stopping ---- */
-
-static void scheduler_on_leave(uv_timer_t *timer)
-{
-	struct scheduler *scheduler = timer->data;
-	struct leaving *leaving = &scheduler->leaving;
-	bool is_late = mono_ms_since(engine_mono(), leaving->since) >= LEAVE_REQUESTS_MS;
-
-	if (!leaving->has_resigned && (api_under_way_n(scheduler->api) == 0 || is_late)) {
-		leaving->has_resigned = true;
-		leaving->since = engine_mono();
-		replica_resign(&scheduler->replica);
-	} else if (leaving->has_resigned && !replica_leads(&scheduler->replica) &&
-		   (api_waiting_n(scheduler->api) == 0 || is_late)) {
-		uv_timer_stop(timer);
-		uv_stop(&scheduler->loop);
-	}
-}
-
-/*
- * A replica leaves so that hardly anybody notices: what is asked of it from now on waits; what it
- * was asked is answered; it gives the lead back; and what waited is forwarded to the next leader.
- */
-static void scheduler_leave(struct scheduler *scheduler)
-{
-	struct leaving *leaving = &scheduler->leaving;
-
-	if (leaving->timer)
-		return;
-	leaving->timer = calloc(1, sizeof(*leaving->timer));
-	CHECK(leaving->timer);
-	leaving->timer->data = scheduler;
-	leaving->since = engine_mono();
-	uv_timer_init(&scheduler->loop, leaving->timer);
-	uv_timer_start(leaving->timer, scheduler_on_leave, 0, LEAVE_LOOK_MS);
-	api_leave(scheduler->api);
-}
 
 static void scheduler_on_stop(struct daemon_signals *signals)
 {
@@ -230,7 +117,7 @@ static void scheduler_on_stop(struct daemon_signals *signals)
 	log_info("scheduler", "stopping");
 	daemon_notify("STOPPING=1");
 	if (is_replica(scheduler))
-		scheduler_leave(scheduler);
+		several_leave(scheduler);
 	else
 		uv_stop(&scheduler->loop);
 }
@@ -277,8 +164,8 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
 		.lease_ms = scheduler->options.lease_ms,
-		.leads = is_replica(scheduler) ? scheduler_leads : NULL,
-		.leader_bus = scheduler_leader_bus,
+		.leads = is_replica(scheduler) ? several_leads : NULL,
+		.leader_bus = several_leader_bus,
 		.data = scheduler,
 	};
 
@@ -297,7 +184,7 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
-		.leader = is_replica(scheduler) ? scheduler_leader : NULL,
+		.leader = is_replica(scheduler) ? several_leader : NULL,
 		.replica_name = scheduler->replica_name,
 		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.gateway_url = scheduler->options.gateway_url,
@@ -306,70 +193,6 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 	};
 
 	return api_open(&scheduler->api, &scheduler->loop, &api, err);
-}
-
-/* ---- one of several ---- */
-
-static bool is_replica_name(const char *name)
-{
-	return name[0] && strlen(name) < HA_NAME_MAX &&
-	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == 0;
-}
-
-static int scheduler_check_options(struct scheduler *scheduler, struct err *err)
-{
-	struct scheduler_options *options = &scheduler->options;
-	char host[256] = "";
-	const char *name = options->replica_name[0] ? options->replica_name : host;
-
-	if (options->lease_ms && options->lease_ms < LEASE_MIN_MS)
-		return err_set(err, "--lease: should be 0 or at least 3s");
-	if (!is_replica(scheduler))
-		return 0;
-	if (options->lease_ms == 0)
-		options->lease_ms = LEASE_DEFAULT_MS;
-	gethostname(host, sizeof(host) - 1);
-	for (char *at = host; *at; at++)
-		*at = (char)tolower((unsigned char)*at);
-	if (!is_replica_name(name))
-		return err_set(err, "--replica-name: '%s' should be 1 to %d of a-z 0-9 - _ .", name,
-			       HA_NAME_MAX - 1);
-	memcpy(scheduler->replica_name, name, strlen(name) + 1);
-	if (strlen(options->api_advertise) >= ADDRESS_TEXT_MAX ||
-	    strlen(options->bus_advertise) >= ADDRESS_TEXT_MAX)
-		return err_set(err, "--api-advertise, --bus-advertise: too long");
-	return 0;
-}
-
-static void scheduler_advertise(const char *told, struct address listens,
-				char out_text[ADDRESS_TEXT_MAX])
-{
-	if (told[0])
-		memcpy(out_text, told, strlen(told) + 1);
-	else
-		address_format(&listens, out_text);
-}
-
-static int scheduler_open_replica(struct scheduler *scheduler, struct err *err)
-{
-	const struct scheduler_options *options = &scheduler->options;
-	struct replica *replica = &scheduler->replica;
-	struct ha_peer *self = &replica->options.self;
-
-	if (!is_replica(scheduler))
-		return 0;
-	replica->loop = &scheduler->loop;
-	replica->engine = scheduler->engine;
-	replica->decisions = &scheduler->decisions;
-	replica->options.endpoints = options->etcd;
-	replica->options.ca_file = options->etcd_ca[0] ? options->etcd_ca : NULL;
-	snprintf(self->name, sizeof(self->name), "%s", scheduler->replica_name);
-	scheduler_advertise(options->api_advertise, api_address(scheduler->api), self->api);
-	scheduler_advertise(options->bus_advertise, nodes_address(scheduler->nodes), self->bus);
-	secrets_fingerprint(&scheduler->secrets, replica->options.fingerprint);
-	replica->hooks = (struct replica_hooks){
-		.data = scheduler, .on_lead = scheduler_on_lead, .on_role = scheduler_on_role};
-	return replica_open(replica, err);
 }
 
 static int scheduler_verify(struct scheduler *scheduler, struct err *err)
@@ -415,7 +238,7 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (scheduler_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
+	if (several_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
 		return -1;
 	scheduler->decisions = (struct decisions){.engine = scheduler->engine,
 						  .is_replica = is_replica(scheduler),
@@ -424,7 +247,7 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (scheduler_verify(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
 	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
-	    scheduler_open_replica(scheduler, err))
+	    several_open(scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;
 	scheduler->signals.on_stop = scheduler_on_stop;
@@ -441,17 +264,10 @@ static int scheduler_say_ready(struct scheduler *scheduler, struct err *err)
 	return daemon_ready(scheduler->options.ready_file, endpoints, ARRAY_N(endpoints), err);
 }
 
-static void scheduler_free_handle(uv_handle_t *handle)
-{
-	free(handle);
-}
-
 static void scheduler_close(struct scheduler *scheduler)
 {
 	daemon_signals_stop(&scheduler->signals);
-	replica_close(&scheduler->replica);
-	if (scheduler->leaving.timer)
-		uv_close((uv_handle_t *)scheduler->leaving.timer, scheduler_free_handle);
+	several_close(scheduler);
 	/* The engine first: it ends what waits for the store. */
 	engine_close(scheduler->engine);
 	api_close(scheduler->api);

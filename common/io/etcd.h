@@ -84,7 +84,8 @@ struct etcd_answer {
 	/* Of all ranges of the request, in their order. */
 	const struct etcd_kv *kvs;
 	size_t kvs_n;
-	int64_t count;   /* range: all there are, beyond the limit too */
+	int64_t count;   /* range: all there are, whatever was asked to be left out */
+	bool more;       /* range: beyond its limit */
 	int64_t lease;   /* grant, keep */
 	uint32_t ttl_ms; /* grant, keep; keep: 0 when there is no such lease */
 };
@@ -95,10 +96,11 @@ typedef void (*etcd_answer_cb)(void *data, const struct etcd_answer *answer);
 
 struct etcd_range {
 	const char *key;
-	bool is_prefix;    /* all keys that begin with it */
-	const char *after; /* with is_prefix: only those after this key; NULL: all */
-	int64_t revision;  /* as it was then; 0: now, by the majority */
-	int64_t limit;     /* 0: none */
+	bool is_prefix;     /* all keys that begin with it */
+	const char *after;  /* with is_prefix: only those after this key; NULL: all */
+	int64_t revision;   /* as it was then; 0: now, by the majority */
+	int64_t limit;      /* 0: none */
+	int64_t changed_at; /* only what was changed at or after this revision; 0: all */
 	bool only_count;
 };
 

@@ -89,6 +89,8 @@ json_t *etcd_json_range(const struct etcd_range *range)
 		etcd_json_set(json, "revision", etcd_json_int(range->revision));
 	if (range->limit)
 		etcd_json_set(json, "limit", etcd_json_int(range->limit));
+	if (range->changed_at)
+		etcd_json_set(json, "min_mod_revision", etcd_json_int(range->changed_at));
 	if (range->only_count)
 		etcd_json_set(json, "count_only", json_true());
 	return json;
@@ -240,6 +242,7 @@ static int etcd_json_take_range(const json_t *range, struct etcd_kvs *kvs, struc
 	size_t i;
 
 	out->count += etcd_json_get_int(range, "count", 0);
+	out->more |= json_is_true(json_object_get(range, "more"));
 	json_array_foreach(json_object_get(range, "kvs"), i, kv)
 	{
 		if (etcd_kvs_add(kvs, kv, err))

@@ -65,10 +65,10 @@ struct ha_callbacks {
 	/*
 	 * Decisions in their order, to be written in one transaction together with `revision`, and
 	 * answered by ha_applied when durable.  One call is under way at a time; ops are borrowed
-	 * until that answer.  n may be 0: only the revision moved.  whole: all there are, in an
-	 * order in which none needs a later one (at the first start, after a compaction); what is
-	 * not among them was never decided, or is a token that expired.  The revision is not a
-	 * number to count with: it says where this replica is, in which etcd.
+	 * until that answer.  whole: all there are, maybe none, in an order in which none needs a
+	 * later one (at the first start, after a compaction); what is not among them was never
+	 * decided, or is a token that expired.  A decision may come again, and says the same.  The
+	 * revision is not a number to count with: it says where this replica is, in which etcd.
 	 */
 	void (*on_decisions)(void *data, const struct store_op *ops, size_t n, uint64_t revision,
 			     bool whole);
@@ -85,8 +85,8 @@ struct election_limits ha_limits_default(void);
 int ha_open(struct ha **out, uv_loop_t *loop, const struct ha_options *options,
 	    const struct ha_callbacks *callbacks, struct err *err);
 
-/* Answers on_decisions. false: could not be written; the same ops are given again after a pause.
- * May be called from within on_decisions. */
+/* Answers on_decisions. false: could not be written; the same ops are given again after a pause,
+ * and until they are written this replica does not lead. May be called from within on_decisions. */
 void ha_applied(struct ha *ha, bool durable);
 
 /*
@@ -107,12 +107,17 @@ bool ha_leads(const struct ha *ha, struct mono now);
 /* NULL: nobody is known to lead. Borrowed until the loop runs on. */
 const struct ha_peer *ha_leader(const struct ha *ha);
 
+/* false: this replica cannot lead now (its store fails): on_follow is called if it led, the lease
+ * is given back, and it does not campaign until it is told true. */
+void ha_set_fit(struct ha *ha, bool is_fit);
+
 /* For good: on_follow is called (from the loop) if it led, and the lease is given back, so that
  * another leads at once. Decisions still come in. */
 void ha_resign(struct ha *ha);
 
-/* No callback is called any more; what the loop still needs is freed by it later. Without
- * ha_resign the lease is left to end by itself. NULL is fine. */
+/* No callback is called any more; what the loop still needs is freed by it later, at most the
+ * answer_ms that a lease takes to be given back after ha_resign. Without that it is left to end by
+ * itself. NULL is fine. */
 void ha_close(struct ha *ha);
 
 #endif

@@ -59,11 +59,19 @@ static void world_close(struct world *world)
 	alarm(0);
 }
 
+/* One turn of the loop.  UV_RUN_ONCE may tell something by a timer and then wait for ever:
+ * callbacks stop the loop. */
+static void turn(struct world *world)
+{
+	uv_run(&world->loop, UV_RUN_DEFAULT);
+}
+
 static void on_answer(void *data, const struct etcd_answer *answer)
 {
 	struct world *world = data;
 
 	assert_false(world->is_answered);
+	uv_stop(&world->loop);
 	world->is_answered = true;
 	world->answer = *answer;
 	world->key[0] = world->value[0] = 0;
@@ -77,7 +85,7 @@ static void on_answer(void *data, const struct etcd_answer *answer)
 static struct etcd_answer *await_answer(struct world *world)
 {
 	while (!world->is_answered)
-		uv_run(&world->loop, UV_RUN_ONCE);
+		turn(world);
 	world->is_answered = false;
 	return &world->answer;
 }
@@ -108,6 +116,7 @@ static void on_events(void *data, const struct etcd_event *events, size_t n, int
 {
 	struct world *world = data;
 
+	uv_stop(&world->loop);
 	for (size_t i = 0; i < n; i++) {
 		size_t used = strlen(world->seen);
 
@@ -123,6 +132,7 @@ static void on_lost(void *data, enum etcd_lost why, const struct err *err)
 {
 	struct world *world = data;
 
+	uv_stop(&world->loop);
 	assert_true(err->text[0]);
 	assert_false(world->is_lost);
 	world->is_lost = true;
@@ -133,6 +143,7 @@ static void on_broken(void *data, const struct err *err)
 {
 	struct world *world = data;
 
+	uv_stop(&world->loop);
 	if (err)
 		world->broken_n++;
 	else
@@ -150,7 +161,7 @@ static void watch(struct world *world, const char *key, int64_t from)
 static void await_seen(struct world *world, int n)
 {
 	while (world->seen_n < n && !world->is_lost)
-		uv_run(&world->loop, UV_RUN_ONCE);
+		turn(world);
 	assert_int_equal(world->seen_n, n);
 }
 
@@ -340,7 +351,7 @@ static void of_three_members_two_go_on_and_watches_with_them(void **unused)
 		assert_int_not_equal(answer->outcome, ETCD_REFUSED);
 	assert_string_not_equal(etcd_endpoint(world.etcd), world.rig.endpoints);
 	while (world.seen_n < 2 || !strstr(world.seen, "/w/2=b"))
-		uv_run(&world.loop, UV_RUN_ONCE);
+		turn(&world);
 	/* Frozen, and its connections open: only requests can tell. */
 	int now = strcmp(strrchr(etcd_endpoint(world.etcd), ':'),
 			 strrchr(world.rig.endpoints, ':')) == 0
@@ -351,7 +362,7 @@ static void of_three_members_two_go_on_and_watches_with_them(void **unused)
 	while (put(&world, "/w/3", "c", 0)->outcome != ETCD_ANSWERED)
 		continue;
 	while (!strstr(world.seen, "/w/3=c"))
-		uv_run(&world.loop, UV_RUN_ONCE);
+		turn(&world);
 	assert_false(world.is_lost);
 	world_close(&world);
 }
@@ -410,7 +421,7 @@ static void a_watch_tells_each_change_once_in_its_order_over_a_restart(void **un
 	await_seen(&world, 2);
 	etcd_rig_kill(&world.rig, 0);
 	while (!world.broken_n)
-		uv_run(&world.loop, UV_RUN_ONCE);
+		turn(&world);
 	etcd_rig_start(&world.rig, 0);
 	put(&world, "/w/1", "c", 0);
 	struct etcd_op gone = {.kind = ETCD_OP_DELETE, .key = "/w/2"};
@@ -458,7 +469,7 @@ static void a_watch_that_missed_what_was_compacted_says_so(void **unused)
 	revision = world.answer.revision + 3;
 	compact(&world, revision);
 	while (!world.is_lost)
-		uv_run(&world.loop, UV_RUN_ONCE);
+		turn(&world);
 	assert_int_equal(world.lost, ETCD_LOST_COMPACTED);
 	assert_int_equal(world.seen_n, 1);
 	struct etcd_range range = {.key = "/w/1", .revision = revision - 2};
@@ -482,7 +493,7 @@ static void a_watch_on_an_etcd_that_was_wiped_says_so(void **unused)
 	etcd_rig_wipe(&world.rig, 0);
 	etcd_rig_start(&world.rig, 0);
 	while (!world.is_lost)
-		uv_run(&world.loop, UV_RUN_ONCE);
+		turn(&world);
 	assert_int_equal(world.lost, ETCD_LOST_SET_BACK);
 	world_close(&world);
 }

@@ -353,6 +353,12 @@ static void nodes_on_message(struct bus *bus, uint64_t token, const uint8_t *dat
 
 static void nodes_free(struct nodes *nodes)
 {
+	struct enrolment *enrolment;
+
+	while ((enrolment = nodes->enrolments) != NULL) {
+		nodes->enrolments = enrolment->next;
+		free(enrolment);
+	}
 	if (nodes->nodes)
 		munmap(nodes->nodes, nodes->options.nodes_max * sizeof(*nodes->nodes));
 	sodium_memzero(&nodes->self, sizeof(nodes->self));

@@ -17,7 +17,8 @@ enum {
 };
 
 struct ledger_audit {
-	struct sqlite reader; /* the thread's */
+	char *dir;
+	struct sqlite reader; /* the thread's, open during an audit: it is not worth its memory */
 	uint8_t public_key[IDENTITY_PUBLIC_N];
 	ledger_audit_cb on_end;
 	void *data;
@@ -117,10 +118,13 @@ static enum audit_end audit_books(struct ledger_audit *audit, struct err *err)
 static enum audit_end audit_once(struct ledger_audit *audit)
 {
 	struct ledger_audit_status status = {.state = LEDGER_AUDIT_RUNS};
-	enum audit_end end = audit_chain(audit, &status);
+	enum audit_end end = AUDIT_UNREADABLE;
 
+	if (ledger_open(&audit->reader, audit->dir, &status.err) == 0)
+		end = audit_chain(audit, &status);
 	if (end == AUDIT_PASSED)
 		end = audit_books(audit, &status.err);
+	sqlite_close(&audit->reader);
 	if (end == AUDIT_STOPPED)
 		return end;
 	if (end == AUDIT_PASSED)
@@ -180,8 +184,8 @@ int ledger_audit_open(struct ledger_audit **out_audit, uv_loop_t *loop, const ch
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&audit->wake, &clock);
 	pthread_condattr_destroy(&clock);
-	if (ledger_open(&audit->reader, dir, err))
-		goto fail;
+	audit->dir = strdup(dir);
+	CHECK(audit->dir);
 	audit->ended = calloc(1, sizeof(*audit->ended));
 	CHECK(audit->ended && uv_async_init(loop, audit->ended, audit_on_ended) == 0);
 	audit->ended->data = audit;
@@ -218,8 +222,8 @@ void ledger_audit_close(struct ledger_audit *audit)
 	}
 	if (audit->ended)
 		uv_close((uv_handle_t *)audit->ended, audit_free_handle);
-	sqlite_close(&audit->reader);
 	pthread_cond_destroy(&audit->wake);
 	pthread_mutex_destroy(&audit->lock);
+	free(audit->dir);
 	free(audit);
 }
