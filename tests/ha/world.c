@@ -256,3 +256,16 @@ void decide_now(struct replica *replica, const char *tenant)
 	assert_int_equal(replica->refusal, REFUSAL_NONE);
 	assert_non_null(strstr(replica->log, tenant));
 }
+
+void decide_at_last(struct replica *replica, const char *tenant)
+{
+	struct store_op op = tenant_op(tenant);
+
+	do {
+		int before_n = replica->decided_n;
+
+		AWAIT(replica->loop, replica_leads(replica));
+		decide(replica, &op);
+		AWAIT(replica->loop, replica->decided_n > before_n);
+	} while (replica->refusal != REFUSAL_NONE);
+}

@@ -65,5 +65,7 @@ struct store_op tenant_op(const char *id);
 void decide(struct replica *replica, const struct store_op *op);
 /* Decides it, and awaits that it is applied there. */
 void decide_now(struct replica *replica, const char *tenant);
+/* The same, again and again until it is: when etcd was away, and maybe for too long. */
+void decide_at_last(struct replica *replica, const char *tenant);
 
 #endif
