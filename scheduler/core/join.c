@@ -106,9 +106,8 @@ void join_session(struct node *node)
 
 void join_report(struct core *core, struct node *node, const struct wire_poll *poll)
 {
-	bool leads = core->role == CORE_TAKING_OVER || core->role == CORE_LEADING;
-
-	if (leads && poll->epoch > core->epoch)
+	/* Alone too: then this is an older copy of the database. */
+	if (core->role != CORE_STANDBY && poll->epoch > core->epoch)
 		effect_add(core, CORE_EFFECT_EPOCH_OVER)->epoch_over.seen = poll->epoch;
 	node->behind = poll->end_seq < node->row.next_seq;
 	join_despite_trouble(core, node, poll);
