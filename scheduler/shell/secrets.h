@@ -33,16 +33,12 @@ struct secrets {
 /* Calls sodium_init. */
 int secrets_open(struct secrets *secrets, const char *dir, struct err *err);
 
-/* Of the three that all replicas of a fleet share, as one number that tells nothing of them: equal
+/* Of all four, which the replicas of a fleet share, as one number that tells nothing of them: equal
  * fingerprints are equal secrets. */
 void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N]);
 
 /* A fresh API key or node token. */
 void secrets_make_key(char out_text[KEY_TEXT_MAX]);
-
-/* The same for all schedulers that share their secrets, and different for any others; it reveals
- * nothing of them. */
-void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N]);
 
 /* What is stored of one. */
 void secrets_hash(const struct secrets *secrets, const char *text, uint8_t out_hash[SECRET_HASH_N]);
