@@ -188,9 +188,10 @@ static void client_step(enum pump_client_event_kind kind, int64_t at_ms, uint64_
 static void client_answer(int64_t at_ms, uint32_t id, uint64_t epoch, uint64_t next_seq,
 			  bool resync)
 {
-	struct pump_client_event event = {.kind = PUMP_CLIENT_ANSWER,
-					  .now = {at_ms * NS_PER_MS},
-					  .answer = {id, epoch, next_seq, resync}};
+	struct pump_client_event event = {
+		.kind = PUMP_CLIENT_ANSWER,
+		.now = {at_ms * NS_PER_MS},
+		.answer = {.id = id, .epoch = epoch, .next_seq = next_seq, .resync = resync}};
 
 	pump_client_step(&client, &event, &effects);
 }
