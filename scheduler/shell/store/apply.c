@@ -68,8 +68,14 @@ static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, u
 static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sandbox *row,
 				   const struct store_sandbox_extra *extra, struct err *err)
 {
-	struct sqlite_value hash =
-		extra->idempotency_key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+	const char *key = extra->idempotency_key;
+	struct sqlite_value hash = key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+
+	if (key && sqlite_run(writer, STORE_WRITE_SANDBOX_KEY_PASS,
+			      SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->tenant.text),
+				  SQL_INT((int64_t)row->attempt), SQL_TEXT(key)),
+			      err))
+		return -1;
 
 	return sqlite_run(
 		writer, STORE_WRITE_SANDBOX_ADD,
