@@ -14,6 +14,7 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -97,6 +98,8 @@ static void scheduler_on_stop(struct daemon_signals *signals)
 static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
 {
 	const struct scheduler_options *options = &scheduler->options;
+	struct identity self;
+	identity_make(scheduler->secrets.bus_seed, &self);
 	struct engine_options engine = {
 		.state_dir = options->state_dir,
 		.limits = {.tenants = options->limit_tenants,
@@ -104,14 +107,17 @@ static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
 			   .templates = options->limit_templates,
 			   .sandboxes = options->limit_sandboxes},
 		.retry_ms = (uint32_t)options->store_retry_ms,
+		.signer = &self,
 	};
 	struct engine_hooks hooks = {.data = scheduler,
 				     .on_tell = scheduler_on_tell,
 				     .on_lost = scheduler_on_lost,
 				     .on_round = scheduler_on_round};
 
-	return engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
-			   &scheduler->metrics, err);
+	int fault = engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
+				&scheduler->metrics, err);
+	sodium_memzero(&self, sizeof(self));
+	return fault;
 }
 
 static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_MAX],
@@ -154,11 +160,21 @@ static int scheduler_verify(struct scheduler *scheduler, struct err *err)
 	uint64_t events_n;
 
 	if (!scheduler->options.store_verify)
-		return 0;
+		return store_verify_end(store, &events_n, err) ? err_wrap(err, "verify") : 0;
 	if (sqlite_check(store_reader(store), err) || store_verify(store, &events_n, err))
 		return err_wrap(err, "verify");
 	log_info("store", "verified", LOG_UINT("usage_events", events_n));
 	return 0;
+}
+
+static void scheduler_on_audited(void *data, const struct ledger_audit_status *status)
+{
+	(void)data;
+	if (status->state == LEDGER_AUDIT_DAMAGED)
+		log_error("ledger", "damaged: do not bill from it before it is looked into",
+			  LOG_ERR(&status->err));
+	else
+		log_info("ledger", "verified", LOG_INT("usage_events", status->events_n));
 }
 
 /* The first operator's key is one of the keys like any other; kept known at every start. */
@@ -183,7 +199,8 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 		return -1;
 	if (scheduler_open_engine(scheduler, err) || scheduler_verify(scheduler, err) ||
 	    scheduler_open_nodes(scheduler, tunnel, err) ||
-	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err))
+	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
+	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;
 	scheduler->signals.on_stop = scheduler_on_stop;

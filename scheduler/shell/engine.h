@@ -29,7 +29,8 @@ struct engine_hooks {
 struct engine_options {
 	const char *state_dir;
 	struct core_limits limits;
-	uint32_t retry_ms; /* between attempts to write again */
+	uint32_t retry_ms;             /* between attempts to write again */
+	const struct identity *signer; /* of the ledger's heads; NULL: there are none */
 };
 
 /* Opens the store, begins a new epoch and rebuilds the state. */

@@ -166,14 +166,18 @@ int engine_open(struct engine **out_engine, uv_loop_t *loop, const struct engine
 	uv_timer_init(loop, engine->tick);
 	uv_timer_init(loop, engine->retry);
 	uv_prepare_init(loop, engine->before_sleep);
-	if (store_open(&engine->store, loop, options->state_dir, engine_on_done, engine, err) ||
-	    engine_boot(engine, err)) {
-		engine_close(engine);
-		return -1;
-	}
+	if (store_open(&engine->store, loop, options->state_dir, engine_on_done, engine, err))
+		goto fail;
+	if (options->signer)
+		store_sign_with(engine->store, options->signer);
+	if (engine_boot(engine, err))
+		goto fail;
 	uv_prepare_start(engine->before_sleep, engine_before_sleep);
 	*out_engine = engine;
 	return 0;
+fail:
+	engine_close(engine);
+	return -1;
 }
 
 static void engine_free_handle(uv_handle_t *handle)

@@ -17,10 +17,10 @@ def events(path):
 
 
 def seconds(path):
-    """{sandbox: seconds billed for its first meter}"""
+    """{sandbox: seconds of its first meter, billed or free}"""
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return dict(database.execute("SELECT sandbox, SUM(seconds) FROM rated_line WHERE meter = "
+        return dict(database.execute("SELECT sandbox, SUM(seconds + unbilled_seconds) FROM rated_line WHERE meter = "
                                      "(SELECT MIN(meter) FROM rated_line) GROUP BY sandbox").fetchall())
     finally:
         database.close()
@@ -39,7 +39,7 @@ def check_no_gap(rows):
 
 
 def read(path):
-    """{sandbox: (milliseconds told, seconds billed)}"""
+    """{sandbox: (milliseconds told, seconds billed or free)}"""
     ran, billed = check_no_gap(events(path)), seconds(path)
     return {sandbox: (ms, billed.get(sandbox, 0)) for sandbox, ms in ran.items()}
 

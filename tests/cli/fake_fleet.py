@@ -61,7 +61,7 @@ class FakeFleet:
             ended = self.ended.get(name)
             lines.append({"sandboxID": name, "templateID": "base", "state": "ended" if ended else "running",
                           "startedAt": "2026-11-22T10:00:00.000Z", "endedAt": "2026-11-22T10:00:03.000Z" if ended else "",
-                          "seconds": 3, "vcpus": 2, "memoryMiB": 512, "vcpuSeconds": 6, "gibSeconds": "1.5",
+                          "seconds": 3, "unbilledSeconds": 0, "vcpus": 2, "memoryMiB": 512, "vcpuSeconds": 6, "gibSeconds": "1.5",
                           "amount": "0.000090750", "cause": ended or ""})
         return {"tenant": "ten_1", "currency": "USD", "from": "", "to": "", "rule": "r1", "total": "0.000090750",
                 "credit_left": "99.0", "sandboxes": lines}

@@ -181,11 +181,22 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 			.record = {.node = node->id, .record = &poll->records[i]}};
 		engine_step(nodes->engine, &record);
 	}
-	if (poll->records_n)
+	/* More was acknowledged than we have: this is an older copy of the database, and the node
+	 * shall send again what it lacks, now and not only when its next record shows the gap. */
+	bool lacks = !poll->records_n && poll->first_seq > node->pump.next_seq;
+	if (poll->records_n || lacks)
 		parked.end_seq = poll->first_seq + poll->records_n;
 	nodes->options.metrics->polls++;
 	nodes->options.metrics->records += poll->records_n;
 	nodes_step_pump(nodes, node, &parked);
+	if (lacks) {
+		struct pump_server_event resync = {.kind = PUMP_SERVER_DURABLE,
+						   .next_seq = node->pump.next_seq,
+						   .resync = true};
+		log_warn("bus", "asked a node for records again: the database is an older copy",
+			 LOG_TEXT("node", node->id.text), LOG_UINT("from", resync.next_seq));
+		nodes_step_pump(nodes, node, &resync);
+	}
 }
 
 static void nodes_begin_session(struct nodes *nodes, struct node *node)

@@ -203,7 +203,8 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 	return -1;
 }
 
-int store_apply(struct sqlite *writer, struct store_batch *batch, struct err *err)
+int store_apply(struct sqlite *writer, const struct identity *signer, struct store_batch *batch,
+		struct err *err)
 {
 	if (sqlite_begin(writer, err))
 		return -1;
@@ -212,6 +213,11 @@ int store_apply(struct sqlite *writer, struct store_batch *batch, struct err *er
 			sqlite_rollback(writer);
 			return err_wrap(err, "commit");
 		}
+	}
+	if (signer && batch->ops_n &&
+	    store_head_write(writer, signer, batch->ops[batch->ops_n - 1].wall_ns, false, err)) {
+		sqlite_rollback(writer);
+		return err_wrap(err, "commit: head");
 	}
 	if (sqlite_commit(writer, err))
 		return err_wrap(err, "commit");

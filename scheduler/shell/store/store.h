@@ -11,6 +11,7 @@
 #include "common/base/err.h"
 #include "common/io/sqlite.h"
 #include "scheduler/core/core.h"
+#include "scheduler/shell/store/heads.h"
 
 #include <uv.h>
 
@@ -184,7 +185,20 @@ int store_load(struct store *store, store_load_cb on_event, void *data, struct e
 
 /* ---- the ledger's chain ---------------------------------------------------------------------- */
 
+/* From now on the chain gets signed heads, the last one when the store is closed, and they are
+ * verified. Before the first batch. */
+void store_sign_with(struct store *store, const struct identity *signer);
+
 /* Recomputes every hash of usage_event; a fault names the first row that does not fit. */
 int store_verify(struct store *store, uint64_t *out_events_n, struct err *err);
+
+/* What a start can afford: the file, if it is small, and the chain from its last head on. */
+int store_verify_end(struct store *store, uint64_t *out_events_n, struct err *err);
+
+/* Verifies the rest meanwhile. The store closes it. */
+int store_audit(struct store *store, ledger_audit_cb on_end, void *data, struct err *err);
+
+/* False: there is no audit. */
+bool store_audit_status(struct store *store, struct ledger_audit_status *out);
 
 #endif
