@@ -156,7 +156,7 @@ class Cluster:
         """The machine whose scheduler admits work; None: none now."""
         if self.etcd:
             name = self.etcd.leader()
-            return name if name in self.schedulers and self.readyz(name)[0] == 200 else None
+            return name if name in self.schedulers and f"replica: {name}, leading" in self.readyz(name)[1] else None
         return next((name for name in self.masters if self.readyz(name)[0] == 200), None)
 
     def operator_key(self):
