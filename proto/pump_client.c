@@ -131,7 +131,7 @@ static void give_up(struct pump_client *pump, struct mono now, struct pump_clien
 	}
 }
 
-/* What the leader says of the log.  Only a resync takes an acknowledgement back. */
+/* What the scheduler says of the log.  Only a resync takes an acknowledgement back. */
 static void take_ack(struct pump_client *pump, uint64_t next_seq, bool resync,
 		     struct pump_client_effects *out)
 {
@@ -156,21 +156,18 @@ static void take_answer(struct pump_client *pump, const struct pump_client_event
 		*poll = (struct pump_poll){0};
 	}
 	pump->heard_at = event->now;
-	if (event->answer.standby) {
-		take_ack(pump, event->answer.next_seq, event->answer.resync, out);
-		pump->pauses = answered.is_flush && pump->acked_seq == answered.first_seq;
-		return;
-	}
-	if (event->answer.epoch < pump->epoch) {
+	if (!event->answer.standby && event->answer.epoch < pump->epoch) {
 		pump->pauses = true;
 		emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_REFUSE,
 						      .id = event->answer.id});
 		return;
 	}
-	pump->epoch = event->answer.epoch;
-	emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_TAKE,
-					      .id = event->answer.id,
-					      .sent_at = answered.sent_at});
+	if (!event->answer.standby) {
+		pump->epoch = event->answer.epoch;
+		emit(out, (struct pump_client_effect){.kind = PUMP_CLIENT_TAKE,
+						      .id = event->answer.id,
+						      .sent_at = answered.sent_at});
+	}
 	take_ack(pump, event->answer.next_seq, event->answer.resync, out);
 	/* Its records were not taken yet, or cannot be stored now. */
 	if (answered.is_flush && pump->acked_seq == answered.first_seq)

@@ -46,15 +46,20 @@ static void end_unwanted(struct node_core *core, uint64_t number)
 
 static void adopt_loaded(struct node_core *core, struct vm *vm, const struct node_event *event)
 {
-	struct node_effect *effect;
+	bool ended = event->adopted.state == WIRE_SHIM_ENDED, rebased;
 	struct mono end = event->adopted.end_mono;
+	struct node_effect *effect;
 
-	if (event->adopted.state == WIRE_SHIM_ENDED) {
+	rebased = meter_rebase(&vm->sandbox, event->adopted.resumed_mono,
+			       ended ? event->adopted.ended_mono : core->now);
+	if (ended) {
 		enum cause cause = event->adopted.cause;
 		vm_end(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
 		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
 		return;
 	}
+	if (rebased)
+		node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX)->sandbox = vm->sandbox;
 	vm_move(core, vm, NODE_VM_RUNNING);
 	meter_begin(core, vm);
 	/* A new time limit may have been journaled and not have reached the shim. */
@@ -63,6 +68,15 @@ static void adopt_loaded(struct node_core *core, struct vm *vm, const struct nod
 		effect->deadline.vm = vm->number;
 		effect->deadline.end_mono = vm->sandbox.end_mono;
 	}
+}
+
+/* The time limit that the shim holds; a freeze does not move it. */
+static void keep_limit(const struct node_core *core, struct node_sandbox *row, struct mono end)
+{
+	if (end.ns == 0)
+		return;
+	row->end_mono = end;
+	row->end_wall.ns = core->wall.ns + (end.ns - core->now.ns);
 }
 
 /* A claim that was taken, and that the journal knows nothing of. */
@@ -74,14 +88,16 @@ static void adopt_claimed(struct node_core *core, struct vm *vm, const struct no
 	struct wire_room room;
 
 	if (event->adopted.state != WIRE_SHIM_CLAIMED && event->adopted.state != WIRE_SHIM_ENDED) {
-		claim_adopt(core, vm, claim, disk_mib);
+		claim_adopt(core, vm, event, disk_mib);
 		return;
 	}
 	vm->sandbox = claim_sandbox(core, claim, disk_mib, vm->number, event->adopted.resumed_mono);
 	vm->has_sandbox = true;
+	keep_limit(core, &vm->sandbox, event->adopted.end_mono);
 	room = room_of_sandbox(&vm->sandbox);
 	room_add(&core->used, &room);
-	claim_say_yes(core, vm);
+	claim_say_yes(core, vm, event->adopted.payload);
+	claim_drop_payload(core, event->adopted.payload);
 	vm_move(core, vm, NODE_VM_RUNNING);
 	meter_begin(core, vm);
 	if (event->adopted.state == WIRE_SHIM_ENDED) {
@@ -121,7 +137,8 @@ static bool is_leftover(const struct node_core *core, const struct node_event *e
 		event->adopted.resumed_mono.ns == 0 || event->adopted.ended_mono.ns > core->now.ns);
 }
 
-void adopt_folder(struct node_core *core, const struct node_event *event)
+/* Whether it was taken in with a claim, whose payload is looked after then. */
+static bool adopt(struct node_core *core, const struct node_event *event)
 {
 	const struct wire_order *claim = event->adopted.claim;
 	uint64_t number = event->adopted.vm;
@@ -129,16 +146,16 @@ void adopt_folder(struct node_core *core, const struct node_event *event)
 
 	if (vm && vm->state == NODE_VM_LOADED && claim && claim->attempt == vm->sandbox.attempt) {
 		adopt_loaded(core, vm, event);
-		return;
+		return false;
 	}
 	if (is_leftover(core, event)) {
 		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = number;
-		return;
+		return false;
 	}
 	if (vm || (claim &&
 		   (attempt_find(core, claim->attempt) != MAP_NONE || !attempt_make_room(core)))) {
 		end_unwanted(core, number);
-		return;
+		return false;
 	}
 	vm = vm_take(core, number);
 	if (!vm)
@@ -147,6 +164,13 @@ void adopt_folder(struct node_core *core, const struct node_event *event)
 		adopt_claimed(core, vm, event);
 	else
 		adopt_unclaimed(core, vm, event);
+	return vm && claim;
+}
+
+void adopt_folder(struct node_core *core, const struct node_event *event)
+{
+	if (!adopt(core, event))
+		claim_drop_payload(core, event->adopted.payload);
 }
 
 void adopt_settle(struct node_core *core)

@@ -2,11 +2,11 @@
  * Which attempts were answered: the same number gets the same answer, for ever.
  *
  * "For ever" in bounded memory: an answered attempt is forgotten, the oldest answer first, only
- * when a new one needs its place, and only when the scheduler has its last record durably.  From
- * then on the scheduler cannot want anything by that number, and what comes by it is an old
- * message.  The floor rises above the forgotten number, and an unknown attempt below the floor is
- * refused, never run.  (A new attempt that was overtaken by attempts_max others is refused as well;
- * that costs it another try.)
+ * when a new one needs its place, and only when a leader has its last record durably.  From then on
+ * no leader can want anything by that number (a new one catches up with the log before it orders),
+ * and what comes by it is an old message.  The floor rises above the forgotten number, and an
+ * unknown attempt below the floor is refused, never run.  (A new attempt that was overtaken by
+ * attempts_max others is refused as well; that costs it another try.)
  */
 #include "node-agent/core/state.h"
 
@@ -38,7 +38,7 @@ bool attempt_make_room(struct node_core *core)
 {
 	while (!has_room(core) && core->ring_n > 0 && node_effects_fit(core)) {
 		const struct answered *oldest = &core->ring[core->ring_first];
-		if (oldest->final_seq >= core->meta.acked_seq)
+		if (oldest->final_seq >= core->leader_acked_seq)
 			return false;
 		node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT_GONE)->attempt = oldest->attempt;
 		forget_oldest(core);

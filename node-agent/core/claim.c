@@ -5,11 +5,12 @@
  * dies, a claim without memory for it) comes again, and whatever was answered is not done again.
  *
  * A claim: 1. known attempt: nothing; its record says, or will say, what became of it
- *          2. below the floor: no (see attempt.c)
+ *          2. below the floor (see attempt.c), or given up (see lost.c): no
  *          3. no such template, or not of this shape: no
  *          4. does not fit beside what sandboxes and claims hold: no
- *          5. the microVM that is ready for longest, or the next to become ready, takes it
- *          6. a microVM that fails it is ended first, then another one is tried, once
+ *          5. the lease is over: ignored; it comes again, with a lease, if it is still wanted
+ *          6. the microVM that is ready for longest, or the next to become ready, takes it
+ *          7. a microVM that fails it is ended first, then another one is tried, once
  */
 #include "node-agent/core/state.h"
 
@@ -25,7 +26,7 @@ static void say_no(struct node_core *core, const struct wire_order *order, enum 
 	core->counts.claims_refused++;
 }
 
-static void drop_payload(struct node_core *core, uint64_t payload)
+void claim_drop_payload(struct node_core *core, uint64_t payload)
 {
 	if (payload)
 		node_effect_add(core, NODE_EFFECT_PAYLOAD_DROP)->payload = payload;
@@ -42,7 +43,7 @@ static void stop_waiting(struct node_core *core, struct claim *claim)
 /* Forgets the claim; its attempt and its room are someone else's matter by now. */
 static void claim_free(struct node_core *core, struct claim *claim)
 {
-	drop_payload(core, claim->payload);
+	claim_drop_payload(core, claim->payload);
 	stop_waiting(core, claim);
 	if (!claim->orphan)
 		core->templates[claim->template_].claims_n--;
@@ -65,11 +66,11 @@ static void claim_refuse(struct node_core *core, struct claim *claim, enum refus
 	claim_free(core, claim);
 }
 
-void claim_say_yes(struct node_core *core, struct vm *vm)
+void claim_say_yes(struct node_core *core, struct vm *vm, uint64_t payload)
 {
 	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = vm->sandbox.attempt;
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX)->sandbox = vm->sandbox;
-	outbox_started(core, &vm->sandbox);
+	outbox_started(core, &vm->sandbox, payload);
 	attempt_live(core, vm->sandbox.attempt, ATTEMPT_VM | vm_slot(core, vm));
 	core->counts.claims_ok++;
 	warm_pause(core);
@@ -114,7 +115,7 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 	claim = &core->claims[slot];
 	*claim = (struct claim){.order = *order, .payload = payload, .disk_mib = disk_mib};
 	claim->template_ = POOL_NONE;
-	claim->order.init = (struct wire_bytes){0};
+	claim->order.init = claim->order.note = (struct wire_bytes){0};
 	memset(claim->order.ticket, 0, sizeof(claim->order.ticket));
 	memset(claim->order.gateway, 0, sizeof(claim->order.gateway));
 	room = room_of_claim(claim);
@@ -127,7 +128,7 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 static enum refusal claim_refuses(const struct node_core *core, const struct wire_order *order,
 				  const struct template_ *template_)
 {
-	if (order->attempt < core->meta.attempt_floor)
+	if (order->attempt < core->meta.attempt_floor || order->attempt < core->lost_below)
 		return REFUSAL_STALE_ATTEMPT;
 	if (!template_ || template_->shape.vcpus != order->vcpus ||
 	    template_->shape.mem_mib != order->mem_mib)
@@ -137,7 +138,7 @@ static enum refusal claim_refuses(const struct node_core *core, const struct wir
 	return REFUSAL_NONE;
 }
 
-/* False: there is no memory for it now; the order will come again. */
+/* False: there is no memory or no lease for it now; the order will come again. */
 static bool order_claim(struct node_core *core, const struct wire_order *order, uint64_t payload)
 {
 	struct template_ *template_ = warm_find(core, order->template);
@@ -146,10 +147,12 @@ static bool order_claim(struct node_core *core, const struct wire_order *order, 
 
 	if (refusal != REFUSAL_NONE) {
 		say_no(core, order, refusal);
-		drop_payload(core, payload);
+		claim_drop_payload(core, payload);
 		return true;
 	}
-	claim = claim_add(core, order, payload, (uint32_t)template_->shape.disk_mib);
+	claim = lease_holds(core)
+			? claim_add(core, order, payload, (uint32_t)template_->shape.disk_mib)
+			: NULL;
 	if (!claim)
 		return false;
 	claim->template_ = (uint32_t)(template_ - core->templates);
@@ -161,6 +164,14 @@ static bool order_claim(struct node_core *core, const struct wire_order *order, 
 	return true;
 }
 
+void claim_cancel(struct node_core *core, struct claim *claim, enum cause cause)
+{
+	claim->cause = cause;
+	claim->cancelled = true;
+	if (list_is_linked(&claim->waiting))
+		claim_refuse(core, claim, REFUSAL_CANCELLED);
+}
+
 static void order_kill(struct node_core *core, const struct wire_order *order)
 {
 	uint32_t place = attempt_find(core, order->attempt), slot = ATTEMPT_SLOT(place);
@@ -169,12 +180,7 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 	if (place == MAP_NONE) {
 		say_no(core, order, REFUSAL_CANCELLED);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_CLAIM) {
-		struct claim *claim = &core->claims[slot];
-		claim->cause = order->cause;
-		claim->cancelled = true;
-		/* One that a microVM is taking may run already: then it is a yes, and an end. */
-		if (list_is_linked(&claim->waiting))
-			claim_refuse(core, claim, REFUSAL_CANCELLED);
+		claim_cancel(core, &core->claims[slot], order->cause);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_VM) {
 		if (core->vms[slot].state == NODE_VM_RUNNING)
 			vm_kill(core, &core->vms[slot], order->cause);
@@ -197,7 +203,7 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 
 	if (!core->ready || core->answer_stale) {
 		core->counts.ignored++;
-		drop_payload(core, payload);
+		claim_drop_payload(core, payload);
 		return;
 	}
 	switch (order->kind) {
@@ -218,7 +224,7 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 		break;
 	}
 	if (!taken)
-		drop_payload(core, payload);
+		claim_drop_payload(core, payload);
 }
 
 static void claim_give(struct node_core *core, struct claim *claim, struct vm *vm)
@@ -232,6 +238,7 @@ static void claim_give(struct node_core *core, struct claim *claim, struct vm *v
 	effect->claim.vm = vm->number;
 	effect->claim.payload = claim->payload;
 	effect->claim.order = claim->order;
+	effect->claim.lease_mono = claim->lease = core->lease.until;
 	effect->claim.end_mono =
 		mono_add_ms(core->now, (int64_t)claim->order.ttl_ms + CLAIM_GRACE_MS);
 }
@@ -240,8 +247,8 @@ void claim_serve(struct node_core *core, struct template_ *template_)
 {
 	struct list *claim, *vm;
 
-	while (node_effects_fit(core) && (claim = list_first(&template_->waiting)) &&
-	       (vm = list_first(&template_->ready)))
+	while (lease_holds(core) && node_effects_fit(core) &&
+	       (claim = list_first(&template_->waiting)) && (vm = list_first(&template_->ready)))
 		claim_give(core, LIST_OBJECT(claim, struct claim, waiting),
 			   LIST_OBJECT(vm, struct vm, pooled));
 }
@@ -255,7 +262,8 @@ static void claim_runs(struct node_core *core, struct vm *vm, struct mono resume
 	vm->sandbox = claim_sandbox(core, &claim->order, claim->disk_mib, vm->number, resumed);
 	vm->has_sandbox = true;
 	vm->claim = POOL_NONE;
-	claim_say_yes(core, vm);
+	claim_say_yes(core, vm, claim->payload);
+	lease_claimed(core, claim);
 	claim_free(core, claim);
 	vm_move(core, vm, NODE_VM_RUNNING);
 	meter_begin(core, vm);
@@ -321,10 +329,11 @@ void claim_refuse_first(struct node_core *core, struct template_ *template_, enu
 		     refusal);
 }
 
-void claim_adopt(struct node_core *core, struct vm *vm, const struct wire_order *order,
+void claim_adopt(struct node_core *core, struct vm *vm, const struct node_event *event,
 		 uint32_t disk_mib)
 {
-	struct claim *claim = claim_add(core, order, 0, disk_mib);
+	struct claim *claim =
+		claim_add(core, event->adopted.claim, event->adopted.payload, disk_mib);
 
 	/* As many claims as microVMs are possible, and this is the only one of its. */
 	CHECK(claim);

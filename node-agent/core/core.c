@@ -55,6 +55,7 @@ size_t node_core_size(const struct node_limits *limits)
 	CHECK(limits->vms_max > 0 && limits->vms_max < 1u << 30);
 	CHECK(limits->attempts_max / 2 > limits->vms_max && limits->attempts_max < 1u << 30);
 	CHECK(limits->tick_ms > 0);
+	CHECK(limits->replicas_n <= NODE_REPLICAS_MAX);
 	CHECK(limits->restores_max > 0 && limits->claim_restores_max > 0);
 	return lay_out(NULL, limits, NULL);
 }
@@ -65,7 +66,8 @@ struct node_core *node_core_init(void *memory, const struct node_limits *limits)
 
 	lay_out(core, limits, memory);
 	core->now.ns = core->house_at.ns = INT64_MIN;
-	core->meta = (struct node_meta){.next_seq = 1, .acked_seq = 1};
+	core->meta = (struct node_meta){.next_seq = 1};
+	outbox_load(core, 1);
 	return core;
 }
 
@@ -97,11 +99,15 @@ static void say_changes(struct node_core *core)
 		node_effect_add(core, NODE_EFFECT_JOURNAL_META)->meta = core->meta;
 		core->meta_acked = core->meta.acked_seq;
 	}
+	/* After the row that it is journaled in, hence committed with it. */
+	if (core->epoch_changed)
+		node_effect_add(core, NODE_EFFECT_EPOCH)->epoch = core->meta.epoch;
 	if (core->records_changed)
 		node_effect_add(core, NODE_EFFECT_RECORDS)->records.end_seq = core->meta.next_seq;
 	if (core->news_changed)
 		node_effect_add(core, NODE_EFFECT_NEWS);
-	core->meta_changed = core->records_changed = core->news_changed = false;
+	core->meta_changed = core->epoch_changed = false;
+	core->records_changed = core->news_changed = false;
 }
 
 /* ---- the step ---- */
@@ -111,19 +117,24 @@ static void load_meta(struct node_core *core, const struct node_meta *meta)
 	core->meta = *meta;
 	if (core->meta.next_seq == 0)
 		core->meta.next_seq = 1;
-	if (core->meta.acked_seq == 0)
-		core->meta.acked_seq = 1;
-	core->meta_acked = core->meta.acked_seq;
+	outbox_load(core, meta->acked_seq ? meta->acked_seq : 1);
 }
 
-static void answer_begins(struct node_core *core, uint64_t epoch)
+/* Of a leader that is none any more nothing counts, neither its orders nor its lease. */
+static void answer_begins(struct node_core *core, const struct node_event *event)
 {
+	uint64_t epoch = event->answer.epoch;
+
 	core->answer_stale = epoch < core->meta.epoch;
 	core->counts.stale_answers += core->answer_stale;
+	if (core->answer_stale)
+		return;
 	if (epoch > core->meta.epoch) {
 		core->meta.epoch = epoch;
-		core->meta_changed = true;
+		core->meta_changed = core->epoch_changed = true;
 	}
+	lease_take(core, event->answer.lease_ms, event->answer.sent_at);
+	lost_take(core, event->answer.lost_below);
 }
 
 static void hand_over(struct node_core *core, const struct node_event *event)
@@ -157,13 +168,13 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 		warm_gone(core, event->template_.name);
 		break;
 	case NODE_EVENT_ANSWER:
-		answer_begins(core, event->answer.epoch);
+		answer_begins(core, event);
 		break;
 	case NODE_EVENT_ORDER:
 		claim_order(core, event->order.order, event->order.payload);
 		break;
 	case NODE_EVENT_ACKED:
-		outbox_acked(core, event->acked.next_seq);
+		outbox_acked(core, event);
 		break;
 	case NODE_EVENT_VM_WARMING:
 		vm_warming(core, event->vm);
@@ -175,10 +186,10 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 		claim_answered(core, event);
 		break;
 	case NODE_EVENT_VM_METERED:
-		vm_metered(core, event->metered.vm, event->metered.at);
+		vm_metered(core, event);
 		break;
 	case NODE_EVENT_VM_ENDED:
-		vm_ended(core, event->ended.vm, event->ended.at, event->ended.cause);
+		vm_ended(core, event);
 		break;
 	case NODE_EVENT_VM_GONE:
 		vm_gone(core, event->vm);
@@ -205,6 +216,8 @@ void node_core_step(struct node_core *core, const struct node_event *event,
 	hand_over(core, event);
 	if (core->ready) {
 		adopt_settle(core);
+		lost_settle(core);
+		lease_settle(core);
 		warm_settle(core);
 		meter_settle(core);
 		outbox_settle(core);

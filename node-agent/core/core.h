@@ -16,6 +16,18 @@
  *
  * A microVM has a number, given by VM_START, that its folder is named after.  A step cannot fail.
  * Texts and pointers in an event are borrowed for the call; everything kept is copied.
+ *
+ * What the core does not look at of a claim (init, ticket, gateway, note) it never holds: the shell
+ * keeps that under a number, the payload, until PAYLOAD_DROP, and effects say where it goes:
+ *
+ *   VM_CLAIM        init, ticket and gateway to the shim, and the note into what the shim remembers
+ *                   for ADOPTED, beside the order;
+ *   JOURNAL_RECORD  the note of payload note_of into record.note, before it is encoded.
+ *
+ * PAYLOAD_DROP is an AFTER effect of the same step as the record or of a later one, so the
+ * payload's bytes stay until the record is committed: record.note may simply point at them, and it
+ * is set where effects are gathered, by the thread that keeps the payloads.  A note that comes back
+ * from a shim with ADOPTED is kept as a payload again, before the event is stepped.
  */
 #ifndef FLOTILLA_NODE_CORE_H
 #define FLOTILLA_NODE_CORE_H
@@ -60,7 +72,7 @@ struct node_limits {
 struct node_meta {
 	uint64_t next_seq;      /* LOAD only: one past the newest record ever written; at least 1 */
 	uint64_t acked_seq;     /* records below are durable at every scheduler; may lag behind */
-	uint64_t epoch;         /* highest ever taken an order from */
+	uint64_t epoch;         /* highest ever seen in a leader's answer */
 	uint64_t attempt_floor; /* an unknown attempt below it is refused (see claim.c) */
 };
 
@@ -114,10 +126,11 @@ struct node_event {
 			 * took none.  With one, and a state before CLAIMED, VM_CLAIMED will follow,
 			 * or VM_ENDED. */
 			const struct wire_order *claim;
+			uint64_t payload;         /* with a claim: of its note, as in order */
 			struct mono resumed_mono; /* CLAIMED or later, with a claim; as in
 						     struct node_sandbox */
 			struct mono end_mono;     /* the same: the time limit that the shim holds */
-			struct mono ended_mono;   /* ENDED */
+			struct mono ended_mono;   /* ENDED; frozen: of the freeze */
 			enum cause cause;         /* ENDED */
 		} adopted;
 		struct {
@@ -128,13 +141,15 @@ struct node_event {
 		struct {
 			uint64_t epoch;
 			uint64_t lease_ms, lost_below; /* as in wire.def */
-			/* When the answered poll was sent; 0: not known, no lease follows. */
+			/* When the answered poll was sent; 0: not known, so no lease that ends
+			 * follows from it. */
 			struct mono sent_at;
 		} answer;
 		struct {
 			const struct wire_order *order; /* borrowed */
-			/* The shell's name for what it keeps of a claim (init, ticket, gateway)
-			 * until PAYLOAD_DROP, which comes exactly once; 0: nothing is kept. */
+			/* The shell's name for what it keeps of a claim (init, ticket, gateway,
+			 * note) until PAYLOAD_DROP, which comes exactly once; 0: nothing is
+			 * kept. */
 			uint64_t payload;
 		} order;
 		struct {
@@ -180,7 +195,10 @@ struct node_effect {
 		struct node_meta meta;
 		uint64_t attempt;
 		struct node_sandbox sandbox;
-		struct wire_record record;
+		struct {
+			struct wire_record record; /* without its note */
+			uint64_t note_of; /* started: the payload whose note it gets; 0: none */
+		};
 		struct {
 			uint64_t below_seq;      /* never the newest record */
 			struct wall before_wall; /* by the record's at_wall_ns */
@@ -196,8 +214,8 @@ struct node_effect {
 			uint64_t vm;
 			uint64_t
 				payload; /* good until PAYLOAD_DROP, which comes after the answer */
-			/* To be kept by the shim, for ADOPTED. Its init, ticket and gateway are
-			 * empty, its disk is the template's. */
+			/* To be kept by the shim, for ADOPTED, with the payload's note. Its own
+			 * init, ticket, gateway and note are empty, its disk is the template's. */
 			struct wire_order order;
 			struct mono end_mono;   /* upper bound; ttl_ms counts from the resume */
 			struct mono lease_mono; /* it freezes then; 0: never */

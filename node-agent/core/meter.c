@@ -3,6 +3,9 @@
  * resumed for it.  The journal holds how far that was told; each record goes on from there, so the
  * records of an incarnation have no gap and no overlap, whatever agent wrote them.
  *
+ * A microVM that was frozen did not run meanwhile: its resume is moved on by as long, on both
+ * clocks, so that what passed since then is what it ran, and positions after the freeze are right.
+ *
  * The agent's own clock is not evidence that a microVM ran: it may have ended a moment ago.  So at
  * each tick the shim is asked, and what is journaled is what the shim vouches for.
  */
@@ -38,13 +41,29 @@ void meter_end(struct node_core *core, const struct vm *vm)
 	heap_remove(&core->meter_due, vm_slot(core, vm));
 }
 
-void meter_reading(struct node_core *core, struct vm *vm, struct mono at)
+bool meter_rebase(struct node_sandbox *sandbox, struct mono resumed, struct mono at)
 {
+	struct mono latest = mono_add_ms(at, -(int64_t)sandbox->metered_ms);
+
+	/* What was told is not taken back, whatever the shim says. */
+	if (resumed.ns > latest.ns)
+		resumed = latest;
+	if (resumed.ns <= sandbox->resumed_mono.ns)
+		return false;
+	sandbox->resumed_wall.ns += resumed.ns - sandbox->resumed_mono.ns;
+	sandbox->resumed_mono = resumed;
+	return true;
+}
+
+void meter_reading(struct node_core *core, struct vm *vm, struct mono at, struct mono resumed)
+{
+	bool rebased = meter_rebase(&vm->sandbox, resumed, at);
 	uint64_t to_ms = meter_ms(&vm->sandbox, at);
 
-	if (to_ms == vm->sandbox.metered_ms)
+	if (to_ms == vm->sandbox.metered_ms && !rebased)
 		return;
-	outbox_usage(core, &vm->sandbox, to_ms);
+	if (to_ms != vm->sandbox.metered_ms)
+		outbox_usage(core, &vm->sandbox, to_ms);
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX)->sandbox = vm->sandbox;
 }
 

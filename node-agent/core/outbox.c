@@ -1,7 +1,8 @@
 /*
  * The log of records: each gets the next number, and none is ever written without its number or
- * its number without it, because both are one effect.  What the scheduler has of the log is kept
- * for a while longer, then trimmed; the newest record always stays, as it tells the next number.
+ * its number without it, because both are one effect.  Every scheduler gets the whole log, each at
+ * its own pace.  What all of them have is kept for a while longer, then trimmed; the newest record
+ * always stays, as it tells the next number.
  */
 #include "node-agent/core/state.h"
 
@@ -50,9 +51,10 @@ static struct wire_record *record_of(struct node_core *core, enum wire_record_ki
 	return record;
 }
 
-void outbox_started(struct node_core *core, const struct node_sandbox *sandbox)
+void outbox_started(struct node_core *core, const struct node_sandbox *sandbox, uint64_t note_of)
 {
 	record_of(core, WIRE_RECORD_STARTED, sandbox, 0);
+	core->out->items[core->out->n - 1].note_of = note_of;
 }
 
 void outbox_usage(struct node_core *core, struct node_sandbox *sandbox, uint64_t to_ms)
@@ -79,14 +81,45 @@ void outbox_refused(struct node_core *core, const struct wire_order *order, enum
 	memcpy(record->template, order->template, sizeof(record->template));
 }
 
-void outbox_acked(struct node_core *core, uint64_t next_seq)
+static uint32_t replicas_n(const struct node_core *core)
 {
+	return core->limits.replicas_n ? core->limits.replicas_n : 1;
+}
+
+void outbox_load(struct node_core *core, uint64_t acked_seq)
+{
+	core->meta.acked_seq = core->meta_acked = core->leader_acked_seq = acked_seq;
+	for (uint32_t i = 0; i < NODE_REPLICAS_MAX; i++)
+		core->acked_seqs[i] = acked_seq;
+}
+
+uint64_t outbox_acked_by_all(const struct node_core *core)
+{
+	uint64_t least = core->acked_seqs[0];
+
+	for (uint32_t i = 1; i < replicas_n(core); i++)
+		if (core->acked_seqs[i] < least)
+			least = core->acked_seqs[i];
+	return least;
+}
+
+void outbox_acked(struct node_core *core, const struct node_event *event)
+{
+	uint64_t next_seq = event->acked.next_seq;
+	uint32_t replica = event->acked.replica;
+
+	CHECK(replica < replicas_n(core));
 	/* The scheduler has records of this node that its journal does not know (a journal put
 	 * back from a copy): their numbers must not come again. */
 	if (next_seq > core->meta.next_seq)
 		core->meta.next_seq = next_seq;
-	if (next_seq > core->meta.acked_seq)
-		core->meta.acked_seq = next_seq;
+	if (next_seq > core->acked_seqs[replica])
+		core->acked_seqs[replica] = next_seq;
+	core->meta.acked_seq = outbox_acked_by_all(core);
+	if (event->acked.leader && next_seq > core->leader_acked_seq)
+		core->leader_acked_seq = next_seq;
+	if (core->meta.acked_seq > core->leader_acked_seq)
+		core->leader_acked_seq = core->meta.acked_seq;
 }
 
 /* How far records may be trimmed: what is acknowledged, but for the newest. */

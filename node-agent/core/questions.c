@@ -3,11 +3,26 @@
 
 #include <string.h>
 
+/* Claims that a leader before the present one ordered, and that are unanswered. */
+static uint32_t pending_n(const struct node_core *core)
+{
+	uint32_t n = 0;
+
+	for (uint32_t slot = pool_next(&core->claim_pool, 0); slot != POOL_NONE;
+	     slot = pool_next(&core->claim_pool, slot + 1))
+		n += core->claims[slot].order.attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+	return n;
+}
+
 void node_core_report(const struct node_core *core, struct wire_poll *poll)
 {
+	CHECK(core->ready);
 	poll->capacity = core->limits.capacity;
 	poll->used = core->used;
 	poll->epoch = core->meta.epoch;
+	poll->end_seq = core->meta.next_seq;
+	poll->pending_n = pending_n(core);
+	poll->lost_below = core->lost_done;
 }
 
 size_t node_core_templates(const struct node_core *core,

@@ -8,6 +8,8 @@
  *   vm.c         the life of one microVM, what it holds of the node with it
  *   adopt.c      what a start finds: journaled sandboxes, and folders
  *   meter.c      what a sandbox has run
+ *   lease.c      until when sandboxes may run
+ *   lost.c       what was given up when the node was declared lost
  *   outbox.c     the log of records, and what the scheduler has of it
  *   map.c        from numbers to slots
  *   questions.c  what can be asked
@@ -25,11 +27,13 @@
 
 enum {
 	SETTLE_ROOM = 12,       /* effects that must be left before one more thing is done */
-	FINAL_ROOM = 3,         /* of META, RECORDS and NEWS, at the end of a step */
+	FINAL_ROOM = 4,         /* of META, EPOCH, RECORDS and NEWS, at the end of a step */
 	CLAIM_GRACE_MS = 60000, /* a claim not resumed this long after VM_CLAIM never is */
 	HOUSE_MS = 60000,       /* how often the journal is tidied */
 	RETRY_MIN_MS = 1000,    /* after a failed restore; doubled by each further one */
 	RETRY_MAX_MS = 60000,
+	ATTEMPT_EPOCH_SHIFT = 32, /* an attempt's number begins with the epoch that made it */
+	LEASE_STEPS = 8,          /* a lease is told on when it moved on by such a part of itself */
 };
 
 #define DEADLINE_MAX_MS (1LL << 40) /* deadlines are no farther away */
@@ -49,13 +53,14 @@ struct answered {
 };
 
 struct claim {
-	struct wire_order order; /* without init, ticket, gateway */
+	struct wire_order order; /* without init, ticket, gateway, note */
 	uint64_t payload;
 	uint32_t template_; /* slot, unless orphan */
 	uint32_t disk_mib;
 	uint32_t tries;      /* microVMs that failed it */
 	bool cancelled;      /* killed while a microVM was taking it */
 	bool orphan;         /* taken by an agent before us: cannot be tried again */
+	struct mono lease;   /* that its microVM was given with it; 0: without end */
 	enum cause cause;    /* when cancelled */
 	struct list waiting; /* in its template's list while it has no microVM */
 };
@@ -86,18 +91,31 @@ struct vm {
 	struct list pooled; /* in ready or starting of its template */
 };
 
+struct lease {
+	bool known;     /* a leader gave one since the start */
+	uint64_t epoch; /* whose it is */
+	uint64_t ms;
+	struct mono until; /* 0: without end */
+	bool is_told;      /* what runs has at least: */
+	struct mono told;
+};
+
 struct node_core {
 	struct node_limits limits;
 	bool booted, ready;
 	bool answer_stale;
 	bool unfinished; /* effects ran out: step TICK at once */
-	bool meta_changed, records_changed, news_changed;
+	bool meta_changed, epoch_changed, records_changed, news_changed;
 	char boot_id[NODE_BOOT_ID_MAX];
 	struct mono now;
 	struct wall wall;
 	struct node_effects *out;
 	struct node_meta meta;
-	uint64_t meta_acked; /* acked_seq as journaled */
+	uint64_t meta_acked;                    /* acked_seq as journaled */
+	uint64_t acked_seqs[NODE_REPLICAS_MAX]; /* of each scheduler; acked_seq is the least */
+	uint64_t leader_acked_seq;              /* what a leader had, or every scheduler */
+	struct lease lease;
+	uint64_t lost_below, lost_done; /* as told; and as carried out */
 	struct mono house_at;
 	struct mono refill_at; /* no refill before */
 	uint64_t last_vm;      /* highest number in use so far */
@@ -151,16 +169,24 @@ void claim_charge(struct node_core *core, struct template_ *template_);
 /* There is one. */
 void claim_refuse_first(struct node_core *core, struct template_ *template_, enum refusal refusal);
 
+/* One that waits is refused; one that a microVM is taking may run already: then it is a yes, and
+ * an end. */
+void claim_cancel(struct node_core *core, struct claim *claim, enum cause cause);
+
 /* A claim that was found under way in the microVM. */
-void claim_adopt(struct node_core *core, struct vm *vm, const struct wire_order *order,
+void claim_adopt(struct node_core *core, struct vm *vm, const struct node_event *event,
 		 uint32_t disk_mib);
+
+/* A payload is not needed any more; 0: there is none. */
+void claim_drop_payload(struct node_core *core, uint64_t payload);
 
 /* The sandbox that a claim makes. resumed: when the microVM began to run for it. */
 struct node_sandbox claim_sandbox(const struct node_core *core, const struct wire_order *order,
 				  uint32_t disk_mib, uint64_t vm, struct mono resumed);
 
-/* The yes to a claim: journals the attempt, its sandbox and the record. */
-void claim_say_yes(struct node_core *core, struct vm *vm);
+/* The yes to a claim: journals the attempt, its sandbox and the record, with this payload's note.
+ */
+void claim_say_yes(struct node_core *core, struct vm *vm, uint64_t payload);
 
 /* ---- attempt.c ---- */
 
@@ -222,8 +248,8 @@ void vm_lose(struct node_core *core, struct vm *vm);
 /* What a shim says; of a number that is not known, only the end matters: the folder goes. */
 void vm_warming(struct node_core *core, uint64_t number);
 void vm_ready(struct node_core *core, uint64_t number);
-void vm_metered(struct node_core *core, uint64_t number, struct mono at);
-void vm_ended(struct node_core *core, uint64_t number, struct mono at, enum cause cause);
+void vm_metered(struct node_core *core, const struct node_event *event);
+void vm_ended(struct node_core *core, const struct node_event *event);
 void vm_gone(struct node_core *core, uint64_t number);
 
 void vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order);
@@ -247,17 +273,43 @@ void meter_end(struct node_core *core, const struct vm *vm);
 
 /* Running time at an instant, never less than what was told. */
 uint64_t meter_ms(const struct node_sandbox *sandbox, struct mono at);
-void meter_reading(struct node_core *core, struct vm *vm, struct mono at);
+void meter_reading(struct node_core *core, struct vm *vm, struct mono at, struct mono resumed);
+
+/* It was frozen: would have run since then, had it not been.  at: it still ran then.  False: no
+ * change (0 is none). */
+bool meter_rebase(struct node_sandbox *sandbox, struct mono resumed, struct mono at);
 void meter_settle(struct node_core *core);
+
+/* ---- lease.c ---- */
+
+/* The lease that an answer of the highest epoch gives. */
+void lease_take(struct node_core *core, uint64_t lease_ms, struct mono sent_at);
+
+/* Whether something may begin to run. */
+bool lease_holds(const struct node_core *core);
+
+/* It runs, under the lease that it was given. */
+void lease_claimed(struct node_core *core, const struct claim *claim);
+void lease_settle(struct node_core *core);
+
+/* ---- lost.c ---- */
+
+void lost_take(struct node_core *core, uint64_t below);
+void lost_settle(struct node_core *core);
 
 /* ---- outbox.c ---- */
 
-void outbox_started(struct node_core *core, const struct node_sandbox *sandbox);
+void outbox_started(struct node_core *core, const struct node_sandbox *sandbox, uint64_t note_of);
 void outbox_usage(struct node_core *core, struct node_sandbox *sandbox, uint64_t to_ms);
 void outbox_ended(struct node_core *core, const struct node_sandbox *sandbox, uint64_t to_ms,
 		  enum cause cause);
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal);
-void outbox_acked(struct node_core *core, uint64_t next_seq);
+/* All schedulers have the log up to here, as journaled. */
+void outbox_load(struct node_core *core, uint64_t acked_seq);
+void outbox_acked(struct node_core *core, const struct node_event *event);
+
+/* Counted anew. */
+uint64_t outbox_acked_by_all(const struct node_core *core);
 void outbox_settle(struct node_core *core);
 
 #endif

@@ -89,6 +89,42 @@ static void verify_attempts(const struct node_core *core)
 	CHECK(known_n == core->attempts.n);
 }
 
+/* What all have, each has; what a leader has is no more than there is. */
+static void verify_acks(const struct node_core *core)
+{
+	CHECK(core->meta.acked_seq <= core->meta.next_seq);
+	CHECK(core->meta.acked_seq == outbox_acked_by_all(core));
+	CHECK(core->meta_acked <= core->meta.acked_seq);
+	CHECK(core->leader_acked_seq >= core->meta.acked_seq);
+	CHECK(core->leader_acked_seq <= core->meta.next_seq);
+	for (uint32_t i = 0; i < NODE_REPLICAS_MAX; i++)
+		CHECK(core->acked_seqs[i] <= core->meta.next_seq);
+}
+
+static void verify_lease(const struct node_core *core)
+{
+	const struct lease *lease = &core->lease;
+
+	CHECK(lease->known || (!lease->is_told && !lease->until.ns));
+	CHECK(lease->epoch <= core->meta.epoch);
+	CHECK(!lease->until.ns == !lease->ms);
+	/* What was told is of the same kind, and only moves on. */
+	CHECK(!lease->is_told || !lease->told.ns == !lease->until.ns);
+	CHECK(!lease->is_told || lease->told.ns <= lease->until.ns);
+}
+
+/* What is said to be carried out is: nothing below is left. */
+static void verify_lost(const struct node_core *core)
+{
+	CHECK(core->lost_done <= core->lost_below);
+	for (uint32_t i = pool_next(&core->claim_pool, 0); core->ready && i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1))
+		CHECK(core->claims[i].order.attempt >= core->lost_done);
+	for (uint32_t i = pool_next(&core->vm_pool, 0); core->ready && i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1))
+		CHECK(!core->vms[i].has_sandbox || core->vms[i].sandbox.attempt >= core->lost_done);
+}
+
 void node_core_check(const struct node_core *core)
 {
 	uint32_t states[NODE_VM_STATE_N] = {0};
@@ -108,5 +144,7 @@ void node_core_check(const struct node_core *core)
 		CHECK(attempt_find(core, core->claims[i].order.attempt) == (ATTEMPT_CLAIM | i));
 	verify_room(core);
 	verify_attempts(core);
-	CHECK(core->meta.acked_seq <= core->meta.next_seq);
+	verify_acks(core);
+	verify_lease(core);
+	verify_lost(core);
 }

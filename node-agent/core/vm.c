@@ -132,7 +132,8 @@ void vm_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause ca
 
 void vm_lose(struct node_core *core, struct vm *vm)
 {
-	enum cause cause = CAUSE_VM_FAULT;
+	/* Its keeper would have told of a fault of the microVM's own. */
+	enum cause cause = CAUSE_SHIM_FAULT;
 
 	if (vm->state == NODE_VM_ENDING)
 		cause = vm->kill_cause;
@@ -181,23 +182,27 @@ void vm_ready(struct node_core *core, uint64_t number)
 	vm_move(core, vm, NODE_VM_READY);
 }
 
-void vm_metered(struct node_core *core, uint64_t number, struct mono at)
+void vm_metered(struct node_core *core, const struct node_event *event)
 {
-	struct vm *vm = vm_find(core, number);
+	struct vm *vm = vm_find(core, event->metered.vm);
 
 	if (vm && vm->state == NODE_VM_RUNNING)
-		meter_reading(core, vm, at);
+		meter_reading(core, vm, event->metered.at, event->metered.resumed_mono);
 }
 
-void vm_ended(struct node_core *core, uint64_t number, struct mono at, enum cause cause)
+void vm_ended(struct node_core *core, const struct node_event *event)
 {
-	struct vm *vm = vm_find(core, number);
+	struct vm *vm = vm_find(core, event->ended.vm);
+	enum cause cause = event->ended.cause;
 
-	if (vm)
-		vm_end(core, vm, meter_ms(&vm->sandbox, at),
-		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
-	else
-		vm_forget(core, number);
+	if (!vm) {
+		vm_forget(core, event->ended.vm);
+		return;
+	}
+	/* Its row is about to go, so that need not be journaled. */
+	meter_rebase(&vm->sandbox, event->ended.resumed_mono, event->ended.at);
+	vm_end(core, vm, meter_ms(&vm->sandbox, event->ended.at),
+	       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
 }
 
 void vm_gone(struct node_core *core, uint64_t number)

@@ -206,11 +206,12 @@ void warm_failed(struct node_core *core, struct template_ *template_)
 	claim_charge(core, template_);
 }
 
-/* The claims of this template: those that are ready take one, for the others one is started. */
+/* The claims of this template: those that are ready take one (unless the lease is over: then both
+ * wait), for the others one is started. */
 static void serve(struct node_core *core, struct template_ *template_)
 {
 	claim_serve(core, template_);
-	while (template_->starting_n < template_->waiting_n &&
+	while (template_->ready_n + template_->starting_n < template_->waiting_n &&
 	       restores_n(core) < core->limits.claim_restores_max && node_effects_fit(core))
 		if (!start(core, template_, false))
 			return;

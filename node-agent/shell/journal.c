@@ -124,6 +124,17 @@ static int journal_load_meta(struct journal *journal, struct node_event *event, 
 	return 0;
 }
 
+int journal_meta(struct journal *journal, struct node_meta *out_meta, struct err *err)
+{
+	struct node_event event;
+	bool found;
+
+	if (journal_load_meta(journal, &event, &found, err))
+		return -1;
+	*out_meta = event.meta;
+	return 0;
+}
+
 static void column_text(struct sqlite *db, int column, char *out, size_t out_n)
 {
 	snprintf(out, out_n, "%s", sqlite_text(db, JOURNAL_SANDBOXES, column));
@@ -280,6 +291,24 @@ int journal_commit(struct journal *journal, const struct node_effect *effects, s
 			sqlite_rollback(db);
 			return err_wrap(err, "journal: %s", node_effect_name(effects[i].kind));
 		}
+	}
+	if (sqlite_commit(db, err))
+		return err_wrap(err, "journal: commit");
+	return 0;
+}
+
+int journal_probe(struct journal *journal, struct err *err)
+{
+	struct sqlite *db = &journal->writer;
+	char same[64];
+
+	/* Written in any case, the same or not. */
+	snprintf(same, sizeof(same), "PRAGMA user_version=%zu", ARRAY_N(migrations));
+	if (sqlite_begin(db, err))
+		return err_wrap(err, "journal: begin");
+	if (sqlite_script(db, same, err)) {
+		sqlite_rollback(db);
+		return err_wrap(err, "journal: probe");
 	}
 	if (sqlite_commit(db, err))
 		return err_wrap(err, "journal: commit");

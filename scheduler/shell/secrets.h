@@ -35,6 +35,10 @@ int secrets_open(struct secrets *secrets, const char *dir, struct err *err);
 /* A fresh API key or node token. */
 void secrets_make_key(char out_text[KEY_TEXT_MAX]);
 
+/* The same for all schedulers that share their secrets, and different for any others; it reveals
+ * nothing of them. */
+void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N]);
+
 /* What is stored of one. */
 void secrets_hash(const struct secrets *secrets, const char *text, uint8_t out_hash[SECRET_HASH_N]);
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "sched_shell"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "sched_shell"))
 from rig import BIN, Rig, run_tests, wait_for  # noqa: E402
 
 SECRETS = ["fleet.key", "key.pepper", "bus.key", "operator.key"]
@@ -205,6 +206,22 @@ def a_copy_without_secrets_says_what_it_lacks():
         assert done.returncode == 0 and all(name in done.stderr for name in SECRETS), done
 
 
+def a_copy_of_an_older_version_is_verified_by_its_restore():
+    with Rig(agents=0) as rig:
+        os.mkdir(rig.path("old"))
+        with open(os.path.join(HERE, "..", "..", "scheduler", "shell", "store", "0001.sql")) as schema:
+            books = sqlite3.connect(rig.path("old", "scheduler.db"))
+            books.executescript(schema.read() + "PRAGMA application_id = 0x464c5331; PRAGMA user_version = 1;"
+                                "INSERT INTO meta VALUES ('epoch', 7);")
+            books.close()
+        flotilla("backup", "create", rig.path("copy"), "--state-dir", rig.path("old"))
+        assert "facts" not in flotilla("backup", "verify", rig.path("copy"))
+        done = flotilla("backup", "restore", rig.path("copy"), "--state-dir", rig.path("new"))
+        assert done["facts"] == 0 and done["epoch"] == 7 + 65536, done
+        told = flotilla("ledger", "verify", "--state-dir", rig.path("old"), status=1)
+        assert "older version" in told, told
+
+
 def an_agents_journal_is_copied_and_verified_and_never_restored():
     with Rig(agents=0) as rig:
         os.mkdir(rig.path("agent"))
@@ -250,6 +267,7 @@ if __name__ == "__main__":
         a_ledger_changed_before_it_was_copied_is_found_in_the_copy,
         nothing_is_overwritten_and_nothing_running_is_replaced,
         a_copy_without_secrets_says_what_it_lacks,
+        a_copy_of_an_older_version_is_verified_by_its_restore,
         an_agents_journal_is_copied_and_verified_and_never_restored,
         damage_in_the_past_is_loud_and_stops_nothing,
     ])

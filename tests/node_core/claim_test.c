@@ -137,7 +137,7 @@ static void rule_4_whatever_is_ordered_the_node_is_never_oversold(void **state)
 	assert_int_equal(host_used(host).sandboxes, 4);
 }
 
-static void rule_5_a_claim_takes_whichever_becomes_ready_first(void **state)
+static void rule_6_a_claim_takes_whichever_becomes_ready_first(void **state)
 {
 	struct host *host = *state;
 	uint64_t first;
@@ -153,7 +153,7 @@ static void rule_5_a_claim_takes_whichever_becomes_ready_first(void **state)
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_CLAIM)->claim.order.attempt, 2);
 }
 
-static void rule_6_a_failed_microvm_is_gone_before_another_is_tried(void **state)
+static void rule_7_a_failed_microvm_is_gone_before_another_is_tried(void **state)
 {
 	struct host *host = *state;
 	uint64_t first;
@@ -314,8 +314,8 @@ int main(void)
 		ROW(no_answer_is_forgotten_before_the_scheduler_has_it),
 		ROW(rule_3_another_shape_or_template_is_a_no),
 		ROW(rule_4_whatever_is_ordered_the_node_is_never_oversold),
-		ROW(rule_5_a_claim_takes_whichever_becomes_ready_first),
-		ROW(rule_6_a_failed_microvm_is_gone_before_another_is_tried),
+		ROW(rule_6_a_claim_takes_whichever_becomes_ready_first),
+		ROW(rule_7_a_failed_microvm_is_gone_before_another_is_tried),
 		ROW(restores_that_fail_do_not_keep_a_claim_waiting_for_ever),
 		ROW(a_cancelled_attempt_never_runs),
 		ROW(a_kill_in_the_middle_of_a_claim_is_a_yes_and_an_end),

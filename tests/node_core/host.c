@@ -65,8 +65,38 @@ static void drop_sandbox(struct host *host, uint64_t attempt)
 			host->sandboxes[i] = host->sandboxes[--host->sandboxes_n];
 }
 
+/* Whether the shell still keeps the payload. */
+static bool has_payload(const struct host *host, uint64_t payload)
+{
+	for (size_t i = 0; i < host->payloads_n; i++)
+		if (host->payloads[i] == payload)
+			return true;
+	return false;
+}
+
+static void drop_payload(struct host *host, uint64_t payload)
+{
+	size_t i = 0;
+
+	CHECK(has_payload(host, payload));
+	while (host->payloads[i] != payload)
+		i++;
+	host->payloads[i] = host->payloads[--host->payloads_n];
+}
+
+uint64_t host_keep_payload(struct host *host, uint64_t payload)
+{
+	CHECK(host->payloads_n < HOST_PAYLOADS);
+	host->payloads[host->payloads_n++] = payload;
+	return payload;
+}
+
 static void take(struct host *host, const struct node_effect *effect)
 {
+	if (effect->kind == NODE_EFFECT_VM_CLAIM)
+		CHECK(has_payload(host, effect->claim.payload));
+	if (effect->kind == NODE_EFFECT_PAYLOAD_DROP)
+		drop_payload(host, effect->payload);
 	if (effect->kind == NODE_EFFECT_JOURNAL_META)
 		host->meta = effect->meta;
 	if (effect->kind == NODE_EFFECT_JOURNAL_ATTEMPT) {
@@ -82,6 +112,8 @@ static void take(struct host *host, const struct node_effect *effect)
 	if (effect->kind == NODE_EFFECT_JOURNAL_RECORD) {
 		struct err err;
 		CHECK(host->records_n < HOST_RECORDS);
+		CHECK(!effect->note_of || has_payload(host, effect->note_of));
+		CHECK(effect->record.note.n == 0);
 		CHECK(effect->record.seq == host->records_n + 1);
 		CHECK(wire_validate(&wire_shape_record, &effect->record, &err) == 0);
 		host->records[host->records_n++] = effect->record;
@@ -101,6 +133,8 @@ void host_step(struct host *host, struct node_event *event)
 		CHECK(host->log_n < HOST_LOG);
 		host->log[host->log_n++] = host->effects.items[i];
 	}
+	if (host->on_step)
+		host->on_step(host->on_step_arg);
 }
 
 void host_boot(struct host *host)
@@ -108,12 +142,13 @@ void host_boot(struct host *host)
 	struct node_event event = {.kind = NODE_EVENT_LOAD_META, .meta = host->meta};
 
 	free(host->memory);
+	host->payloads_n = 0;
 	host->memory = aligned_alloc(64, node_core_size(&host->limits));
 	CHECK(host->memory);
 	memset(host->memory, 0, node_core_size(&host->limits));
 	host->core = node_core_init(host->memory, &host->limits);
 	event.meta.next_seq = host->records_n + 1;
-	if (host->records_n)
+	if (host->records_n || host->meta.acked_seq)
 		host_step(host, &event);
 	for (size_t i = 0; i < host->sandboxes_n; i++) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
@@ -165,146 +200,6 @@ void host_pass(struct host *host, int64_t ms)
 	host->now = until;
 }
 
-/* ---- events ---- */
-
-void host_template(struct host *host, const char *name, const char *id, uint32_t vcpus,
-		   uint32_t mem_mib)
-{
-	struct node_event event = {.kind = NODE_EVENT_TEMPLATE_SET};
-
-	snprintf(event.template_.name, sizeof(event.template_.name), "%s", name);
-	snprintf(event.template_.id, sizeof(event.template_.id), "%s", id);
-	event.template_.vcpus = vcpus;
-	event.template_.mem_mib = mem_mib;
-	event.template_.disk_mib = 512;
-	host_step(host, &event);
-}
-
-void host_answer(struct host *host, uint64_t epoch)
-{
-	struct node_event event = {.kind = NODE_EVENT_ANSWER, .answer.epoch = epoch};
-
-	host_step(host, &event);
-}
-
-void host_acked(struct host *host, uint64_t next_seq)
-{
-	struct node_event event = {.kind = NODE_EVENT_ACKED, .acked.next_seq = next_seq};
-
-	host_step(host, &event);
-}
-
-struct wire_order host_claim_order(uint64_t attempt)
-{
-	struct wire_order order = {
-		.kind = WIRE_ORDER_CLAIM,
-		.attempt = attempt,
-		.incarnation = 1,
-		.template = "base",
-		.vcpus = 1,
-		.mem_mib = 256,
-		.ttl_ms = 300000,
-		.plan = "hobby",
-		.price_version = 7,
-	};
-
-	snprintf(order.sandbox.text, sizeof(order.sandbox.text), "i%020llu",
-		 (unsigned long long)attempt);
-	snprintf(order.tenant.text, sizeof(order.tenant.text), "ten_1");
-	return order;
-}
-
-void host_order(struct host *host, const struct wire_order *order)
-{
-	struct node_event event = {.kind = NODE_EVENT_ORDER};
-
-	event.order.order = order;
-	event.order.payload = order->kind == WIRE_ORDER_CLAIM ? order->attempt : 0;
-	host_step(host, &event);
-}
-
-void host_claim(struct host *host, uint64_t attempt)
-{
-	struct wire_order order = host_claim_order(attempt);
-
-	host_order(host, &order);
-}
-
-void host_kill(struct host *host, uint64_t attempt)
-{
-	struct wire_order order = host_claim_order(attempt);
-
-	order.kind = WIRE_ORDER_KILL;
-	order.cause = CAUSE_REQUEST;
-	host_order(host, &order);
-}
-
-void host_deadline(struct host *host, uint64_t attempt, uint64_t version, int64_t in_ms)
-{
-	struct wire_order order = host_claim_order(attempt);
-
-	order.kind = WIRE_ORDER_DEADLINE;
-	order.deadline_version = version;
-	order.end_wall_ns = host->wall.ns + in_ms * NS_PER_MS;
-	host_order(host, &order);
-}
-
-void host_vm(struct host *host, enum node_event_kind kind, uint64_t vm)
-{
-	struct node_event event = {.kind = kind, .vm = vm};
-
-	host_step(host, &event);
-}
-
-void host_vm_ready(struct host *host, uint64_t vm)
-{
-	host_vm(host, NODE_EVENT_VM_WARMING, vm);
-	host_vm(host, NODE_EVENT_VM_READY, vm);
-}
-
-void host_claimed(struct host *host, uint64_t vm, uint64_t attempt, bool ok)
-{
-	struct node_event event = {.kind = NODE_EVENT_VM_CLAIMED};
-
-	event.claimed.vm = vm;
-	event.claimed.attempt = attempt;
-	event.claimed.ok = ok;
-	event.claimed.resumed_mono = host->now;
-	host_step(host, &event);
-}
-
-void host_metered(struct host *host, uint64_t vm)
-{
-	struct node_event event = {.kind = NODE_EVENT_VM_METERED};
-
-	event.metered.vm = vm;
-	event.metered.at = host->now;
-	host_step(host, &event);
-}
-
-void host_ended(struct host *host, uint64_t vm, enum cause cause)
-{
-	struct node_event event = {.kind = NODE_EVENT_VM_ENDED};
-
-	event.ended.vm = vm;
-	event.ended.cause = cause;
-	event.ended.at = host->now;
-	host_step(host, &event);
-}
-
-uint64_t host_run(struct host *host, uint64_t attempt)
-{
-	size_t starts = host_count(host, NODE_EFFECT_VM_START);
-	uint64_t vm;
-
-	host_claim(host, attempt);
-	if (host_count(host, NODE_EFFECT_VM_START) > starts)
-		host_vm_ready(host, host_last(host, NODE_EFFECT_VM_START)->start.vm);
-	vm = host_last(host, NODE_EFFECT_VM_CLAIM)->claim.vm;
-	host_claimed(host, vm, attempt, true);
-	return vm;
-}
-
 /* ---- looking ---- */
 
 void host_forget_log(struct host *host)
@@ -343,10 +238,15 @@ uint32_t host_vms(const struct host *host, enum node_vm_state state)
 	return counts.vms[state];
 }
 
-struct wire_room host_used(const struct host *host)
+struct wire_poll host_poll(const struct host *host)
 {
 	struct wire_poll poll = {0};
 
 	node_core_report(host->core, &poll);
-	return poll.used;
+	return poll;
+}
+
+struct wire_room host_used(const struct host *host)
+{
+	return host_poll(host).used;
 }

@@ -9,7 +9,13 @@
 #include "common/base/check.h"
 #include "node-agent/core/core.h"
 
-enum { HOST_RECORDS = 4096, HOST_ATTEMPTS = 4096, HOST_SANDBOXES = 64, HOST_LOG = 512 };
+enum {
+	HOST_RECORDS = 4096,
+	HOST_ATTEMPTS = 4096,
+	HOST_SANDBOXES = 64,
+	HOST_LOG = 512,
+	HOST_PAYLOADS = 64
+};
 
 struct host {
 	struct node_limits limits;
@@ -21,6 +27,13 @@ struct host {
 	struct node_effects effects;      /* of the last step */
 	struct node_effect log[HOST_LOG]; /* of all steps since host_forget_log */
 	size_t log_n;
+
+	void (*on_step)(void *arg); /* after each step, unless NULL */
+	void *on_step_arg;
+
+	/* what the shell keeps of claims */
+	uint64_t payloads[HOST_PAYLOADS];
+	size_t payloads_n;
 
 	/* the journal */
 	struct node_meta meta;
@@ -51,10 +64,24 @@ void host_pass(struct host *host, int64_t ms);
 
 void host_template(struct host *host, const char *name, const char *id, uint32_t vcpus,
 		   uint32_t mem_mib);
+/* A leader's answer to a poll sent now, which gives a lease without end; the given lease; no lease
+ * that ends, but what was lost. */
 void host_answer(struct host *host, uint64_t epoch);
-void host_acked(struct host *host, uint64_t next_seq);
+void host_answer_lease(struct host *host, uint64_t epoch, uint64_t lease_ms, struct mono sent_at);
+void host_answer_lost(struct host *host, uint64_t epoch, uint64_t lost_below);
+void host_acked(struct host *host, uint64_t next_seq); /* by the first scheduler, which leads */
+void host_acked_by(struct host *host, uint32_t replica, bool leader, uint64_t next_seq);
 
-/* Orders. A claim's payload has the number of its attempt. */
+/* The agent dies and another one starts, up to what it finds: ADOPTED events of folders, the second
+ * one of a shim that runs the attempt since resumed. */
+void host_restart(struct host *host);
+struct node_event host_found(uint64_t vm, enum wire_shim_state state);
+struct node_event host_found_claimed(uint64_t vm, const struct wire_order *claim,
+				     struct mono resumed);
+
+/* Orders. A claim's payload has the number of its attempt; each is dropped exactly once, and not
+ * before the record that its note is for. */
+uint64_t host_keep_payload(struct host *host, uint64_t payload);
 struct wire_order host_claim_order(uint64_t attempt);
 void host_order(struct host *host, const struct wire_order *order);
 void host_claim(struct host *host, uint64_t attempt);
@@ -68,6 +95,12 @@ void host_claimed(struct host *host, uint64_t vm, uint64_t attempt, bool ok);
 void host_metered(struct host *host, uint64_t vm);
 void host_ended(struct host *host, uint64_t vm, enum cause cause);
 
+/* The same of one that was frozen: at the freeze if it is frozen now; resumed as if it had never
+ * been. */
+void host_metered_since(struct host *host, uint64_t vm, struct mono at, struct mono resumed);
+void host_ended_since(struct host *host, uint64_t vm, enum cause cause, struct mono at,
+		      struct mono resumed);
+
 /* A sandbox that runs: claim, restore, resume. Returns its microVM. */
 uint64_t host_run(struct host *host, uint64_t attempt);
 
@@ -78,6 +111,7 @@ const struct node_effect *host_last(const struct host *host, enum node_effect_ki
 const struct wire_record *host_last_record(const struct host *host);
 
 uint32_t host_vms(const struct host *host, enum node_vm_state state);
+struct wire_poll host_poll(const struct host *host); /* what a report says */
 struct wire_room host_used(const struct host *host);
 
 #endif

@@ -20,37 +20,6 @@ static int close_host(void **state)
 	return 0;
 }
 
-/* The agent dies and another one starts, up to what it finds. */
-static void restart(struct host *host)
-{
-	host_boot(host);
-	host_template(host, "base", "content-1", 1, 256);
-	host_forget_log(host);
-}
-
-static struct node_event found(uint64_t vm, enum wire_shim_state state)
-{
-	struct node_event event = {.kind = NODE_EVENT_ADOPTED};
-
-	event.adopted.vm = vm;
-	event.adopted.state = state;
-	strcpy(event.adopted.template_, "base");
-	strcpy(event.adopted.template_id, "content-1");
-	return event;
-}
-
-/* A folder whose shim runs the attempt since resumed. */
-static struct node_event found_claimed(uint64_t vm, const struct wire_order *claim,
-				       struct mono resumed)
-{
-	struct node_event event = found(vm, WIRE_SHIM_CLAIMED);
-
-	event.adopted.claim = claim;
-	event.adopted.resumed_mono = resumed;
-	event.adopted.end_mono = mono_add_ms(resumed, (int64_t)claim->ttl_ms);
-	return event;
-}
-
 static void a_tick_meters_what_the_shim_vouches_for(void **state)
 {
 	struct host *host = *state;
@@ -82,8 +51,8 @@ static void intervals_have_no_gap_and_no_overlap_across_restarts(void **state)
 		host_pass(host, 60000);
 		host_metered(host, vm);
 		host_pass(host, 1234);
-		restart(host);
-		event = found_claimed(vm, &claim, resumed);
+		host_restart(host);
+		event = host_found_claimed(vm, &claim, resumed);
 		host_step(host, &event);
 		host_ready(host);
 	}
@@ -118,8 +87,8 @@ static void an_end_while_no_agent_was_there_is_billed_to_its_instant(void **stat
 	struct node_event event;
 
 	host_pass(host, 100000);
-	restart(host);
-	event = found_claimed(vm, &claim, resumed);
+	host_restart(host);
+	event = host_found_claimed(vm, &claim, resumed);
 	event.adopted.state = WIRE_SHIM_ENDED;
 	event.adopted.ended_mono = mono_add_ms(resumed, 33333);
 	event.adopted.cause = CAUSE_TIMEOUT;
@@ -139,7 +108,7 @@ static void a_reboot_ends_what_ran_at_the_last_journaled_position(void **state)
 	host_pass(host, 20000);
 	strcpy(host->boot_id, "second");
 	host->now.ns = 5 * NS_PER_S;
-	restart(host);
+	host_restart(host);
 	assert_int_equal(host->records_n, 2);
 	host_ready(host);
 	assert_int_equal(host_last_record(host)->kind, WIRE_RECORD_ENDED);
@@ -149,14 +118,14 @@ static void a_reboot_ends_what_ran_at_the_last_journaled_position(void **state)
 	assert_int_equal(host_used(host).sandboxes, 0);
 }
 
-static void a_shim_that_dies_unseen_ends_its_sandbox(void **state)
+static void a_shim_that_dies_unseen_ends_its_sandbox_by_its_own_fault(void **state)
 {
 	struct host *host = *state;
 	uint64_t vm = host_run(host, 1);
 
 	host_pass(host, 1000);
 	host_vm(host, NODE_EVENT_VM_GONE, vm);
-	assert_int_equal(host_last_record(host)->cause, CAUSE_VM_FAULT);
+	assert_int_equal(host_last_record(host)->cause, CAUSE_SHIM_FAULT);
 	assert_int_equal(host_last_record(host)->to_ms, 0);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_FORGET)->vm, vm);
 }
@@ -169,8 +138,8 @@ static void a_claim_that_succeeded_and_was_not_journaled_is_a_yes(void **state)
 
 	host_claim(host, 1);
 	host_vm_ready(host, 1);
-	restart(host);
-	event = found_claimed(1, &claim, host->now);
+	host_restart(host);
+	event = host_found_claimed(1, &claim, host->now);
 	host_step(host, &event);
 	host_ready(host);
 	assert_int_equal(host_last_record(host)->kind, WIRE_RECORD_STARTED);
@@ -183,10 +152,10 @@ static void a_claim_that_succeeded_and_ended_unheard_is_told_whole(void **state)
 {
 	struct host *host = *state;
 	struct wire_order claim = host_claim_order(1);
-	struct node_event event = found_claimed(9, &claim, host->now);
+	struct node_event event = host_found_claimed(9, &claim, host->now);
 
 	host_pass(host, 10000);
-	restart(host);
+	host_restart(host);
 	event.adopted.state = WIRE_SHIM_ENDED;
 	event.adopted.ended_mono = mono_add_ms(event.adopted.resumed_mono, 4000);
 	event.adopted.cause = CAUSE_OOM_GUEST;
@@ -203,8 +172,8 @@ static void a_claim_under_way_at_the_start_is_waited_for(void **state)
 	struct wire_order claim = host_claim_order(1);
 	struct node_event event;
 
-	restart(host);
-	event = found(7, WIRE_SHIM_READY);
+	host_restart(host);
+	event = host_found(7, WIRE_SHIM_READY);
 	event.adopted.claim = &claim;
 	host_step(host, &event);
 	host_ready(host);
@@ -220,8 +189,8 @@ static void a_claim_under_way_that_fails_can_be_ordered_again(void **state)
 	struct wire_order claim = host_claim_order(1);
 	struct node_event event;
 
-	restart(host);
-	event = found(7, WIRE_SHIM_READY);
+	host_restart(host);
+	event = host_found(7, WIRE_SHIM_READY);
 	event.adopted.claim = &claim;
 	host_step(host, &event);
 	host_ready(host);
@@ -239,8 +208,8 @@ static void what_runs_for_an_attempt_that_was_refused_is_ended_unbilled(void **s
 	struct node_event event;
 
 	host_kill(host, 1);
-	restart(host);
-	event = found_claimed(3, &claim, host->now);
+	host_restart(host);
+	event = host_found_claimed(3, &claim, host->now);
 	host_step(host, &event);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_KILL)->kill.vm, 3);
 	host_ended(host, 3, CAUSE_PLATFORM);
@@ -257,8 +226,8 @@ static void a_time_limit_that_was_journaled_reaches_the_shim_after_all(void **st
 	struct node_event event;
 
 	host_deadline(host, 1, 1, 900000);
-	restart(host);
-	event = found_claimed(vm, &claim, resumed);
+	host_restart(host);
+	event = host_found_claimed(vm, &claim, resumed);
 	host_step(host, &event);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_DEADLINE)->deadline.end_mono.ns,
 			 resumed.ns + 900 * NS_PER_S);
@@ -269,18 +238,18 @@ static void warm_microvms_survive_their_agent(void **state)
 	struct host *host = *state;
 	struct node_event event;
 
-	restart(host);
-	event = found(4, WIRE_SHIM_READY);
+	host_restart(host);
+	event = host_found(4, WIRE_SHIM_READY);
 	host_step(host, &event);
-	event = found(5, WIRE_SHIM_WARMING);
+	event = host_found(5, WIRE_SHIM_WARMING);
 	host_step(host, &event);
-	event = found(6, WIRE_SHIM_READY);
+	event = host_found(6, WIRE_SHIM_READY);
 	strcpy(event.adopted.template_id, "content-0");
 	host_step(host, &event);
 	assert_int_equal(host_vms(host, NODE_VM_READY), 1);
 	assert_int_equal(host_vms(host, NODE_VM_WARMING), 1);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_KILL)->kill.vm, 6);
-	event = found(8, WIRE_SHIM_ENDED);
+	event = host_found(8, WIRE_SHIM_ENDED);
 	host_step(host, &event);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_FORGET)->vm, 8);
 }
@@ -290,8 +259,8 @@ static void numbers_of_microvms_are_not_used_again(void **state)
 	struct host *host = *state;
 	struct node_event event;
 
-	restart(host);
-	event = found(40, WIRE_SHIM_READY);
+	host_restart(host);
+	event = host_found(40, WIRE_SHIM_READY);
 	strcpy(event.adopted.template_id, "content-0");
 	host_step(host, &event);
 	host_ready(host);
@@ -304,7 +273,7 @@ static void a_start_says_how_far_the_outbox_reaches(void **state)
 	struct host *host = *state;
 
 	host_kill(host, 1);
-	restart(host);
+	host_restart(host);
 	host_ready(host);
 	assert_int_equal(host_last(host, NODE_EFFECT_RECORDS)->records.end_seq, 2);
 }
@@ -353,7 +322,7 @@ static void many_lost_sandboxes_are_ended_in_several_steps(void **state)
 		host_run(host, attempt);
 	}
 	host_forget_log(host);
-	restart(host);
+	host_restart(host);
 	host_ready(host);
 	assert_true(host_vms(host, NODE_VM_LOADED) > 0);
 	host_pass(host, 0);
@@ -373,7 +342,7 @@ int main(void)
 		STORY(a_clock_that_is_set_back_moves_no_position),
 		STORY(an_end_while_no_agent_was_there_is_billed_to_its_instant),
 		STORY(a_reboot_ends_what_ran_at_the_last_journaled_position),
-		STORY(a_shim_that_dies_unseen_ends_its_sandbox),
+		STORY(a_shim_that_dies_unseen_ends_its_sandbox_by_its_own_fault),
 		STORY(a_claim_that_succeeded_and_was_not_journaled_is_a_yes),
 		STORY(a_claim_that_succeeded_and_ended_unheard_is_told_whole),
 		STORY(a_claim_under_way_at_the_start_is_waited_for),

@@ -15,7 +15,8 @@ enum { NODES_VERSION_MAX = 33 };
 struct node_order {
 	struct node_order *next;
 	struct wire_order order;
-	char *init; /* malloc'ed: what order.init points to */
+	char *init;    /* malloc'ed: what order.init points to */
+	uint8_t *note; /* and order.note */
 };
 
 struct node {

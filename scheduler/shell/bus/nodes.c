@@ -34,7 +34,7 @@ struct node *nodes_add(struct nodes *nodes, const struct store_node *row)
 	return node;
 }
 
-/* Adds what is stored, and begins anew with the pumps of those that are there. */
+/* Adds what is stored. Of nodes that are there already, what is stored is what they hear. */
 static int nodes_load(struct nodes *nodes, struct err *err)
 {
 	struct store *store = engine_store(nodes->engine);
@@ -48,7 +48,7 @@ static int nodes_load(struct nodes *nodes, struct err *err)
 		store_node_row(store, STORE_READ_NODES, &row);
 		struct node *node = nodes_find(nodes, row.row.id.text);
 		if (node)
-			pump_server_init(&node->pump, row.row.next_seq);
+			node->pump.next_seq = row.row.next_seq;
 		else
 			nodes_add(nodes, &row);
 	}
@@ -123,13 +123,6 @@ void nodes_on_tell(struct nodes *nodes, const struct core_effect *effect)
 	if (effect->kind == CORE_EFFECT_WAKE) {
 		node = nodes_find(nodes, effect->node_id.text);
 		event.kind = PUMP_SERVER_WAKE;
-	} else if (effect->kind == CORE_EFFECT_EPOCH_OVER) {
-		log_error("bus",
-			  "a node has seen a newer epoch: an older copy of the database runs here",
-			  LOG_UINT("seen", effect->epoch_over.seen));
-		return;
-	} else if (effect->kind == CORE_EFFECT_ADMITTING) {
-		return;
 	} else {
 		CHECK(effect->kind == CORE_EFFECT_ACK);
 		node = nodes_find(nodes, effect->ack.node.text);
@@ -147,9 +140,45 @@ void nodes_on_lost(struct nodes *nodes)
 
 	for (uint32_t i = 0; i < nodes->nodes_n; i++)
 		nodes_drop_orders(&nodes->nodes[i]);
-	/* What the store says is what was acknowledged; polls that were parked time out. */
+	/* What the store says is what was acknowledged. */
 	if (nodes_load(nodes, &err))
 		log_error("bus", "cannot read the nodes", LOG_ERR(&err));
+}
+
+/* Polls stayed parked meanwhile. Records that came with them were lost, and are asked for again. */
+void nodes_on_rebuilt(struct nodes *nodes)
+{
+	struct err err;
+
+	if (nodes_load(nodes, &err))
+		log_error("bus", "cannot read the nodes", LOG_ERR(&err));
+	for (uint32_t i = 0; i < nodes->nodes_n; i++) {
+		struct node *node = &nodes->nodes[i];
+		struct pump_server_event event = {.kind = PUMP_SERVER_DURABLE,
+						  .next_seq = node->pump.next_seq,
+						  .resync = true};
+		nodes_step_pump(nodes, node, &event);
+	}
+}
+
+void nodes_on_lead(struct nodes *nodes)
+{
+	for (uint32_t i = 0; i < nodes->nodes_n; i++) {
+		struct pump_server_event wake = {.kind = PUMP_SERVER_WAKE};
+		nodes_step_pump(nodes, &nodes->nodes[i], &wake);
+	}
+}
+
+void nodes_on_enrolled(struct nodes *nodes, const struct store_node *row)
+{
+	if (nodes_find(nodes, row->row.id.text))
+		return;
+	if (nodes_add(nodes, row))
+		log_info("bus", "enrolled", LOG_TEXT("node", row->row.id.text),
+			 LOG_TEXT("name", row->row.name));
+	else
+		log_error("bus", "a node is enrolled beyond --limits-nodes",
+			  LOG_TEXT("node", row->row.id.text));
 }
 
 /* ---- messages ---- */
@@ -166,6 +195,60 @@ void nodes_reply_clear(struct nodes *nodes, uint64_t token, const struct wire_sh
 		bus_reply(&nodes->bus, token, nodes->out, n);
 }
 
+/* Another sandbox of its tenant has this key: then the create that this record answers was never
+ * answered itself, and its key went on to another. */
+static bool nodes_key_is_taken(struct nodes *nodes, const struct wire_record *record,
+			       const struct wire_sandbox_note *note)
+{
+	struct store *store = engine_store(nodes->engine);
+	struct sqlite *reader = store_reader(store);
+	struct store_sandbox holder;
+	bool taken = false;
+	struct err err;
+
+	if (!note->idempotency_key[0] ||
+	    sqlite_bind(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY,
+			SQL(SQL_TEXT(record->tenant.text), SQL_TEXT(note->idempotency_key)), &err))
+		return false;
+	if (sqlite_next(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &err) == 1) {
+		store_sandbox_row(store, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &holder);
+		taken = !id_equal(&holder.row.id, &record->sandbox);
+		sqlite_reset(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY);
+	}
+	return taken;
+}
+
+static void nodes_take_record(struct nodes *nodes, struct node *node,
+			      const struct wire_record *record)
+{
+	struct core_event event = {.kind = CORE_EVENT_RECORD,
+				   .record = {.node = node->id, .record = record}};
+	struct core_event kill = {.kind = CORE_EVENT_KILL,
+				  .kill = {.sandbox = record->sandbox, .cause = CAUSE_PLATFORM}};
+	struct wire_arena none = {0};
+	struct wire_sandbox_note note;
+	struct err err;
+	bool is_known = core_sandbox_find(engine_core(nodes->engine), &record->sandbox) != NULL;
+
+	if (is_known || record->note.n == 0) {
+		engine_record(nodes->engine, &event, NULL);
+		return;
+	}
+	if (wire_sandbox_note_decode(record->note.data, record->note.n, &none, &note, &err)) {
+		log_warn("bus", "a note that no scheduler wrote", LOG_TEXT("node", node->id.text),
+			 LOG_ERR(&err));
+		engine_record(nodes->engine, &event, NULL);
+		return;
+	}
+	if (!nodes_key_is_taken(nodes, record, &note)) {
+		engine_record(nodes->engine, &event, &note);
+		return;
+	}
+	note.idempotency_key[0] = 0;
+	engine_record(nodes->engine, &event, &note);
+	engine_step(nodes->engine, &kill); /* only a leader's core does it */
+}
+
 static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t token,
 			    const struct wire_poll *poll)
 {
@@ -173,19 +256,20 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 				    .report = {.node = node->id, .poll = poll}};
 	struct pump_server_event parked = {.kind = PUMP_SERVER_POLL, .token = token};
 
-	snprintf(node->version, sizeof(node->version), "%s", poll->version);
-	engine_step(nodes->engine, &report);
-	for (size_t i = 0; i < poll->records_n; i++) {
-		struct core_event record = {
-			.kind = CORE_EVENT_RECORD,
-			.record = {.node = node->id, .record = &poll->records[i]}};
-		engine_step(nodes->engine, &record);
-	}
 	/* More was acknowledged than we have: this is an older copy of the database, and the node
 	 * shall send again what it lacks, now and not only when its next record shows the gap. */
 	bool lacks = !poll->records_n && poll->first_seq > node->pump.next_seq;
 	if (poll->records_n || lacks)
 		parked.end_seq = poll->first_seq + poll->records_n;
+	/* Without a store nothing can be promised: it waits, and is asked for its records again. */
+	if (!engine_is_available(nodes->engine)) {
+		nodes_step_pump(nodes, node, &parked);
+		return;
+	}
+	snprintf(node->version, sizeof(node->version), "%s", poll->version);
+	engine_step(nodes->engine, &report);
+	for (size_t i = 0; i < poll->records_n; i++)
+		nodes_take_record(nodes, node, &poll->records[i]);
 	nodes->options.metrics->polls++;
 	nodes->options.metrics->records += poll->records_n;
 	nodes_step_pump(nodes, node, &parked);
@@ -227,9 +311,6 @@ static void nodes_on_sealed(struct nodes *nodes, uint64_t token,
 		nodes_reply_clear(nodes, token, &wire_shape_session_welcome, &no);
 		return;
 	}
-	/* Without a store nothing can be promised: the node asks again. */
-	if (!engine_is_available(nodes->engine))
-		return;
 	if (is_new)
 		nodes_begin_session(nodes, node);
 	nodes->arena.used = 0;
@@ -267,6 +348,12 @@ static void nodes_on_message(struct bus *bus, uint64_t token, const uint8_t *dat
 
 static void nodes_free(struct nodes *nodes)
 {
+	struct enrolment *enrolment;
+
+	while ((enrolment = nodes->enrolments) != NULL) {
+		nodes->enrolments = enrolment->next;
+		free(enrolment);
+	}
 	if (nodes->nodes)
 		munmap(nodes->nodes, nodes->options.nodes_max * sizeof(*nodes->nodes));
 	sodium_memzero(&nodes->self, sizeof(nodes->self));

@@ -42,6 +42,7 @@ struct ledger_walk {
 	int64_t heads_n;  /* heads that were found right */
 	int64_t head_event;
 	uint8_t hash[LEDGER_HASH_N];
+	bool damaged;      /* with a fault: what was read is wrong, rather than could not be read */
 	bool trusts_first; /* the next row's prev_hash is believed: its own hash is signed */
 };
 
@@ -68,6 +69,7 @@ struct ledger_books {
 	int64_t lines_nano, earned_nano;
 	char movement[64]; /* of the last entry, and its sum so far */
 	int64_t movement_nano;
+	bool damaged; /* as above */
 };
 
 int ledger_books_begin(struct ledger_books *books, struct sqlite *reader, struct err *err);
@@ -84,7 +86,7 @@ enum ledger_audit_state { LEDGER_AUDIT_RUNS, LEDGER_AUDIT_PASSED, LEDGER_AUDIT_D
 struct ledger_audit_status {
 	enum ledger_audit_state state; /* DAMAGED lasts until the process ends */
 	int64_t events_n, of_n;        /* how far it came */
-	struct err err;                /* when damaged */
+	struct err err; /* when damaged; else empty, or why it could not read lately */
 };
 
 /* Called on the loop, once: the whole chain is right, or it is damaged. */

@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,10 +13,12 @@ enum {
 	AUDIT_STEP = 256,      /* events; no snapshot is held between steps, so the WAL can go on */
 	AUDIT_PAUSE_MS = 20,   /* between steps: 13,000 events a second at the most */
 	AUDIT_AGAIN_S = 86400, /* between two audits */
+	AUDIT_RETRY_S = 60,    /* after one that could not read */
 };
 
 struct ledger_audit {
-	struct sqlite reader; /* the thread's */
+	char *dir;
+	struct sqlite reader; /* the thread's, open during an audit: it is not worth its memory */
 	uint8_t public_key[IDENTITY_PUBLIC_N];
 	ledger_audit_cb on_end;
 	void *data;
@@ -52,7 +55,7 @@ static bool audit_pause(struct ledger_audit *audit, int64_t ms)
 }
 
 /* Where the chain ends now; only to say how far the audit is. */
-static int64_t audit_end(struct ledger_audit *audit)
+static int64_t audit_end_of_chain(struct ledger_audit *audit)
 {
 	int64_t end;
 
@@ -68,8 +71,38 @@ static void audit_note(struct ledger_audit *audit, const struct ledger_audit_sta
 	pthread_mutex_unlock(&audit->lock);
 }
 
-/* 0: they balance, -1: they do not; 1: it is time to stop. */
-static int audit_books(struct ledger_audit *audit, struct err *err)
+enum audit_end { AUDIT_PASSED, AUDIT_DAMAGED, AUDIT_UNREADABLE, AUDIT_STOPPED };
+
+/* A disk that cannot be read just now has said nothing against the ledger. */
+static enum audit_end audit_fault(struct ledger_audit *audit, bool damaged)
+{
+	int code = sqlite3_errcode(audit->reader.db);
+
+	return damaged || code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? AUDIT_DAMAGED
+									  : AUDIT_UNREADABLE;
+}
+
+static enum audit_end audit_chain(struct ledger_audit *audit, struct ledger_audit_status *status)
+{
+	struct ledger_walk walk;
+	int got;
+
+	ledger_walk_begin(&walk, &audit->reader, audit->public_key);
+	do {
+		got = ledger_walk_step(&walk, AUDIT_STEP, &status->err);
+		status->events_n = walk.events_n;
+		enum audit_end fault = audit_fault(audit, walk.damaged);
+		status->of_n = got == 0 ? walk.events_n : audit_end_of_chain(audit);
+		if (got < 0)
+			return fault;
+		audit_note(audit, status);
+		if (got == 1 && audit_pause(audit, AUDIT_PAUSE_MS))
+			return AUDIT_STOPPED;
+	} while (got == 1);
+	return AUDIT_PASSED;
+}
+
+static enum audit_end audit_books(struct ledger_audit *audit, struct err *err)
 {
 	struct ledger_books books;
 	int got = ledger_books_begin(&books, &audit->reader, err) ? -1 : 1;
@@ -77,46 +110,44 @@ static int audit_books(struct ledger_audit *audit, struct err *err)
 	while (got == 1) {
 		got = ledger_books_step(&books, AUDIT_STEP * 4, err);
 		if (got == 1 && audit_pause(audit, AUDIT_PAUSE_MS))
-			return 1;
+			return AUDIT_STOPPED;
 	}
-	return got;
+	return got < 0 ? audit_fault(audit, books.damaged) : AUDIT_PASSED;
 }
 
-/* One audit. False: it is time to stop, or the ledger is damaged. */
-static bool audit_once(struct ledger_audit *audit)
+static enum audit_end audit_once(struct ledger_audit *audit)
 {
 	struct ledger_audit_status status = {.state = LEDGER_AUDIT_RUNS};
-	struct ledger_walk walk;
-	int got;
+	enum audit_end end = AUDIT_UNREADABLE;
 
-	ledger_walk_begin(&walk, &audit->reader, audit->public_key);
-	while ((got = ledger_walk_step(&walk, AUDIT_STEP, &status.err)) == 1) {
-		status.events_n = walk.events_n;
-		status.of_n = audit_end(audit);
-		audit_note(audit, &status);
-		if (audit_pause(audit, AUDIT_PAUSE_MS))
-			return false;
-	}
-	if (got == 0)
-		got = audit_books(audit, &status.err);
-	if (got == 1)
-		return false;
-	status.state = got == 0 ? LEDGER_AUDIT_PASSED : LEDGER_AUDIT_DAMAGED;
-	status.events_n = walk.events_n;
-	status.of_n = got == 0 ? walk.events_n : audit_end(audit);
+	if (ledger_open(&audit->reader, audit->dir, &status.err) == 0)
+		end = audit_chain(audit, &status);
+	if (end == AUDIT_PASSED)
+		end = audit_books(audit, &status.err);
+	sqlite_close(&audit->reader);
+	if (end == AUDIT_STOPPED)
+		return end;
+	if (end == AUDIT_PASSED)
+		status.state = LEDGER_AUDIT_PASSED;
+	if (end == AUDIT_DAMAGED)
+		status.state = LEDGER_AUDIT_DAMAGED;
 	audit_note(audit, &status);
-	uv_async_send(audit->ended);
-	return got == 0;
+	if (end != AUDIT_UNREADABLE)
+		uv_async_send(audit->ended);
+	return end;
 }
 
 static void *audit_work(void *arg)
 {
 	struct ledger_audit *audit = arg;
 
-	while (audit_once(audit))
-		if (audit_pause(audit, AUDIT_AGAIN_S * 1000ll))
-			break;
-	return NULL;
+	for (;;) {
+		enum audit_end end = audit_once(audit);
+		int64_t pause_s = end == AUDIT_PASSED ? AUDIT_AGAIN_S : AUDIT_RETRY_S;
+		if (end == AUDIT_DAMAGED || end == AUDIT_STOPPED ||
+		    audit_pause(audit, pause_s * 1000))
+			return NULL;
+	}
 }
 
 static void audit_on_ended(uv_async_t *ended)
@@ -153,8 +184,8 @@ int ledger_audit_open(struct ledger_audit **out_audit, uv_loop_t *loop, const ch
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&audit->wake, &clock);
 	pthread_condattr_destroy(&clock);
-	if (ledger_open(&audit->reader, dir, err))
-		goto fail;
+	audit->dir = strdup(dir);
+	CHECK(audit->dir);
 	audit->ended = calloc(1, sizeof(*audit->ended));
 	CHECK(audit->ended && uv_async_init(loop, audit->ended, audit_on_ended) == 0);
 	audit->ended->data = audit;
@@ -191,8 +222,8 @@ void ledger_audit_close(struct ledger_audit *audit)
 	}
 	if (audit->ended)
 		uv_close((uv_handle_t *)audit->ended, audit_free_handle);
-	sqlite_close(&audit->reader);
 	pthread_cond_destroy(&audit->wake);
 	pthread_mutex_destroy(&audit->lock);
+	free(audit->dir);
 	free(audit);
 }

@@ -31,6 +31,15 @@ static int books_add_lines(struct ledger_books *books, int64_t max, struct err *
 	return 0;
 }
 
+static int books_fault(struct ledger_books *books, struct err *err)
+{
+	books->damaged = true;
+	if (books->movement_nano != 0)
+		return err_set(err, "money: movement %s does not add up to zero", books->movement);
+	return err_set(err, "money: lines cost %lld nano-dollars, and %lld were earned",
+		       (long long)books->lines_nano, (long long)books->earned_nano);
+}
+
 /* Entries of a movement follow each other, so one sum at a time is enough. */
 static int books_add_entry(struct ledger_books *books, struct err *err)
 {
@@ -41,8 +50,7 @@ static int books_add_entry(struct ledger_books *books, struct err *err)
 	books->entry = sqlite_int(reader, STORE_READ_ENTRIES, 0);
 	if (strcmp(movement, books->movement) != 0) {
 		if (books->movement_nano != 0)
-			return err_set(err, "money: movement %s does not add up to zero",
-				       books->movement);
+			return books_fault(books, err);
 		snprintf(books->movement, sizeof(books->movement), "%s", movement);
 	}
 	books->movement_nano += amount_nano;
@@ -76,11 +84,8 @@ int ledger_books_step(struct ledger_books *books, int64_t max, struct err *err)
 		return books_add_lines(books, max, err) ? -1 : 1;
 	if (books->entry < books->entries_end)
 		return books_add_entries(books, max, err) ? -1 : 1;
-	if (books->movement_nano != 0)
-		return err_set(err, "money: movement %s does not add up to zero", books->movement);
-	if (books->lines_nano != books->earned_nano)
-		return err_set(err, "money: lines cost %lld nano-dollars, and %lld were earned",
-			       (long long)books->lines_nano, (long long)books->earned_nano);
+	if (books->movement_nano != 0 || books->lines_nano != books->earned_nano)
+		return books_fault(books, err);
 	return 0;
 }
 

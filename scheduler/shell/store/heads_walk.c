@@ -83,6 +83,7 @@ static int walk_check_row(struct ledger_walk *walk, struct err *err)
 {
 	struct store_fact fact = walk_fact(walk->reader);
 
+	walk->damaged = true;
 	if (!walk_row_fits(walk, &fact))
 		return err_set(err, "usage_event %lld was changed, or one before it is missing",
 			       (long long)fact.id);
@@ -91,6 +92,7 @@ static int walk_check_row(struct ledger_walk *walk, struct err *err)
 			       "the head at usage_event %lld is not of this chain, or not signed "
 			       "by this fleet",
 			       (long long)fact.id);
+	walk->damaged = false;
 	walk->events_n = fact.id;
 	walk->seen_n++;
 	return 0;
@@ -111,6 +113,7 @@ static int walk_check_end(struct ledger_walk *walk, struct err *err)
 		return -1;
 	int got = sqlite_next(walk->reader, STORE_READ_EVENTS, err);
 	sqlite_reset(walk->reader, STORE_READ_EVENTS);
+	walk->damaged = got == 0;
 	if (got == 0)
 		return err_set(err, "usage_event %lld is signed and missing", (long long)beyond);
 	return got < 0 ? -1 : 0;

@@ -17,6 +17,9 @@ enum store_write {
 int store_apply(struct sqlite *writer, const struct identity *signer, struct store_batch *batch,
 		struct err *err);
 
+/* decide.c: one of the decisions. */
+int store_decide(struct sqlite *writer, const struct store_op *op, struct err *err);
+
 /* Signs the end of the chain if it has moved, and enough since the last head or is_due. */
 int store_head_write(struct sqlite *writer, const struct identity *signer, int64_t at_wall,
 		     bool is_due, struct err *err);

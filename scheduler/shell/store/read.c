@@ -56,7 +56,9 @@ void store_node_row(struct store *store, enum store_read statement, struct store
 						.sandboxes = store_u32(store, statement, 6),
 					},
 				.next_seq = (uint64_t)sqlite_int(reader, statement, 7),
+				.lost_below = (uint64_t)sqlite_int(reader, statement, 9),
 			},
+		.lost_at_ns = sqlite_int(reader, statement, 10),
 	};
 	snprintf(out->row.name, sizeof(out->row.name), "%s", sqlite_text(reader, statement, 1));
 	const void *key = sqlite_blob(reader, statement, 8, &n);
@@ -111,6 +113,27 @@ int store_tenant_find(struct store *store, const struct id *id, struct store_ten
 		sqlite_reset(reader, STORE_READ_TENANT);
 	}
 	return got;
+}
+
+int store_node_find(struct store *store, const struct id *id, struct store_node *out,
+		    struct err *err)
+{
+	struct sqlite *reader = store_reader(store);
+
+	if (sqlite_bind(reader, STORE_READ_NODE, SQL(SQL_TEXT(id->text)), err))
+		return -1;
+	int got = sqlite_next(reader, STORE_READ_NODE, err);
+	if (got == 1) {
+		store_node_row(store, STORE_READ_NODE, out);
+		sqlite_reset(reader, STORE_READ_NODE);
+	}
+	return got;
+}
+
+int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err)
+{
+	return sqlite_get_int(store_reader(store), STORE_READ_META, SQL(SQL_TEXT(name)), 0,
+			      out_value, err);
 }
 
 void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out)

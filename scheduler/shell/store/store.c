@@ -22,14 +22,15 @@ static const char *const reader_sql[] = {
 #undef STATEMENT
 };
 
-extern const char store_migration_0001[], store_migration_0002[];
+extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[];
 
 enum {
 	STORE_APPLICATION_ID = 0x464c5331, /* "FLS1" */
 	STORE_PATH_MAX = 4096,
 };
 
-static const char *const migrations[] = {store_migration_0001, store_migration_0002};
+static const char *const migrations[] = {store_migration_0001, store_migration_0002,
+					 store_migration_0003};
 
 static int store_path(char out_path[STORE_PATH_MAX], const char *dir, struct err *err)
 {
@@ -369,7 +370,7 @@ void store_batch_clear(struct store_batch *batch)
 {
 	for (size_t i = 0; i < batch->ops_n; i++) {
 		struct store_op *op = &batch->ops[i];
-		if (op->kind != STORE_OP_SANDBOX_NEW)
+		if (op->kind != STORE_OP_SANDBOX_NEW && op->kind != STORE_OP_SANDBOX_ADOPT)
 			continue;
 		free(op->sandbox.extra.metadata);
 		free(op->sandbox.extra.envs);

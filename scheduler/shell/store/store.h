@@ -67,16 +67,46 @@ struct store_node_new {
 struct store_token_new {
 	uint8_t hash[STORE_HASH_N];
 	int64_t expires_at;
+	bool used; /* by the node with this key */
+	uint8_t public_key[STORE_PUBLIC_KEY_N];
+};
+
+/* All that is decided of a node once it is enrolled. */
+struct store_node_set {
+	struct id id;
+	char name[STORE_NAME_MAX];
+	bool cordoned;
+	uint64_t lost_below; /* 0: never declared lost */
+	int64_t lost_at_ns;  /* wall; 0: never */
+};
+
+struct store_plan {
+	char name[CORE_PLAN_MAX];
+	int64_t concurrent_max, session_max_s;
+	int64_t credit_nano; /* granted once, to a new tenant */
+	bool prepaid;
+};
+
+struct store_price {
+	int64_t version, meter;
+	int64_t price_nano, divisor;
 };
 
 enum store_op_kind {
-	STORE_OP_EPOCH,       /* begin a new epoch: batch->epoch, once committed */
-	STORE_OP_SANDBOX_NEW, /* the first save of a sandbox */
-	STORE_OP_EFFECT,      /* a durable effect of the core */
+	STORE_OP_EPOCH, /* begin a new epoch, above epoch_floor: batch->epoch, once committed */
+	STORE_OP_PROBE, /* writes, so that it is seen whether that works */
+	STORE_OP_SANDBOX_NEW,   /* the first save of a sandbox */
+	STORE_OP_SANDBOX_ADOPT, /* a sandbox that its node's log brought */
+	STORE_OP_EFFECT,        /* any other durable effect of the core */
+	/* Decisions: one that is there already changes nothing. */
 	STORE_OP_TENANT,
 	STORE_OP_KEY,
-	STORE_OP_NODE,
+	STORE_OP_NODE, /* enrolled, with the token that it used */
 	STORE_OP_TOKEN,
+	STORE_OP_NODE_SET,
+	STORE_OP_PLAN,
+	STORE_OP_PRICE,
+	STORE_OP_REVISION, /* the decisions of etcd are applied up to here */
 };
 
 struct store_op {
@@ -92,6 +122,11 @@ struct store_op {
 		struct store_key_new key;
 		struct store_node_new node;
 		struct store_token_new token;
+		struct store_node_set node_set;
+		struct store_plan plan;
+		struct store_price price;
+		uint64_t epoch_floor;
+		uint64_t revision;
 	};
 };
 
@@ -99,6 +134,9 @@ struct store_credit {
 	struct id tenant;
 	int64_t left_nano;
 };
+
+/* Names in the table meta. */
+#define STORE_META_REVISION "etcd_revision" /* of STORE_OP_REVISION */
 
 /* A transaction. Zeroed is empty. */
 struct store_batch {
@@ -158,6 +196,7 @@ struct store_tenant {
 
 struct store_node {
 	struct core_node row;
+	int64_t lost_at_ns;
 	uint8_t public_key[STORE_PUBLIC_KEY_N];
 };
 
@@ -175,6 +214,12 @@ enum { STORE_SANDBOX_COLUMNS = 22 }; /* the first column behind those of store_s
 /* One row by its key: 1 found, 0 not, -1 fault. */
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
 		      struct err *err);
+
+int store_node_find(struct store *store, const struct id *id, struct store_node *out,
+		    struct err *err);
+
+/* A number of the table meta; 0: it is not there. */
+int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err);
 
 /* As the core wants to know a tenant. */
 void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out);
