@@ -185,8 +185,11 @@ static void engine_on_renew(uv_timer_t *timer)
 {
 	struct engine *engine = timer->data;
 
-	if (engine_is_available(engine) && engine->epoch <= engine->epoch_floor)
-		engine_begin_again(engine);
+	if (!engine_is_available(engine) || engine->epoch > engine->epoch_floor)
+		return;
+	log_error("store", "an older copy of the database: begins again above what nodes have seen",
+		  LOG_UINT("seen", engine->epoch_floor), LOG_UINT("ours", engine->epoch));
+	engine_begin_again(engine);
 }
 
 /* Not at once: whoever says so is in the middle of a round. */

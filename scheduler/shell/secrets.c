@@ -73,6 +73,22 @@ int secrets_open(struct secrets *secrets, const char *dir, struct err *err)
 	return 0;
 }
 
+void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N])
+{
+	static const char purpose[] = "flotilla fleet fingerprint 1";
+	crypto_generichash_state state;
+
+	/* All of them are 20 random bytes or more: nobody finds them by trying. */
+	crypto_generichash_init(&state, NULL, 0, SECRET_HASH_N);
+	crypto_generichash_update(&state, (const uint8_t *)purpose, sizeof(purpose));
+	crypto_generichash_update(&state, secrets->fleet.bytes, sizeof(secrets->fleet.bytes));
+	crypto_generichash_update(&state, secrets->pepper, SECRET_N);
+	crypto_generichash_update(&state, secrets->bus_seed, SECRET_N);
+	crypto_generichash_update(&state, (const uint8_t *)secrets->operator_key, KEY_TEXT_N);
+	crypto_generichash_final(&state, out, SECRET_HASH_N);
+	sodium_memzero(&state, sizeof(state));
+}
+
 void secrets_make_key(char out_text[KEY_TEXT_MAX])
 {
 	uint8_t random[20];
@@ -87,20 +103,4 @@ void secrets_hash(const struct secrets *secrets, const char *text, uint8_t out_h
 {
 	crypto_generichash(out_hash, SECRET_HASH_N, (const uint8_t *)text, strlen(text),
 			   secrets->pepper, SECRET_N);
-}
-
-void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N])
-{
-	static const char purpose[] = "flotilla: the same secrets";
-	crypto_generichash_state state;
-
-	/* Each secret is 20 random bytes or more, so that nothing can be guessed from the hash. */
-	crypto_generichash_init(&state, NULL, 0, SECRET_HASH_N);
-	crypto_generichash_update(&state, (const uint8_t *)purpose, sizeof(purpose));
-	crypto_generichash_update(&state, secrets->fleet.bytes, sizeof(secrets->fleet.bytes));
-	crypto_generichash_update(&state, secrets->pepper, sizeof(secrets->pepper));
-	crypto_generichash_update(&state, secrets->bus_seed, sizeof(secrets->bus_seed));
-	crypto_generichash_update(&state, (const uint8_t *)secrets->operator_key,
-				  strlen(secrets->operator_key));
-	crypto_generichash_final(&state, out, SECRET_HASH_N);
 }

@@ -63,7 +63,7 @@ def a_lost_node_gives_its_room_back_at_once_and_ends_what_it_ran_when_it_returns
         status, decided = decide(rig, "fake0", "lost")
         assert status == 200, decided
         assert used(rig, key) == 0 and nodes(rig)["fake0"]["state"] == "lost"
-        assert rig.api("GET", "/sandboxes/" + made, key=key)[0] == 404
+        wait_for("its end", 5, lambda: rig.api("GET", "/sandboxes/" + made, key=key)[0] == 404)
         assert rig.create(key)[0] == 503, "there is no node but the lost one"
         row, = rig.api("GET", "/v1/usage", key=key)[1]["sandboxes"]
         assert (row["cause"], row["state"]) == ("node_lost", "ended"), row
@@ -108,7 +108,11 @@ def go_back_to(rig, name):
     os.rename(rig.path(name), rig.path("state"))
 
 
-def an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epoch():
+def acknowledged(rig):
+    return dict(books(rig, "SELECT id, next_seq FROM node"))
+
+
+def older_copy(restarts):
     with Rig(agents=2, agent_options=["--usage-ms", "300"]) as rig:
         key = rig.tenant()
         old = rig.create(key)[1]["sandboxID"]
@@ -121,10 +125,11 @@ def an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epo
         assert [status for status, _ in made] == [201] * 6, made
         names = [answer["sandboxID"] for _, answer in made]
         assert rig.api("DELETE", "/sandboxes/" + names[5], key=key)[0] == 204
-        for _ in range(2):  # so that the nodes have seen later epochs than the copy knows
+        for _ in range(restarts):
             rig.scheduler.kill()
             rig.scheduler.start()
-        wait_for("the nodes", 20, lambda: all(node["state"] == "ready" for node in nodes(rig).values()))
+            wait_for("the nodes", 20, lambda: all(node["state"] == "ready" for node in nodes(rig).values()))
+            wait_for("a record, hence an answer", 20, lambda n=acknowledged(rig): any(acknowledged(rig)[name] > n[name] for name in n))
         before = {row["sandboxID"]: row for row in rig.api("GET", "/v2/sandboxes", key=key)[1]}
         seen = books(rig, "SELECT value FROM meta WHERE name = 'epoch'")[0][0]
         rig.scheduler.stop()
@@ -138,7 +143,7 @@ def an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epo
             assert all(row[name] == was[name] for name in ("metadata", "startedAt", "templateID", "cpuCount")), (row, was)
         wait_for("an epoch above", 20, lambda: books(rig, "SELECT value FROM meta WHERE name = 'epoch'")[0][0] > seen)
         with open(rig.scheduler.log) as log:
-            assert "newer epoch" in log.read(), "it must be said loudly"
+            assert "begins again above what nodes have seen" in log.read(), "it must be said loudly"
         for n in range(5):
             assert rig.create(key, headers={"Idempotency-Key": f"k{n}"}, metadata={"number": str(n)}, timeout=600) == made[n]
         assert used(rig, key) == 6
@@ -151,6 +156,14 @@ def an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epo
         assert set(ran) == {old, *names}, (ran, old, names)
         billed = dict(books(rig, "SELECT sandbox, sum(seconds) FROM rated_line WHERE meter = 1 GROUP BY sandbox"))
         assert billed == {name: max(1, (ms + 500) // 1000) for name, ms in ran.items()}, (billed, ran)
+
+
+def an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epoch():
+    older_copy(2)
+
+
+def an_older_copy_gives_no_attempt_out_again_that_it_has_forgotten():
+    older_copy(0)  # its next epoch is the one that the nodes have seen
 
 
 def a_key_that_went_on_to_another_sandbox_ends_the_adopted_one():
@@ -192,6 +205,7 @@ if __name__ == "__main__":
         a_lost_node_gives_its_room_back_at_once_and_ends_what_it_ran_when_it_returns,
         what_may_still_run_is_not_given_up,
         an_older_copy_learns_what_runs_from_the_nodes_logs_and_leads_above_their_epoch,
+        an_older_copy_gives_no_attempt_out_again_that_it_has_forgotten,
         a_key_that_went_on_to_another_sandbox_ends_the_adopted_one,
         metadata_that_no_node_could_keep_is_refused,
     ])

@@ -258,7 +258,8 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 
 	/* More was acknowledged than we have: this is an older copy of the database, and the node
 	 * shall send again what it lacks, now and not only when its next record shows the gap. */
-	bool lacks = !poll->records_n && poll->first_seq > node->pump.next_seq;
+	bool is_older = poll->first_seq > node->pump.next_seq;
+	bool lacks = !poll->records_n && is_older;
 	if (poll->records_n || lacks)
 		parked.end_seq = poll->first_seq + poll->records_n;
 	/* Without a store nothing can be promised: it waits, and is asked for its records again. */
@@ -266,6 +267,10 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 		nodes_step_pump(nodes, node, &parked);
 		return;
 	}
+	/* Attempts of its epoch may have been given out already, even if it is none that is over.
+	 */
+	if (is_older && !nodes->options.leads)
+		engine_renew(nodes->engine, poll->epoch);
 	snprintf(node->version, sizeof(node->version), "%s", poll->version);
 	engine_step(nodes->engine, &report);
 	for (size_t i = 0; i < poll->records_n; i++)

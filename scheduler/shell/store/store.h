@@ -67,8 +67,6 @@ struct store_node_new {
 struct store_token_new {
 	uint8_t hash[STORE_HASH_N];
 	int64_t expires_at;
-	bool used; /* by the node with this key */
-	uint8_t public_key[STORE_PUBLIC_KEY_N];
 };
 
 /* All that is decided of a node once it is enrolled. */
