@@ -51,6 +51,7 @@ def life_of(one):
 def frozen(one, since):
     """When its shim froze it."""
     life = life_of(one)
+    assert not life.frozen, "it was frozen before"
     at = wait_for("the freeze", LEASE_S + 10, lambda: life.frozen and life.frozen[-1][0], 0.05)
     assert at <= since + LEASE_S + AFTER_S, f"ran on for {at - since:.2f} s without a leader, the lease is {LEASE_S} s"
     assert one.read(seconds=1) is None, "a frozen guest answered"
