@@ -49,23 +49,26 @@ def life_of(one):
 
 
 def frozen(one, since):
-    """When its shim froze it."""
+    """When it came to stand still.  What shims were told last may be short of the lease by an eighth: then they go on once more."""
     life = life_of(one)
-    assert not life.frozen, "it was frozen before"
-    at = wait_for("the freeze", LEASE_S + 10, lambda: life.frozen and life.frozen[-1][0], 0.05)
+
+    def stands():
+        return life.frozen and not life.frozen[-1][1] and time.time() - life.frozen[-1][0] > LEASE_S / 8 + 0.5
+    assert not life.frozen, "it froze while its node was heard"
+    wait_for("the freeze", LEASE_S + 10, stands, 0.05)
+    at = life.frozen[-1][0]
     assert at <= since + LEASE_S + AFTER_S, f"ran on for {at - since:.2f} s without a leader, the lease is {LEASE_S} s"
     assert one.read(seconds=1) is None, "a frozen guest answered"
     return at
 
 
 def thawed(one):
-    """It goes on where it was; the instant."""
+    """It goes on where it was."""
     life, n, up, at = life_of(one), one.n, one.up, one.at
     wait_for("the thaw", 30, one.look, 0.1)
-    until = wait_for("the thaw in the shim's log", 10, lambda: life.frozen[-1][1], 0.05)
+    wait_for("the thaw in the shim's log", 10, lambda: life.frozen[-1][1], 0.05)
     assert one.up - up < (one.at - at), f"the guest's clock went on: {one.up - up:.1f} s of {one.at - at:.1f}"
     wait_for("it to count on", 10, lambda: one.look() and one.n > n + 2, 0.2)
-    return until
 
 
 def bill(one, key):
@@ -100,6 +103,20 @@ def check_books():
     wait_for("equal books", 20, lambda: not books.differences(paths), 0.5)
 
 
+def mended(test):
+    """The test, after which every host is reached again and of use, however it ended."""
+    def run():
+        try:
+            test()
+        finally:
+            for host in cluster.hosts:
+                restore(host)
+        wait_for("the nodes", 60, lambda: all(row["state"] == "ready" for row in cluster.nodes().values()), 0.2)
+    run.__name__ = test.__name__
+    return run
+
+
+@mended
 def a_node_cut_off_freezes_is_not_billed_and_goes_on_when_it_is_back():
     key = cluster.tenant("cut")
     one = Steady(cluster, key)
@@ -108,7 +125,7 @@ def a_node_cut_off_freezes_is_not_billed_and_goes_on_when_it_is_back():
     since = frozen(one, began)
     time.sleep(3)  # stands still for so long that no rounding hides it
     restore(host)
-    until = thawed(one)
+    thawed(one)
     cluster.ask("DELETE", f"/sandboxes/{one.name}", key=key)
     killed = time.time()
     row = bill(one, key)
@@ -116,14 +133,16 @@ def a_node_cut_off_freezes_is_not_billed_and_goes_on_when_it_is_back():
     assert row["cause"] == "request", row
     told = slices(one)
     stood = (told[-1][3] - told[0][2]) - told[-1][1] / 1000  # from the start to the end, less what ran
+    seen = sum(until - since for since, until in life_of(one).frozen)
     least, most = one.ran(killed)
-    print(f"   frozen {since - began:.1f} s after the cut; it stood still for {until - since:.1f} s as seen, "
+    print(f"   frozen {since - began:.1f} s after the cut; it stood still for {seen:.1f} s as seen, "
           f"{stood:.1f} s by the ledger; the guest's clock says that it ran {least:.1f} s, the ledger {told[-1][1] / 1000:.1f} s")
-    assert abs(stood - (until - since)) <= 1, told
+    assert abs(stood - seen) <= 1, told
     assert least - 1 <= told[-1][1] / 1000 <= most + 1, (told, least, most)
     check_books()
 
 
+@mended
 def a_sandbox_freezes_by_itself_when_its_agent_is_dead():
     key = cluster.tenant("dead")
     one = Steady(cluster, key)
@@ -153,6 +172,7 @@ def declare_lost(node, since):
     return now
 
 
+@mended
 def what_is_declared_lost_costs_nothing_more_and_runs_nowhere_when_its_node_is_back():
     key = cluster.tenant("lost", concurrentSandboxes=1)
     one = Steady(cluster, key)
@@ -164,7 +184,8 @@ def what_is_declared_lost_costs_nothing_more_and_runs_nowhere_when_its_node_is_b
     declare_lost(node, began)
     assert life_of(one).frozen[-1][1] is None, "it ran on"
     wait_for("the quota", 10, lambda: cluster.ask("GET", "/v1/limits", key=key)["concurrentSandboxes"]["current"] == 0, 0.1)
-    assert cluster.api("GET", f"/sandboxes/{one.name}", key=key)[0] == 404
+    status, answer = cluster.api("GET", f"/sandboxes/{one.name}", key=key)
+    assert status == 404, answer
     again = Steady(cluster, key)  # on the other host
     assert host_of(again)[0] != host
     restore(host)
