@@ -30,6 +30,7 @@ struct node *nodes_add(struct nodes *nodes, const struct store_node *row)
 	memcpy(node->public_key, row->public_key, sizeof(node->public_key));
 	node->orders_end = &node->orders;
 	pump_server_init(&node->pump, row->row.next_seq);
+	pump_server_lease(&node->pump, nodes->options.lease_ms);
 	index_add(&nodes->by_id, nodes->nodes_n++);
 	return node;
 }
