@@ -52,7 +52,7 @@ def a_cordoned_node_gets_nothing_new_until_it_is_uncordoned():
 
 
 def a_lost_node_gives_its_room_back_at_once_and_ends_what_it_ran_when_it_returns():
-    with Rig(agents=1, options=["--lease", "3s"]) as rig:
+    with Rig(agents=1, options=["--lease", "6s"]) as rig:
         key = rig.tenant()
         made = rig.create(key, metadata={"a": "b"})[1]["sandboxID"]
         status, refused = decide(rig, "fake0", "lost")
