@@ -99,6 +99,7 @@ static void on_leader(void *data, const struct ha_peer *leader)
 	struct replica *replica = data;
 
 	uv_stop(replica->loop);
+	replica->leaders_n += leader != NULL;
 	snprintf(replica->leader, sizeof(replica->leader), "%s", leader ? leader->name : "");
 }
 
