@@ -45,6 +45,7 @@ void join_lead(struct core *core, uint64_t epoch)
 	     at = pool_next(&core->node_pool, at + 1)) {
 		struct node *node = &core->nodes[at];
 		join_add(core, node);
+		node->told_epoch = false;
 		/* A node may have seen a leader that is newer still; that is not about ours. */
 		if (node->settle_epoch > epoch)
 			node->settle_epoch = epoch;
@@ -84,6 +85,25 @@ static void join_despite_trouble(struct core *core, struct node *node, const str
 		join_unblock(core, node);
 }
 
+/*
+ * A node that has not seen our epoch is answered at once, because a parked poll would keep it from
+ * joining for seconds; but once in a session, since it first has to journal what it hears.
+ */
+static void tell_epoch(struct core *core, struct node *node, const struct wire_poll *poll)
+{
+	bool leads = core->role == CORE_TAKING_OVER || core->role == CORE_LEADING;
+
+	if (!leads || node->told_epoch || poll->epoch >= core->epoch)
+		return;
+	node->told_epoch = true;
+	effect_add(core, CORE_EFFECT_WAKE)->node_id = node->row.id;
+}
+
+void join_session(struct node *node)
+{
+	node->told_epoch = false;
+}
+
 void join_report(struct core *core, struct node *node, const struct wire_poll *poll)
 {
 	/* Alone too: then this is an older copy of the database. */
@@ -91,6 +111,7 @@ void join_report(struct core *core, struct node *node, const struct wire_poll *p
 		effect_add(core, CORE_EFFECT_EPOCH_OVER)->epoch_over.seen = poll->epoch;
 	node->behind = poll->end_seq < node->row.next_seq;
 	join_despite_trouble(core, node, poll);
+	tell_epoch(core, node, poll);
 	if (poll->epoch == node->heard_epoch && poll->pending_n == 0)
 		return; /* the end of its log as it was then is enough, however it grows */
 	if (poll->pending_n == 0 && poll->end_seq > 0) {

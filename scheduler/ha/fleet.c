@@ -75,7 +75,7 @@ int fleet_check(const struct etcd_kv *kv, const uint8_t fingerprint[HA_FINGERPRI
 		return -1;
 	if (sodium_memcmp(out->fingerprint, fingerprint, HA_FINGERPRINT_N) != 0)
 		return err_set(err, "the fleet in etcd has other secrets: copy fleet.key, "
-				    "key.pepper and bus.key from a replica of it");
+				    "key.pepper, bus.key and operator.key from a replica of it");
 	return 0;
 }
 

@@ -78,12 +78,13 @@ void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_
 	static const char purpose[] = "flotilla fleet fingerprint 1";
 	crypto_generichash_state state;
 
-	/* All three are 32 random bytes: nobody finds them by trying. */
+	/* All of them are 20 random bytes or more: nobody finds them by trying. */
 	crypto_generichash_init(&state, NULL, 0, SECRET_HASH_N);
 	crypto_generichash_update(&state, (const uint8_t *)purpose, sizeof(purpose));
 	crypto_generichash_update(&state, secrets->fleet.bytes, sizeof(secrets->fleet.bytes));
 	crypto_generichash_update(&state, secrets->pepper, SECRET_N);
 	crypto_generichash_update(&state, secrets->bus_seed, SECRET_N);
+	crypto_generichash_update(&state, (const uint8_t *)secrets->operator_key, KEY_TEXT_N);
 	crypto_generichash_final(&state, out, SECRET_HASH_N);
 	sodium_memzero(&state, sizeof(state));
 }

@@ -33,7 +33,7 @@ struct secrets {
 /* Calls sodium_init. */
 int secrets_open(struct secrets *secrets, const char *dir, struct err *err);
 
-/* Of the three that all replicas of a fleet share, as one number that tells nothing of them: equal
+/* Of all four, which the replicas of a fleet share, as one number that tells nothing of them: equal
  * fingerprints are equal secrets. */
 void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N]);
 

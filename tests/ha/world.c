@@ -131,7 +131,9 @@ static void replica_apply(struct replica *replica, const struct store_op *op)
 	case STORE_OP_PRICE:
 	case STORE_OP_REVISION:
 	case STORE_OP_EPOCH:
+	case STORE_OP_PROBE:
 	case STORE_OP_SANDBOX_NEW:
+	case STORE_OP_SANDBOX_ADOPT:
 	case STORE_OP_EFFECT:
 		fail_msg("not expected here");
 	}
