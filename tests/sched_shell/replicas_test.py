@@ -2,7 +2,6 @@
 """What is promised with several schedulers: whoever is asked, whichever dies, one fleet and one ledger."""
 import http.client
 import signal
-import socket
 import threading
 import time
 
@@ -45,7 +44,9 @@ def end_all(rig, key):
 
 
 def every_ledger_is_the_truth(rig):
-    """Ends the agents; what each replica billed is what ran, once."""
+    """Waits until each has the whole log and ends the agents; what each replica billed is what ran, once."""
+    log = "SELECT id, next_seq FROM node ORDER BY id"
+    rig.everywhere("the logs", log, rig.rows(rig.leader(), log))
     ran = {}
     for agent in rig.agents:
         ran.update(rig.truth(agent))
@@ -85,9 +86,13 @@ def whoever_is_asked_the_leader_answers():
                         ("POST", "/v2/sandboxes", {"templateID": "none"}, key), ("POST", "/v2/sandboxes", {}, key),
                         ("POST", "/v2/sandboxes", "{", key), ("PUT", "/v2/sandboxes", None, key),
                         ("POST", "/v1/tenants", {"name": ""}, rig.operator_key), ("GET", "/v1/nodes", None, key)):
-            answers = [(rig.api(*request, to=scheduler), rig.last["Content-Type"], rig.last["Allow"])
-                       for scheduler in (leader, first)]
-            assert answers[0] == answers[1] and answers[0][0][0] >= 400, answers
+            answers = []
+            for scheduler in (leader, first):
+                status, answer = rig.api(*request, to=scheduler)
+                assert status >= 400, answer
+                answer.pop("request_id", None)
+                answers.append((status, answer, rig.last["Content-Type"], rig.last["Allow"]))
+            assert answers[0] == answers[1], answers
         assert rig.api("DELETE", "/sandboxes/" + made["sandboxID"], key=key, to=first) == (204, "")
         assert rig.api("GET", "/livez", to=first)[0] == rig.api("GET", "/readyz", to=first)[0] == 200
         assert "flotilla_polls_total" in rig.api("GET", "/metrics", to=first)[1]
@@ -177,6 +182,37 @@ def what_was_told_survives_kill_9_of_the_leader_in_the_middle_of_creates():
         end_all(rig, key)
         ran = every_ledger_is_the_truth(rig)
         print(f"   {len(told)} were told running, {len(ran)} ran, each is billed once by each replica")
+
+
+def the_key_of_a_create_that_came_to_nothing_is_the_next_ones_on_every_replica():
+    with Replicas(2, agents=2, options=["--lease", "3s"]) as rig:
+        key = rig.tenant()
+        node = {name: row["nodeID"] for name, row in nodes(rig).items()}
+        cordon = lambda name, act: rig.ask(rig.operator_key, "POST", f"/v1/nodes/{node[name]}/{act}", {})
+        assert cordon("fake1", "cordon")[0] == 200
+        rig.agents[0].kill()  # the leader believes in it for a while
+        first = rig.leader()
+        waiting = threading.Thread(target=lambda: cut_off(rig, key, first))
+        waiting.start()
+        placing = wait_for("a create that no node hears of", 20, lambda: rig.rows(first, "SELECT id FROM sandbox WHERE state = 1"))
+        old, new, *took = rig.kill_leader()
+        report("with a dead node, a lease of 3 s", old, new, *took)
+        waiting.join()
+        assert cordon("fake1", "uncordon")[0] == 200
+        status, made = rig.ask(key, "POST", "/v2/sandboxes", {"templateID": "base"}, headers={"Idempotency-Key": "k"}, at=[new])
+        assert status == 201 and made["sandboxID"] != placing[0][0], made
+        rig.restart(old)
+        rig.everywhere("the key's sandbox", "SELECT id FROM sandbox WHERE idempotency_key = 'k'", [(made["sandboxID"],)])
+        report("back again", *rig.kill_leader())
+        assert rig.ask(key, "POST", "/v2/sandboxes", {"templateID": "base"}, headers={"Idempotency-Key": "k"}, at=[old]) == (201, made)
+
+
+def cut_off(rig, key, to):
+    try:
+        rig.create(key, headers={"Idempotency-Key": "k"}, to=to)
+    except (OSError, http.client.HTTPException):
+        return
+    raise AssertionError("it was answered")
 
 
 def a_kill_is_answered_when_it_is_in_a_log():
@@ -403,6 +439,7 @@ if __name__ == "__main__":
         a_request_goes_from_one_replica_to_another_only_once,
         decisions_are_everywhere_and_of_the_next_leader_too,
         what_was_told_survives_kill_9_of_the_leader_in_the_middle_of_creates,
+        the_key_of_a_create_that_came_to_nothing_is_the_next_ones_on_every_replica,
         a_kill_is_answered_when_it_is_in_a_log,
         a_moved_time_limit_is_in_a_log_when_it_is_told,
         a_leader_that_stops_hands_over_and_nobody_is_refused,

@@ -195,27 +195,27 @@ void nodes_reply_clear(struct nodes *nodes, uint64_t token, const struct wire_sh
 		bus_reply(&nodes->bus, token, nodes->out, n);
 }
 
-/* Another sandbox of its tenant has this key: then the create that this record answers was never
- * answered itself, and its key went on to another. */
-static bool nodes_key_is_taken(struct nodes *nodes, const struct wire_record *record,
-			       const struct wire_sandbox_note *note)
+/* Another sandbox of its tenant has this key: its create was answered, or neither was, and the one
+ * of the earlier attempt is nobody's. The store gives the key to the later one. False: there is no
+ * other. */
+static bool nodes_loser_of_key(struct nodes *nodes, const struct wire_record *record,
+			       const struct wire_sandbox_note *note, struct id *out_loser)
 {
 	struct store *store = engine_store(nodes->engine);
 	struct sqlite *reader = store_reader(store);
-	struct store_sandbox holder;
-	bool taken = false;
+	struct store_sandbox holder = {0};
 	struct err err;
 
 	if (!note->idempotency_key[0] ||
 	    sqlite_bind(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY,
 			SQL(SQL_TEXT(record->tenant.text), SQL_TEXT(note->idempotency_key)), &err))
 		return false;
-	if (sqlite_next(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &err) == 1) {
-		store_sandbox_row(store, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &holder);
-		taken = !id_equal(&holder.row.id, &record->sandbox);
-		sqlite_reset(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY);
-	}
-	return taken;
+	if (sqlite_next(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &err) != 1)
+		return false;
+	store_sandbox_row(store, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &holder);
+	sqlite_reset(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY);
+	*out_loser = holder.row.attempt < record->attempt ? holder.row.id : record->sandbox;
+	return !id_equal(&holder.row.id, &record->sandbox);
 }
 
 static void nodes_take_record(struct nodes *nodes, struct node *node,
@@ -223,8 +223,7 @@ static void nodes_take_record(struct nodes *nodes, struct node *node,
 {
 	struct core_event event = {.kind = CORE_EVENT_RECORD,
 				   .record = {.node = node->id, .record = record}};
-	struct core_event kill = {.kind = CORE_EVENT_KILL,
-				  .kill = {.sandbox = record->sandbox, .cause = CAUSE_PLATFORM}};
+	struct core_event kill = {.kind = CORE_EVENT_KILL, .kill.cause = CAUSE_PLATFORM};
 	struct wire_arena none = {0};
 	struct wire_sandbox_note note;
 	struct err err;
@@ -240,13 +239,10 @@ static void nodes_take_record(struct nodes *nodes, struct node *node,
 		engine_record(nodes->engine, &event, NULL);
 		return;
 	}
-	if (!nodes_key_is_taken(nodes, record, &note)) {
-		engine_record(nodes->engine, &event, &note);
-		return;
-	}
-	note.idempotency_key[0] = 0;
+	bool is_shared = nodes_loser_of_key(nodes, record, &note, &kill.kill.sandbox);
 	engine_record(nodes->engine, &event, &note);
-	engine_step(nodes->engine, &kill); /* only a leader's core does it */
+	if (is_shared)
+		engine_step(nodes->engine, &kill); /* only a leader's core does it */
 }
 
 static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t token,

@@ -86,6 +86,18 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		err);
 }
 
+static int store_apply_adoption(struct sqlite *writer, const struct core_sandbox *row,
+				const struct store_sandbox_extra *extra, struct err *err)
+{
+	if (extra->idempotency_key &&
+	    sqlite_run(writer, STORE_WRITE_SANDBOX_KEY_YIELD,
+		       SQL(SQL_TEXT(row->tenant.text), SQL_TEXT(extra->idempotency_key),
+			   SQL_INT((int64_t)row->attempt)),
+		       err))
+		return -1;
+	return store_apply_sandbox_new(writer, row, extra, err);
+}
+
 static int store_apply_sandbox(struct sqlite *writer, const struct core_sandbox *row,
 			       struct err *err)
 {
@@ -149,8 +161,9 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 	case STORE_OP_PROBE:
 		return sqlite_run(writer, STORE_WRITE_META_SET,
 				  SQL(SQL_TEXT("probed_at"), SQL_INT(op->wall_ns)), err);
-	case STORE_OP_SANDBOX_NEW:
 	case STORE_OP_SANDBOX_ADOPT:
+		return store_apply_adoption(writer, &op->sandbox.row, &op->sandbox.extra, err);
+	case STORE_OP_SANDBOX_NEW:
 		return store_apply_sandbox_new(writer, &op->sandbox.row, &op->sandbox.extra, err);
 	case STORE_OP_EFFECT:
 		return store_apply_effect(writer, batch, op, err);
