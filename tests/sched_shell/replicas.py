@@ -5,12 +5,10 @@
         rig.create(key, to=rig.standby())
 """
 import base64
-import hashlib
 import http.client
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
 import sqlite3
@@ -19,7 +17,7 @@ import tempfile
 import threading
 import time
 
-from rig import Failed, Rig, free_port, wait_for
+from rig import BIN, Failed, Rig, free_port, wait_for
 
 
 class Etcd:
@@ -63,9 +61,6 @@ class Etcd:
             return json.loads(raw)
         finally:
             connection.close()
-
-    def put(self, key, value):
-        self.call("/v3/kv/put", {"key": text64(key), "value": text64(json.dumps(value))})
 
     def get(self, key):
         found = self.call("/v3/kv/range", {"key": text64(key)}).get("kvs")
@@ -120,25 +115,26 @@ class Replicas(Rig):
         return self.path(f"state{number}")
 
     def start(self):
-        self.make_secrets()
+        self.make_fleet()
         for number in range(self.n):
             self.start_scheduler(f"r{number}", f"state{number}", [
                 "--etcd", self.etcd.url, "--replica-name", f"r{number}", *self.options])
         self.scheduler = self.schedulers[0]
         wait_for("a leader", 30, self.find_leader)
 
-    def make_secrets(self):
-        """What replicas share, as an operator copies it, and the fleet's key in etcd that names it."""
-        shared = {name: secrets.token_bytes(32) for name in ("fleet.key", "key.pepper", "bus.key")}
-        shared["operator.key"] = f"e2b_{secrets.token_hex(20)}\n".encode()
-        for number in range(self.n):
+    def make_fleet(self):
+        """As an operator does: one scheduler becomes one of several, and the others get its secrets."""
+        self.start_scheduler("alone", "state0", []).stop()
+        self.schedulers.clear()
+        done = subprocess.run([os.path.join(BIN, "flotilla"), "ha", "init", "--etcd", self.etcd.url,
+                               "--state-dir", self.state(0)], env={"PATH": os.environ["PATH"], "HOME": self.root},
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise Failed(f"flotilla ha init: {done.stderr}")
+        for number in range(1, self.n):
             os.makedirs(self.state(number), mode=0o700)
-            for name, content in shared.items():
-                with open(os.open(os.path.join(self.state(number), name), os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                    file.write(content)
-        fingerprint = hashlib.blake2b(b"flotilla fleet fingerprint 1\0" + shared["fleet.key"] + shared["key.pepper"]
-                                      + shared["bus.key"], digest_size=32).hexdigest()
-        self.etcd.put("/flotilla/fleet", {"fingerprint": fingerprint, "epoch_base": 0, "generation": 1})
+            for name in ("fleet.key", "key.pepper", "bus.key", "operator.key"):
+                shutil.copy2(os.path.join(self.state(0), name), self.state(number))
 
     @property
     def operator_key(self):

@@ -67,9 +67,10 @@ static void take_header(void *data, const char *name, const char *value)
 
 static void pass_headers(struct api_call *call, const struct http_client_answer *answer)
 {
-	static const char *const names[] = {"Content-Type",     "X-Next-Token",
-					    "Retry-After",      "Idempotency-Replayed",
-					    "WWW-Authenticate", "Allow"};
+	static const char *const names[] = {
+		"Content-Type",         "X-Next-Token",     "X-Total-Running", "Retry-After",
+		"Idempotency-Replayed", "WWW-Authenticate", "Allow",
+	};
 
 	for (size_t i = 0; i < ARRAY_N(names); i++) {
 		const char *value = http_client_answer_header(answer, names[i]);
