@@ -34,6 +34,7 @@ class Cluster:
         self.disks = Disks(self.root, faulty)
         self.schedulers, self.agents = {}, {}
         self.gateway = self.network = self.etcd = None
+        self.early_key = None  # of a tenant from before there were several schedulers
 
     def __enter__(self):
         try:
