@@ -1,7 +1,6 @@
 /* flotilla-agent: one per host; keeps warm microVMs, gives them to sandboxes, meters them. */
 #include "common/base/check.h"
 #include "common/io/daemon.h"
-#include "common/io/file.h"
 #include "common/io/log.h"
 #include "node-agent/shell/agent.h"
 
@@ -26,7 +25,6 @@ static const struct options_program program = {
 static void on_stop(struct daemon_signals *signals)
 {
 	log_info("agent", "stopping; microVMs live on");
-	daemon_notify("STOPPING=1");
 	agent_close(signals->data);
 	daemon_signals_stop(signals);
 }
@@ -36,22 +34,30 @@ static void on_reload(struct daemon_signals *signals)
 	agent_look(signals->data);
 }
 
+/* Not before it is usable: whoever waits for us wants sandboxes. */
+static void on_ready(void *arg)
+{
+	const struct agent_options *options = arg;
+	struct err err;
+
+	if (daemon_ready(options->ready_file, NULL, 0, &err)) {
+		log_error("agent", "cannot say that it is ready", LOG_ERR(&err));
+		daemon_notify("READY=1");
+	}
+}
+
 static int run(const struct agent_options *options, struct err *err)
 {
 	static struct agent agent;
 	struct daemon_signals signals = {
 		.data = &agent, .on_stop = on_stop, .on_reload = on_reload};
+	struct agent_callbacks callbacks = {.on_ready = on_ready, .arg = (void *)options};
 	uv_loop_t loop;
-	int lock_fd;
 
-	if (file_make_dirs(options->state_dir, 0700, err) ||
-	    file_make_dirs(options->run_dir, 0700, err) ||
-	    daemon_lock(options->state_dir, &lock_fd, err))
-		return -1;
 	daemon_raise_files();
 	uv_loop_init(&loop);
-	if (agent_open(&agent, &loop, options, err) || daemon_signals_start(&signals, &loop, err) ||
-	    daemon_ready(options->ready_file, NULL, 0, err))
+	if (agent_open(&agent, &loop, options, &callbacks, err) ||
+	    daemon_signals_start(&signals, &loop, err))
 		return -1;
 	uv_run(&loop, UV_RUN_DEFAULT);
 	agent_free(&agent);

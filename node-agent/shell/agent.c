@@ -6,10 +6,11 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum {
 	AGENT_LOOK_MS = 3000,
-	AGENT_RETRY_MS = 1000,
+	AGENT_LEAVE_MS = 300, /* for goodbyes to be heard */
 	AGENT_ATTEMPTS_MAX = 65536,
 	AGENT_DEMAND_MS = 30000,
 	AGENT_KEEP_DAYS = 7,
@@ -31,8 +32,11 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 			  payloads_find(&agent->payloads, effect->claim.payload));
 		return;
 	case NODE_EFFECT_LEASE:
+		vms_lease(&agent->vms, effect->lease_mono, 0);
+		return;
 	case NODE_EFFECT_EPOCH:
-		return; /* nobody gives leases, and there is one scheduler */
+		links_epoch(&agent->links, effect->epoch);
+		return;
 	case NODE_EFFECT_VM_DEADLINE:
 		vms_deadline(&agent->vms, effect);
 		return;
@@ -49,10 +53,10 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 		payloads_drop(&agent->payloads, effect->payload);
 		return;
 	case NODE_EFFECT_RECORDS:
-		link_records(agent->link, effect->records.end_seq);
+		links_records(&agent->links, effect->records.end_seq);
 		return;
 	case NODE_EFFECT_NEWS:
-		link_news(agent->link);
+		links_news(&agent->links, false);
 		return;
 	case NODE_EFFECT_JOURNAL_META:
 	case NODE_EFFECT_JOURNAL_ATTEMPT:
@@ -74,23 +78,36 @@ static void agent_on_tick(uv_timer_t *timer)
 	agent_step(timer->data, &event);
 }
 
+/* The note travels with its record; its payload is dropped after their commit. */
+static void agent_add_note(struct agent *agent, struct node_effect *effect)
+{
+	const struct payload *payload;
+
+	if (effect->kind != NODE_EFFECT_JOURNAL_RECORD || !effect->note_of)
+		return;
+	payload = payloads_find(&agent->payloads, effect->note_of);
+	if (payload)
+		effect->record.note = payload_note(payload);
+}
+
 void agent_step(struct agent *agent, struct node_event *event)
 {
 	struct node_effects effects;
 
+	if (!agent->core)
+		return;
 	event->now = host_mono();
 	event->wall = host_wall();
 	node_core_step(agent->core, event, &effects);
 	for (uint32_t i = 0; i < effects.n; i++) {
+		agent_add_note(agent, &effects.items[i]);
 		if (node_effect_class(effects.items[i].kind) == NODE_CLASS_EARLY)
 			agent_carry_out(agent, &effects.items[i]);
 		else
 			rounds_add(&agent->rounds, &effects.items[i]);
 	}
-	if (event->kind == NODE_EVENT_READY) {
-		agent->is_loaded = true;
-		link_begin(agent->link);
-	}
+	if (event->kind == NODE_EVENT_READY)
+		agent_ready(agent);
 }
 
 static void agent_before_sleep(uv_prepare_t *prepare)
@@ -109,60 +126,14 @@ static void agent_before_sleep(uv_prepare_t *prepare)
 	uv_timer_start(&agent->tick, agent_on_tick, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
 }
 
-/* ---- loading ---- */
-
-static void agent_on_loaded(void *arg, struct node_event *event)
-{
-	agent_step(arg, event);
-}
-
-static int agent_load(struct agent *agent, struct err *err)
-{
-	struct node_event boot = {.kind = NODE_EVENT_BOOT};
-
-	memset(agent->core_memory, 0, agent->core_memory_n);
-	agent->core = node_core_init(agent->core_memory, &agent->limits);
-	if (journal_load(&agent->journal, agent_on_loaded, agent, err))
-		return -1;
-	memcpy(boot.boot.boot_id, agent->boot_id, sizeof(boot.boot.boot_id));
-	agent_step(agent, &boot);
-	templates_forget(&agent->templates);
-	templates_look(&agent->templates, agent);
-	vms_adopt(&agent->vms);
-	return 0;
-}
-
-static void agent_on_lost(void *arg, const struct err *err);
-
-static void agent_on_retry(uv_timer_t *timer)
-{
-	struct agent *agent = timer->data;
-	struct err err;
-
-	if (!rounds_are_idle(&agent->rounds) || agent_load(agent, &err)) {
-		rounds_drop(&agent->rounds);
-		uv_timer_start(&agent->retry, agent_on_retry, AGENT_RETRY_MS, 0);
-	}
-}
-
-static void agent_on_lost(void *arg, const struct err *err)
-{
-	struct agent *agent = arg;
-
-	log_error("agent", "cannot write the journal: starting over", LOG_ERR(err));
-	agent->is_loaded = false;
-	link_stop(agent->link);
-	vms_close(&agent->vms);
-	payloads_drop_all(&agent->payloads);
-	rounds_drop(&agent->rounds);
-	uv_timer_stop(&agent->tick); /* timers run before the next look at the core */
-	agent->core = NULL;
-	uv_timer_start(&agent->retry, agent_on_retry, AGENT_RETRY_MS, 0);
-}
-
 static void agent_on_look(uv_timer_t *timer)
 {
-	agent_look(timer->data);
+	struct agent *agent = timer->data;
+
+	if (agent->has_folders && trouble_look_at_space(&agent->trouble, agent->options->run_dir) &&
+	    agent->has_links)
+		links_news(&agent->links, false);
+	agent_look(agent);
 }
 
 void agent_look(struct agent *agent)
@@ -173,12 +144,13 @@ void agent_look(struct agent *agent)
 
 /* ---- life ---- */
 
-static int agent_set_limits(struct agent *agent, struct err *err)
+int agent_set_limits(struct agent *agent, struct err *err)
 {
 	const struct agent_options *options = agent->options;
 	struct node_limits *limits = &agent->limits;
 
 	*limits = (struct node_limits){
+		.replicas_n = (uint32_t)options->scheduler.n,
 		.attempts_max = AGENT_ATTEMPTS_MAX,
 		.pool_floor = options->pool_floor,
 		.pool_ceiling = options->pool_ceiling,
@@ -203,45 +175,52 @@ static void agent_init_handles(struct agent *agent)
 	uv_timer_init(agent->loop, &agent->tick);
 	uv_timer_init(agent->loop, &agent->look);
 	uv_timer_init(agent->loop, &agent->retry);
+	uv_timer_init(agent->loop, &agent->leave);
 	agent->before_sleep.data = agent;
 	agent->tick.data = agent;
 	agent->look.data = agent;
 	agent->retry.data = agent;
+	agent->leave.data = agent;
 	uv_prepare_start(&agent->before_sleep, agent_before_sleep);
 	uv_timer_start(&agent->look, agent_on_look, AGENT_LOOK_MS, AGENT_LOOK_MS);
 }
 
 int agent_open(struct agent *agent, uv_loop_t *loop, const struct agent_options *options,
-	       struct err *err)
+	       const struct agent_callbacks *callbacks, struct err *err)
 {
-	struct rounds_callbacks callbacks = {
+	struct rounds_callbacks of_rounds = {
 		.on_after = agent_carry_out,
+		.on_committed = agent_on_committed,
 		.on_lost = agent_on_lost,
 		.arg = agent,
 	};
+	struct err fault;
 
 	memset(agent, 0, sizeof(*agent));
 	agent->loop = loop;
 	agent->options = options;
+	agent->callbacks = *callbacks;
 	agent->started_at = host_mono();
-	if (host_boot_id(agent->boot_id, err) || agent_set_limits(agent, err) ||
+	if (links_check(&options->scheduler, err) || host_boot_id(agent->boot_id, err) ||
 	    templates_open(&agent->templates, options->accel, err) ||
-	    vms_open(&agent->vms, agent, err) ||
-	    journal_open(&agent->journal, options->state_dir, err))
+	    vms_open(&agent->vms, agent, err))
 		return -1;
-	agent->core_memory_n = node_core_size(&agent->limits);
-	agent->core_memory = mmap(NULL, agent->core_memory_n, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(agent->core_memory != MAP_FAILED);
-	rounds_open(&agent->rounds, loop, &agent->journal, &callbacks);
-	if (link_open(&agent->link, agent, err))
-		return -1;
+	rounds_open(&agent->rounds, loop, &agent->journal, &of_rounds);
 	agent_init_handles(agent);
-	return agent_load(agent, err);
+	if (agent_start(agent, &fault) == 0)
+		return 0;
+	if (!trouble_is_disk(options->state_dir)) {
+		*err = fault;
+		return -1;
+	}
+	agent_on_lost(agent, &fault);
+	return 0;
 }
 
-void agent_close(struct agent *agent)
+static void agent_finish(uv_timer_t *timer)
 {
+	struct agent *agent = timer->data;
+
 	if (agent->is_closing)
 		return;
 	agent->is_closing = true;
@@ -249,11 +228,31 @@ void agent_close(struct agent *agent)
 	vms_close(&agent->vms);
 	shim_client_let_go(agent->loop);
 	rounds_drop(&agent->rounds);
-	link_close(agent->link);
+	if (agent->has_links)
+		links_close(&agent->links);
 	uv_close((uv_handle_t *)&agent->before_sleep, NULL);
 	uv_close((uv_handle_t *)&agent->tick, NULL);
 	uv_close((uv_handle_t *)&agent->look, NULL);
 	uv_close((uv_handle_t *)&agent->retry, NULL);
+	uv_close((uv_handle_t *)&agent->leave, NULL);
+}
+
+void agent_left(struct agent *agent)
+{
+	/* From the loop, because whoever tells so is still at work. */
+	if (!agent->is_closing)
+		uv_timer_start(&agent->leave, agent_finish, 0, 0);
+}
+
+void agent_close(struct agent *agent)
+{
+	if (agent->is_leaving)
+		return;
+	agent->is_leaving = true;
+	if (agent->has_links && links_leave(&agent->links))
+		uv_timer_start(&agent->leave, agent_finish, AGENT_LEAVE_MS, 0);
+	else
+		agent_left(agent);
 }
 
 void agent_free(struct agent *agent)
@@ -261,5 +260,8 @@ void agent_free(struct agent *agent)
 	payloads_drop_all(&agent->payloads);
 	rounds_close(&agent->rounds);
 	journal_close(&agent->journal);
-	munmap(agent->core_memory, agent->core_memory_n);
+	if (agent->core_memory)
+		munmap(agent->core_memory, agent->core_memory_n);
+	if (agent->has_folders)
+		close(agent->lock_fd);
 }

@@ -66,6 +66,14 @@ int journal_open(struct journal *journal, const char *state_dir, struct err *err
 	snprintf(path, sizeof(path), "%s/journal.db", state_dir);
 	if (sqlite_open(&journal->writer, &options, err))
 		goto fail;
+	/* What is billed is read from here, so none of a damaged file is believed. */
+	if (sqlite_check(&journal->writer, err)) {
+		err_wrap(err,
+			 "%s: nothing of it was loaded; repair it, or move it away and enrol this "
+			 "node anew",
+			 path);
+		goto fail;
+	}
 	options.read_only = true;
 	options.statements = reader_statements;
 	options.statements_n = ARRAY_N(reader_statements);
@@ -113,6 +121,17 @@ static int journal_load_meta(struct journal *journal, struct node_event *event, 
 	event->meta.next_seq = (uint64_t)next_seq;
 	if (next_seq > 1)
 		*out_found = true;
+	return 0;
+}
+
+int journal_meta(struct journal *journal, struct node_meta *out_meta, struct err *err)
+{
+	struct node_event event;
+	bool found;
+
+	if (journal_load_meta(journal, &event, &found, err))
+		return -1;
+	*out_meta = event.meta;
 	return 0;
 }
 
@@ -272,6 +291,24 @@ int journal_commit(struct journal *journal, const struct node_effect *effects, s
 			sqlite_rollback(db);
 			return err_wrap(err, "journal: %s", node_effect_name(effects[i].kind));
 		}
+	}
+	if (sqlite_commit(db, err))
+		return err_wrap(err, "journal: commit");
+	return 0;
+}
+
+int journal_probe(struct journal *journal, struct err *err)
+{
+	struct sqlite *db = &journal->writer;
+	char same[64];
+
+	/* Written in any case, the same or not. */
+	snprintf(same, sizeof(same), "PRAGMA user_version=%zu", ARRAY_N(migrations));
+	if (sqlite_begin(db, err))
+		return err_wrap(err, "journal: begin");
+	if (sqlite_script(db, same, err)) {
+		sqlite_rollback(db);
+		return err_wrap(err, "journal: probe");
 	}
 	if (sqlite_commit(db, err))
 		return err_wrap(err, "journal: commit");

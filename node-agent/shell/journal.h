@@ -24,6 +24,8 @@ struct journal {
 	uint8_t *notes; /* of the records read last; NULL: none had one so far */
 };
 
+/* Checks the whole file's structure (SQLite's quick_check, a second for each gigabyte) before
+ * anything is read from it: a damaged journal is refused. */
 int journal_open(struct journal *journal, const char *state_dir, struct err *err);
 
 /* Takes a zeroed or half-open object too. */
@@ -38,9 +40,15 @@ int journal_load(struct journal *journal, void (*on_event)(void *arg, struct nod
 int journal_commit(struct journal *journal, const struct node_effect *effects, size_t n,
 		   struct err *err);
 
-/* Up to max records from first_seq on. out_n may be less when the journal ends, or when their notes
- * are more than JOURNAL_NOTES_MAX bytes, so that a poll has room for them; they are good until the
- * next call. */
+/* Writes, and changes nothing: whether the journal can be written now. */
+int journal_probe(struct journal *journal, struct err *err);
+
+/* The journaled row for who polls without having loaded; all 0 when there is none. */
+int journal_meta(struct journal *journal, struct node_meta *out_meta, struct err *err);
+
+/* Up to max records from first_seq on, or from the oldest that is left. out_n may be less when the
+ * journal ends, or when their notes are more than JOURNAL_NOTES_MAX bytes, so that a poll has room
+ * for them; they are good until the next call. */
 int journal_records(struct journal *journal, uint64_t first_seq, struct wire_record *out_records,
 		    size_t max, size_t *out_n, struct err *err);
 

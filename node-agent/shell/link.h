@@ -1,36 +1,25 @@
 /*
- * The agent's side of the bus: enrols once, opens sessions, keeps polls under way by the pump's
- * rules, and steps what comes back into the core.
- *
- * What lasts is in the state folder: node.key (the seed of this node's identity, secret) and
- * enrolment (its id and the scheduler's public key).
+ * The link to one scheduler: opens sessions, keeps polls under way by the pump's rules, and steps
+ * what comes back into the core.
  */
 #ifndef FLOTILLA_NODE_LINK_H
 #define FLOTILLA_NODE_LINK_H
 
-#include "common/base/err.h"
+#include "node-agent/shell/links.h"
 
-#include <stdint.h>
-#include <uv.h>
+/* url: borrowed for as long as the link. replica: its number. */
+int link_open(struct link **out_link, struct links *links, uint32_t replica, const char *url,
+	      struct err *err);
 
-struct agent;
-struct link;
-
-/* Dials, and goes on for ever.  Nothing is sent before link_begin. */
-int link_open(struct link **out_link, struct agent *agent, struct err *err);
-
-/* The core is loaded: sessions may be opened. */
-void link_begin(struct link *link);
-
-/* The core's state was dropped: whatever is under way is forgotten, until link_begin. */
-void link_stop(struct link *link);
-
-/* The core's effects RECORDS and NEWS. */
+void link_begin(struct link *link, const struct node_meta *meta);
 void link_records(struct link *link, uint64_t end_seq);
-void link_news(struct link *link);
+void link_news(struct link *link, bool urgent);
 
-/* Empty until this node is enrolled. */
-const char *link_node_id(const struct link *link);
+/* Enrols if it is its turn, or opens a session. */
+void link_greet(struct link *link);
+
+/* A last poll. False: there is no session. */
+bool link_leave(struct link *link);
 
 /* Frees it, later, from the loop. */
 void link_close(struct link *link);

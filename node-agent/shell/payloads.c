@@ -8,15 +8,18 @@
 
 uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order)
 {
-	struct payload *payload = calloc(1, sizeof(*payload) + order->init.n);
+	struct payload *payload = calloc(1, sizeof(*payload) + order->init.n + order->note.n);
 
 	CHECK(payload);
 	payload->number = ++payloads->last_number;
 	memcpy(payload->ticket, order->ticket, sizeof(payload->ticket));
 	snprintf(payload->gateway, sizeof(payload->gateway), "%s", order->gateway);
 	payload->init_n = order->init.n;
+	payload->note_n = order->note.n;
 	if (order->init.n)
-		memcpy(payload->init, order->init.data, order->init.n);
+		memcpy(payload->bytes, order->init.data, order->init.n);
+	if (order->note.n)
+		memcpy(payload->bytes + order->init.n, order->note.data, order->note.n);
 	payload->next = payloads->first;
 	payloads->first = payload;
 	return payload->number;
@@ -29,6 +32,16 @@ const struct payload *payloads_find(const struct payloads *payloads, uint64_t nu
 	while (payload && payload->number != number)
 		payload = payload->next;
 	return payload;
+}
+
+struct wire_bytes payload_init(const struct payload *payload)
+{
+	return (struct wire_bytes){payload->bytes, payload->init_n};
+}
+
+struct wire_bytes payload_note(const struct payload *payload)
+{
+	return (struct wire_bytes){payload->bytes + payload->init_n, payload->note_n};
 }
 
 void payloads_drop(struct payloads *payloads, uint64_t number)

@@ -1,6 +1,7 @@
 /*
  * What the core does not look at of a claim order but the shim needs (environment, ticket,
- * gateway): kept under a number until the core says PAYLOAD_DROP.
+ * gateway), and what the record of its start gets (the note): kept under a number until the core
+ * says PAYLOAD_DROP.
  */
 #ifndef FLOTILLA_NODE_PAYLOADS_H
 #define FLOTILLA_NODE_PAYLOADS_H
@@ -14,8 +15,8 @@ struct payload {
 	struct payload *next;
 	uint8_t ticket[32];
 	char gateway[129];
-	size_t init_n;
-	uint8_t init[];
+	size_t init_n, note_n;
+	uint8_t bytes[]; /* init, then note */
 };
 
 struct payloads {
@@ -28,6 +29,9 @@ uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order
 
 /* NULL: not there. */
 const struct payload *payloads_find(const struct payloads *payloads, uint64_t number);
+
+struct wire_bytes payload_init(const struct payload *payload);
+struct wire_bytes payload_note(const struct payload *payload);
 
 void payloads_drop(struct payloads *payloads, uint64_t number);
 void payloads_drop_all(struct payloads *payloads);

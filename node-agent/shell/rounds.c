@@ -61,37 +61,52 @@ static void rounds_commit(uv_work_t *work)
 {
 	struct rounds *rounds = work->data;
 
-	rounds->status = journal_commit(rounds->journal, rounds->committing.durable.items,
-					rounds->committing.durable.n, &rounds->err);
+	if (rounds->committing.durable.n == 0)
+		rounds->status = journal_probe(rounds->journal, &rounds->err);
+	else
+		rounds->status = journal_commit(rounds->journal, rounds->committing.durable.items,
+						rounds->committing.durable.n, &rounds->err);
 }
 
 static void rounds_committed(uv_work_t *work, int status)
 {
 	struct rounds *rounds = work->data;
+	const struct rounds_callbacks *tell = &rounds->callbacks;
 
 	CHECK(status == 0);
 	if (rounds->status == 0)
 		rounds_carry_out(rounds);
 	round_clear(&rounds->committing);
 	rounds->is_committing = false;
+	if (rounds->status == 0 && !rounds->is_dropped && tell->on_committed)
+		tell->on_committed(tell->arg);
 	if (rounds->status && !rounds->is_dropped) {
 		/* What gathered meanwhile was decided by a state that is no more. */
 		round_clear(&rounds->gathering);
-		rounds->callbacks.on_lost(rounds->callbacks.arg, &rounds->err);
+		rounds->wants_probe = false;
+		tell->on_lost(tell->arg, &rounds->err);
 	}
+	rounds_flush(rounds);
+}
+
+void rounds_probe(struct rounds *rounds)
+{
+	rounds->wants_probe = true;
 	rounds_flush(rounds);
 }
 
 void rounds_flush(struct rounds *rounds)
 {
 	while (!rounds->is_committing &&
-	       (rounds->gathering.durable.n || rounds->gathering.after.n)) {
+	       (rounds->gathering.durable.n || rounds->gathering.after.n || rounds->wants_probe)) {
+		bool writes = rounds->gathering.durable.n || rounds->wants_probe;
 		struct round round = rounds->committing;
 		rounds->committing = rounds->gathering;
 		rounds->gathering = round;
 		rounds->is_committing = true;
 		rounds->is_dropped = false;
-		if (rounds->committing.durable.n) {
+		rounds->wants_probe = false;
+		if (writes) {
 			CHECK(uv_queue_work(rounds->loop, &rounds->work, rounds_commit,
 					    rounds_committed) == 0);
 			return;
@@ -104,6 +119,7 @@ void rounds_flush(struct rounds *rounds)
 void rounds_drop(struct rounds *rounds)
 {
 	round_clear(&rounds->gathering);
+	rounds->wants_probe = false;
 	if (rounds->is_committing)
 		rounds->is_dropped = true;
 }

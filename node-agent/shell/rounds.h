@@ -24,6 +24,8 @@ struct round {
 
 struct rounds_callbacks {
 	void (*on_after)(void *arg, const struct node_effect *effect); /* carry it out */
+	/* May be NULL: something was written and is durable. */
+	void (*on_committed)(void *arg);
 	/* A commit failed, and with it went all that gathered behind it: start over. */
 	void (*on_lost)(void *arg, const struct err *err);
 	void *arg;
@@ -35,6 +37,7 @@ struct rounds {
 	struct rounds_callbacks callbacks;
 	struct round gathering, committing;
 	uv_work_t work;
+	bool wants_probe;
 	bool is_committing;
 	bool is_dropped; /* the commit under way is of a state that was dropped */
 	int status;      /* of the commit */
@@ -46,6 +49,10 @@ void rounds_open(struct rounds *rounds, uv_loop_t *loop, struct journal *journal
 
 /* DURABLE and AFTER effects, in order. */
 void rounds_add(struct rounds *rounds, const struct node_effect *effect);
+
+/* Writes to the journal even if nothing durable gathers, to find out whether it can be written:
+ * on_committed or on_lost tell. */
+void rounds_probe(struct rounds *rounds);
 
 /* Begins the next commit unless one is under way. */
 void rounds_flush(struct rounds *rounds);

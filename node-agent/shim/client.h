@@ -37,8 +37,9 @@ struct shim_client_callbacks {
 	void (*on_ended)(void *arg, const struct wire_shim_status *end);
 	void (*on_gone)(void *arg, const char *why);
 	void *arg;
-	/* May be NULL.  Its shim has left a question unanswered for too long (true), or has come
-	 * back after that (false); something with a sandbox is not killed for it. */
+	/* May be NULL.  Its shim has left a question unanswered for too long (true; one that was
+	 * found and does not speak, after 4 s), or has come back after that (false).  It lives, for
+	 * it listens; something with a sandbox is not killed for it. */
 	void (*on_hung)(void *arg, bool is_hung);
 };
 
@@ -64,6 +65,7 @@ void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns);
 /* It freezes at that instant of CLOCK_BOOTTIME, and thaws when a later one comes; 0: never. The
  * shim keeps the latest; an earlier one changes nothing. on_status tells of both. */
 void shim_client_lease(struct shim_client *client, int64_t lease_mono_ns);
+/* A shim that does not see to it in time is killed, and its machine with it. */
 void shim_client_kill(struct shim_client *client, enum cause cause);
 
 /* Asks for an on_status whose at_mono_ns vouches that the microVM still ran then. */

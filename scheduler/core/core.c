@@ -281,9 +281,10 @@ static const struct id *event_node(const struct core_event *event)
 
 static void step_of_node(struct core *core, struct node *node, const struct core_event *event)
 {
-	if (event->kind == CORE_EVENT_NODE_SESSION)
+	if (event->kind == CORE_EVENT_NODE_SESSION) {
 		dispatch_session(node);
-	else if (event->kind == CORE_EVENT_NODE_POLL)
+		join_session(node);
+	} else if (event->kind == CORE_EVENT_NODE_POLL)
 		dispatch_poll(core, node);
 	else if (event->kind == CORE_EVENT_NODE_SILENT)
 		lease_silence(core, node);

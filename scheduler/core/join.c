@@ -45,6 +45,7 @@ void join_lead(struct core *core, uint64_t epoch)
 	     at = pool_next(&core->node_pool, at + 1)) {
 		struct node *node = &core->nodes[at];
 		join_add(core, node);
+		node->told_epoch = false;
 		/* A node may have seen a leader that is newer still; that is not about ours. */
 		if (node->settle_epoch > epoch)
 			node->settle_epoch = epoch;
@@ -84,14 +85,33 @@ static void join_despite_trouble(struct core *core, struct node *node, const str
 		join_unblock(core, node);
 }
 
-void join_report(struct core *core, struct node *node, const struct wire_poll *poll)
+/*
+ * A node that has not seen our epoch is answered at once, because a parked poll would keep it from
+ * joining for seconds; but once in a session, since it first has to journal what it hears.
+ */
+static void tell_epoch(struct core *core, struct node *node, const struct wire_poll *poll)
 {
 	bool leads = core->role == CORE_TAKING_OVER || core->role == CORE_LEADING;
 
-	if (leads && poll->epoch > core->epoch)
+	if (!leads || node->told_epoch || poll->epoch >= core->epoch)
+		return;
+	node->told_epoch = true;
+	effect_add(core, CORE_EFFECT_WAKE)->node_id = node->row.id;
+}
+
+void join_session(struct node *node)
+{
+	node->told_epoch = false;
+}
+
+void join_report(struct core *core, struct node *node, const struct wire_poll *poll)
+{
+	/* Alone too: then this is an older copy of the database. */
+	if (core->role != CORE_STANDBY && poll->epoch > core->epoch)
 		effect_add(core, CORE_EFFECT_EPOCH_OVER)->epoch_over.seen = poll->epoch;
 	node->behind = poll->end_seq < node->row.next_seq;
 	join_despite_trouble(core, node, poll);
+	tell_epoch(core, node, poll);
 	if (poll->epoch == node->heard_epoch && poll->pending_n == 0) {
 		/* The end of its log as it was then is enough, however it grows.  But what was not
 		 * durable then may never come: an agent that was started again says a lower end. */

@@ -59,6 +59,7 @@ struct node {
 	bool awake;
 	bool joined; /* heard out under this leader's epoch; alone: always; as a standby: never */
 	bool blocks; /* TAKING_OVER: nothing is admitted before it joined */
+	bool told_epoch; /* an answer with ours is wanted, or went out, in this session */
 	bool behind; /* its last report's log ended before what was taken of it: it was put back */
 	bool refusing; /* said no to an attempt, and has not reported since */
 	bool leaving;  /* as last reported, like these */
@@ -244,6 +245,9 @@ void join_add(struct core *core, struct node *node);
 
 /* What the node says of its epoch and of its log. */
 void join_report(struct core *core, struct node *node, const struct wire_poll *poll);
+
+/* What was told in the session before may not have arrived. */
+void join_session(struct node *node);
 
 /* A report or a record came: perhaps the node is heard out now. */
 void join_refresh(struct core *core, struct node *node);

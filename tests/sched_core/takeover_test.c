@@ -51,6 +51,26 @@ static void lead_and_join_all(void)
 	assert_int_equal(core_role(world->core), CORE_LEADING);
 }
 
+/* A parked poll would keep it from joining until it ends; answered for ever, it would ask for ever.
+ */
+static void a_node_that_has_not_seen_the_epoch_is_answered_at_once_and_once(void **state)
+{
+	struct core_event session = {.kind = CORE_EVENT_NODE_SESSION, .node_id = one->id};
+
+	(void)state;
+	world_lead(world);
+	world->woken[0] = false;
+	world_report(world, one);
+	assert_true(world->woken[0]);
+	world->woken[0] = false;
+	world_report(world, one);
+	assert_false(world->woken[0]);
+	/* The answer may have been lost with its connection. */
+	world_step(world, &session);
+	world_report(world, one);
+	assert_true(world->woken[0]);
+}
+
 static void a_leader_admits_when_every_node_has_joined(void **state)
 {
 	uint64_t create;
@@ -329,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(a_leader_admits_when_every_node_has_joined),
+		STORY(a_node_that_has_not_seen_the_epoch_is_answered_at_once_and_once),
 		STORY(a_fleet_without_nodes_admits_at_once),
 		STORY(a_dead_node_delays_admission_by_its_lease_only),
 		STORY(a_lease_counts_from_the_last_hearing),
