@@ -159,9 +159,8 @@ static void with_one_swallowed(enum swallow_what what, bool again_late)
 
 	world_open(&world, 1, NULL);
 	swallow_open(&swallow, &world.loop, world.rig.client_port[0]);
-	world.endpoints = world.rig.endpoints;
 	leader = &world.replicas[0];
-	/* ha_open asks before the loop runs, and so before the proxy does: it goes on without. */
+	/* ha_check asks before the loop runs, and so before the proxy does: it goes on without. */
 	world.endpoints = swallow.endpoints;
 	replica_open(&world, 0, &world.loop);
 	AWAIT(&world.loop, replica_leads(leader));
