@@ -16,7 +16,7 @@ enum {
 	LEAVE_LOOK_MS = 5,
 	LEAVE_REQUESTS_MS = 2000, /* for what waits for nodes, and then for what is forwarded */
 	LEASE_DEFAULT_MS = 60 * 1000,
-	LEASE_MIN_MS = 3 * 1000, /* a heartbeat must have a chance */
+	LEASE_MIN_MS = 6 * 1000, /* a poll is parked for a third of it, and the next has to come */
 };
 
 bool is_replica(const struct scheduler *scheduler)
@@ -114,7 +114,7 @@ int several_check_options(struct scheduler *scheduler, struct err *err)
 	const char *name = options->replica_name[0] ? options->replica_name : host;
 
 	if (options->lease_ms && options->lease_ms < LEASE_MIN_MS)
-		return err_set(err, "--lease: should be 0 or at least 3s");
+		return err_set(err, "--lease: should be 0 or at least 6s");
 	if (!is_replica(scheduler))
 		return 0;
 	if (options->lease_ms == 0)

@@ -99,8 +99,8 @@ static void on_leader(void *data, const struct ha_peer *leader)
 	struct replica *replica = data;
 
 	uv_stop(replica->loop);
+	replica->leaders_n += leader != NULL;
 	snprintf(replica->leader, sizeof(replica->leader), "%s", leader ? leader->name : "");
-	replica->own_n += strcmp(replica->leader, replica->options.self.name) == 0;
 }
 
 static void replica_apply(struct replica *replica, const struct store_op *op)
