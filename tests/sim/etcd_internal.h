@@ -9,7 +9,6 @@ enum { LEASES_MAX = 64 };
 struct etcd_lease {
 	int64_t id; /* 0: none */
 	uint32_t ttl_ms;
-	int64_t ends_ns;
 	uint64_t kept; /* counts keep-alives */
 };
 
@@ -21,6 +20,7 @@ struct etcd_watch {
 
 struct etcd {
 	bool away, full;
+	int64_t fast; /* thousandths by which its clock may end leases early */
 	bool to_cut[REPLICAS_MAX], from_cut[REPLICAS_MAX];
 	uint64_t revision, compacted;
 	int64_t last_lease;

@@ -20,7 +20,7 @@
  *           11. nothing runs beyond the lease that it was given, but for the moment to stop it
  *           12. who admits, or gives a node up, has heard it, or nothing runs there
  *           13. what a node says that it gave up is gone
- *           14. under one key one sandbox is told running
+ *           14. under one key one sandbox is told running; whoever adopts one knows its key
  *   calm    15. everybody agrees on what runs, where, and until when; nothing waits, nothing is
  *               frozen; what was told running is known everywhere
  *   end     16. nothing runs, nothing is journaled as running; what each scheduler posted is what
@@ -63,6 +63,10 @@ void oracle_declared_lost(struct world *world, uint32_t replica, uint32_t host,
 /* A sandbox's row became durable: at a scheduler (from what it was), on its host. */
 void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 		  const struct core_sandbox *old, const struct core_sandbox *row);
+
+/* From a node's log, under this key. */
+void oracle_adopted(struct world *world, uint32_t replica, const struct core_sandbox *row,
+		    uint32_t key);
 void oracle_journaled(struct world *world, uint32_t host, const struct node_sandbox *row);
 
 /* A record became durable on its host. */

@@ -15,8 +15,9 @@ struct attempt {
 	bool yes, no, ended; /* as journaled */
 	bool told;           /* to a tenant, as running */
 	uint32_t host;
-	uint64_t serial;  /* of the microVM that ran it; 0: none is known */
-	uint64_t told_ms; /* running time that records tell */
+	uint64_t serial;        /* of the microVM that ran it; 0: none is known */
+	uint64_t limit_version; /* of its time limit, as journaled */
+	uint64_t told_ms;       /* running time that records tell */
 	struct {
 		uint64_t ms; /* that this scheduler has posted */
 		bool end;

@@ -89,6 +89,9 @@ void oracle_stepped(struct world *world, uint32_t replica, const struct core_eve
 {
 	for (uint32_t i = 0; i < effects->n; i++) {
 		const struct core_effect *effect = &effects->items[i];
+		if (effect->kind == CORE_EFFECT_ORDER &&
+		    core_role(replica_core(world, replica)) == CORE_STANDBY)
+			world_fail(world, "replica %u orders, and is a standby", replica);
 		if (effect->kind == CORE_EFFECT_ADMITTING)
 			look_at_admitting(world, replica);
 		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE)
@@ -104,7 +107,14 @@ void oracle_cap_changes(struct world *world)
 void oracle_declared_lost(struct world *world, uint32_t replica, uint32_t host, uint64_t lost_below)
 {
 	struct host *known = &world->oracle->hosts[host];
+	const struct id node = agent_id(host);
+	const struct core_sandbox *row;
+	uint32_t cursor = 0;
 
+	while ((row = core_sandbox_next(replica_core(world, replica), &cursor)))
+		if (id_equal(&row->node, &node) && row->attempt >= lost_below)
+			world_fail(world, "replica %u gives host %u up, but not sandbox %zu",
+				   replica, host, sandbox_number(&row->id));
 	if (world->shape.lease_ms && runs_anything(world, host))
 		world_fail(world, "replica %u gives host %u up, which runs", replica, host);
 	world->oracle->caps_are_strict = false;

@@ -11,6 +11,10 @@ void oracle_journaled(struct world *world, uint32_t host, const struct node_sand
 	struct attempt *attempt = oracle_attempt(world, row->attempt);
 	const struct host_vms *vms = world->vms[host];
 
+	if (row->deadline_version < attempt->limit_version)
+		world_fail(world, "host %u goes back to an older time limit of attempt %" PRIx64,
+			   host, row->attempt);
+	attempt->limit_version = row->deadline_version;
 	for (size_t i = 0; i < vms->n; i++) {
 		const struct shim *shim = &vms->shims[i];
 		if (shim->number != row->vm)

@@ -108,6 +108,15 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 	oracle_stir(world);
 }
 
+void oracle_adopted(struct world *world, uint32_t replica, const struct core_sandbox *row,
+		    uint32_t key)
+{
+	size_t n = sandbox_number(&row->id);
+
+	if (key != sandbox_key(world, n) || row->timeout_s != sandbox_timeout_s(world, n))
+		world_fail(world, "replica %u adopts sandbox %zu, and not its note", replica, n);
+}
+
 /* ---- 9: what may end a sandbox ---- */
 
 void oracle_asked_to_end(struct world *world, size_t n)
@@ -115,23 +124,27 @@ void oracle_asked_to_end(struct world *world, size_t n)
 	oracle_sandbox(world, n)->asked = true;
 }
 
-/* Where a time limit was told, or confirmed when there is one scheduler, it is the one that
- * counts. */
+/* A time limit that was told, or whose confirmation a scheduler has, is the one that counts. */
 static bool limit_of(struct world *world, const struct shim *shim, int64_t *out_ns)
 {
 	size_t n = sandbox_number(&shim->claim.sandbox);
 	const struct known *known = oracle_sandbox(world, n);
-	const struct core_sandbox *row = replica_row(world, 0, n);
+	uint64_t newest = oracle_attempt(world, shim->claim.attempt)->limit_version;
 
-	if (world->shape.replicas_n > 1) {
+	/* One scheduler alone tells of it before the node does. */
+	if (known->limit_is_told && world->shape.replicas_n > 1) {
 		*out_ns = known->limit_ns;
-		return known->limit_is_told;
+		return true;
 	}
-	if (!row || row->state != SANDBOX_RUNNING || row->attempt != shim->claim.attempt ||
-	    row->deadline_known != row->deadline_version)
-		return false;
-	*out_ns = row->end_at.ns;
-	return true;
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++) {
+		const struct core_sandbox *row = replica_row(world, i, n);
+		if (!row || row->state != SANDBOX_RUNNING || row->attempt != shim->claim.attempt ||
+		    row->deadline_known != row->deadline_version || row->deadline_version != newest)
+			continue;
+		*out_ns = row->end_at.ns;
+		return true;
+	}
+	return false;
 }
 
 static void look_at_limit(struct world *world, uint32_t host, const struct shim *shim)
@@ -175,10 +188,9 @@ void oracle_ran(struct world *world, uint32_t host, const struct shim *shim, boo
 	oracle->runs =
 		oracle_hold(oracle->runs, shim->serial, &oracle->runs_cap, sizeof(*oracle->runs));
 	run = &oracle->runs[shim->serial];
-	if (shim->claim_taken) {
+	if (shim->claim_taken && !lost) {
 		look_at_limit(world, host, shim);
-		if (!lost)
-			look_at_cause(world, host, shim);
+		look_at_cause(world, host, shim);
 	}
 	run->ended = true;
 	run->lost = lost;

@@ -24,6 +24,8 @@ static void write_sandbox(struct world *world, struct replica *replica, const st
 	while (store->rows_n <= n)
 		memset(&store->rows[store->rows_n++], 0, sizeof(*store->rows));
 	world->totals.adopted += adopts;
+	if (adopts)
+		oracle_adopted(world, replica->number, row, item->key);
 	oracle_saved(world, replica->number, adopts, &store->rows[n].it, row);
 	if (store->rows[n].it.state == SANDBOX_NONE)
 		store->rows[n].key = item->key;

@@ -10,11 +10,17 @@
 
 enum { REQUESTS_MAX = 1 << 13, QUIET_MS = 30000, TRIES_MAX = 20 };
 
+struct asked {
+	uint32_t key, timeout_s;
+};
+
 struct tenants {
 	struct request requests[REQUESTS_MAX]; /* request r is at r % REQUESTS_MAX */
 	uint64_t last_request;
 	uint32_t last_key;
 	uint32_t keys_answered;
+	struct asked *asked; /* by sandbox */
+	size_t asked_cap;
 	size_t sandboxes_n;
 	int64_t stop_ns; /* nobody asks for anything more; 0: not known yet */
 };
@@ -54,6 +60,16 @@ size_t sandboxes_n(const struct world *world)
 	return world->tenants->sandboxes_n;
 }
 
+uint32_t sandbox_key(const struct world *world, size_t n)
+{
+	return world->tenants->asked[n].key;
+}
+
+uint32_t sandbox_timeout_s(const struct world *world, size_t n)
+{
+	return world->tenants->asked[n].timeout_s;
+}
+
 struct request *tenants_find(struct world *world, uint64_t number)
 {
 	struct request *request = &world->tenants->requests[number % REQUESTS_MAX];
@@ -89,6 +105,20 @@ static void send(struct world *world, struct request *request)
 	replica_request(world, replica, request->number);
 }
 
+static void remember(struct world *world, const struct request *request)
+{
+	struct tenants *tenants = world->tenants;
+
+	if (request->sandbox >= tenants->asked_cap) {
+		tenants->asked_cap = 2 * request->sandbox + 64;
+		tenants->asked =
+			realloc(tenants->asked, tenants->asked_cap * sizeof(*tenants->asked));
+		CHECK(tenants->asked);
+	}
+	tenants->asked[request->sandbox] =
+		(struct asked){request->key, request->event.create.timeout_s};
+}
+
 static struct request *begin(struct world *world, enum core_event_kind kind, size_t sandbox)
 {
 	struct tenants *tenants = world->tenants;
@@ -117,6 +147,7 @@ static void create(struct world *world, uint32_t tenant)
 	if (world_chance(world, 600000))
 		request->key = ++world->tenants->last_key;
 	world->totals.creates++;
+	remember(world, request);
 	send(world, request);
 }
 
@@ -236,6 +267,7 @@ static void on_again(struct world *world, const struct call *call)
 	request->key = before.key;
 	request->tries = before.tries + 1;
 	world->totals.repeats++;
+	remember(world, request);
 	send(world, request);
 }
 
@@ -345,5 +377,6 @@ void tenants_open(struct world *world)
 
 void tenants_close(struct world *world)
 {
+	free(world->tenants->asked);
 	free(world->tenants);
 }

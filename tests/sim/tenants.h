@@ -52,6 +52,9 @@ struct id tenant_id(uint32_t n);
 uint32_t tenant_number(const struct id *id);
 struct id sandbox_id(size_t n);
 size_t sandbox_number(const struct id *id);
+/* What was asked for when the sandbox was created. */
+uint32_t sandbox_key(const struct world *world, size_t n);
+uint32_t sandbox_timeout_s(const struct world *world, size_t n);
 size_t sandboxes_n(const struct world *world); /* ids given out so far: 0..n-1 */
 
 #endif
