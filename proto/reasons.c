@@ -13,7 +13,8 @@ static const struct refusal_info refusals[] = {
 };
 
 static const struct cause_info causes[] = {
-#define CAUSE(number, upper, name, whose, text) [number] = {#name, CAUSE_WHOSE_##whose, text},
+#define CAUSE(number, upper, name, whose, billing, text)                                           \
+	[number] = {#name, CAUSE_WHOSE_##whose, CAUSE_BILLING_##billing, text},
 #include "proto/causes.def"
 #undef CAUSE
 };

@@ -19,10 +19,12 @@ struct refusal_info {
 const struct refusal_info *refusal_info(enum refusal refusal);
 
 enum cause_whose { CAUSE_WHOSE_TENANT, CAUSE_WHOSE_PLATFORM };
+enum cause_billing { CAUSE_BILLING_BILLED, CAUSE_BILLING_FREE };
 
 struct cause_info {
 	const char *name;
 	enum cause_whose whose;
+	enum cause_billing billing; /* of the slice that the end itself tells */
 	const char *text;
 };
 

@@ -3,26 +3,16 @@
  * commits.
  */
 #include "common/base/check.h"
-#include "common/io/daemon.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
-#include "common/io/options.h"
-#include "scheduler/shell/api/api.h"
-#include "scheduler/shell/bus/nodes.h"
-#include "scheduler/shell/engine.h"
-#include "scheduler/shell/secrets.h"
+#include "scheduler/scheduler.h"
 
 #include <malloc.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-struct scheduler_options {
-#define OPTION OPTION_MEMBER
-#include "scheduler/options.def"
-#undef OPTION
-};
 
 static const struct option_spec rows[] = {
 #define OPTION(...) OPTION_ROW(struct scheduler_options, __VA_ARGS__)
@@ -38,28 +28,49 @@ static const struct options_program program = {
 	.size = sizeof(struct scheduler_options),
 };
 
-struct scheduler {
-	struct scheduler_options options;
-	uv_loop_t loop;
-	int lock_fd;
-	struct secrets secrets;
-	struct scheduler_metrics metrics;
-	struct engine *engine;
-	struct api *api;
-	struct nodes *nodes;
-	struct daemon_signals signals;
-};
-
 /* ---- hooks ---- */
+
+/* Another leader began in the meantime; or, alone, an older copy of the database runs here. */
+static void scheduler_on_epoch_over(struct scheduler *scheduler, uint64_t seen)
+{
+	log_error("scheduler", "a node has seen a newer epoch", LOG_UINT("seen", seen),
+		  LOG_UINT("ours", engine_epoch(scheduler->engine)));
+	if (is_replica(scheduler))
+		replica_step_down(&scheduler->replica);
+	else
+		engine_renew(scheduler->engine, seen);
+}
 
 static void scheduler_on_tell(void *data, const struct core_effect *effect)
 {
 	struct scheduler *scheduler = data;
 
-	if (effect->kind == CORE_EFFECT_REPLY)
+	switch (effect->kind) {
+	case CORE_EFFECT_REPLY:
 		api_on_reply(scheduler->api, effect);
-	else
+		return;
+	case CORE_EFFECT_EPOCH_OVER:
+		scheduler_on_epoch_over(scheduler, effect->epoch_over.seen);
+		return;
+	case CORE_EFFECT_ADMITTING:
+		log_info("scheduler", "admits");
+		nodes_on_admitting(scheduler->nodes);
+		api_on_role(scheduler->api);
+		return;
+	case CORE_EFFECT_WAKE:
+	case CORE_EFFECT_ORDER:
+	case CORE_EFFECT_ACK:
 		nodes_on_tell(scheduler->nodes, effect);
+		return;
+	case CORE_EFFECT_SAVE_NODE:
+	case CORE_EFFECT_SAVE_TEMPLATE:
+	case CORE_EFFECT_SAVE_SANDBOX:
+	case CORE_EFFECT_ADOPT_SANDBOX:
+	case CORE_EFFECT_POST_USAGE:
+	case CORE_EFFECT_N:
+		break;
+	}
+	check_broken("an effect to be told", __FILE__, __LINE__);
 }
 
 static void scheduler_on_lost(void *data)
@@ -68,6 +79,16 @@ static void scheduler_on_lost(void *data)
 
 	nodes_on_lost(scheduler->nodes);
 	api_on_lost(scheduler->api);
+	if (is_replica(scheduler) && replica_leads(&scheduler->replica))
+		replica_step_down(&scheduler->replica);
+}
+
+static void scheduler_on_rebuilt(void *data)
+{
+	struct scheduler *scheduler = data;
+
+	nodes_on_rebuilt(scheduler->nodes);
+	api_on_role(scheduler->api);
 }
 
 static void scheduler_on_round(void *data)
@@ -78,10 +99,17 @@ static void scheduler_on_round(void *data)
 		api_on_round(scheduler->api);
 }
 
+static void scheduler_on_enrolled(void *data, const struct store_node *node)
+{
+	nodes_on_enrolled(((struct scheduler *)data)->nodes, node);
+}
+
 static const char *scheduler_node_version(void *data, const struct id *node)
 {
 	return nodes_version(((struct scheduler *)data)->nodes, node);
 }
+
+/* ---- stopping ---- */
 
 static void scheduler_on_stop(struct daemon_signals *signals)
 {
@@ -89,7 +117,10 @@ static void scheduler_on_stop(struct daemon_signals *signals)
 
 	log_info("scheduler", "stopping");
 	daemon_notify("STOPPING=1");
-	uv_stop(&scheduler->loop);
+	if (is_replica(scheduler))
+		several_leave(scheduler);
+	else
+		uv_stop(&scheduler->loop);
 }
 
 /* ---- start ---- */
@@ -97,21 +128,29 @@ static void scheduler_on_stop(struct daemon_signals *signals)
 static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
 {
 	const struct scheduler_options *options = &scheduler->options;
+	struct identity self;
+	identity_make(scheduler->secrets.bus_seed, &self);
 	struct engine_options engine = {
 		.state_dir = options->state_dir,
 		.limits = {.tenants = options->limit_tenants,
 			   .nodes = options->limit_nodes,
 			   .templates = options->limit_templates,
-			   .sandboxes = options->limit_sandboxes},
+			   .sandboxes = options->limit_sandboxes,
+			   .lease_ms = (uint32_t)options->lease_ms},
 		.retry_ms = (uint32_t)options->store_retry_ms,
+		.is_replica = is_replica(scheduler),
+		.signer = &self,
 	};
 	struct engine_hooks hooks = {.data = scheduler,
 				     .on_tell = scheduler_on_tell,
 				     .on_lost = scheduler_on_lost,
-				     .on_round = scheduler_on_round};
+				     .on_round = scheduler_on_round,
+				     .on_rebuilt = scheduler_on_rebuilt};
 
-	return engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
-			   &scheduler->metrics, err);
+	int fault = engine_open(&scheduler->engine, &scheduler->loop, &engine, &hooks,
+				&scheduler->metrics, err);
+	sodium_memzero(&self, sizeof(self));
+	return fault;
 }
 
 static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_MAX],
@@ -122,8 +161,13 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.nodes_max = scheduler->options.limit_nodes,
 		.gateway_tunnel = tunnel,
 		.engine = scheduler->engine,
+		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
+		.lease_ms = scheduler->options.lease_ms,
+		.leads = is_replica(scheduler) ? several_leads : NULL,
+		.leader_bus = several_leader_bus,
+		.data = scheduler,
 	};
 
 	address_format(&scheduler->options.gateway_tunnel, tunnel);
@@ -138,8 +182,13 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.body_max = scheduler->options.api_body,
 		.patience_s = (uint32_t)((scheduler->options.api_patience_ms + 999) / 1000),
 		.engine = scheduler->engine,
+		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
+		.leader = is_replica(scheduler) ? several_leader : NULL,
+		.leads = several_leads,
+		.replica_name = scheduler->replica_name,
+		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.gateway_url = scheduler->options.gateway_url,
 		.node_version = scheduler_node_version,
 		.data = scheduler,
@@ -154,11 +203,21 @@ static int scheduler_verify(struct scheduler *scheduler, struct err *err)
 	uint64_t events_n;
 
 	if (!scheduler->options.store_verify)
-		return 0;
+		return store_verify_end(store, &events_n, err) ? err_wrap(err, "verify") : 0;
 	if (sqlite_check(store_reader(store), err) || store_verify(store, &events_n, err))
 		return err_wrap(err, "verify");
 	log_info("store", "verified", LOG_UINT("usage_events", events_n));
 	return 0;
+}
+
+static void scheduler_on_audited(void *data, const struct ledger_audit_status *status)
+{
+	(void)data;
+	if (status->state == LEDGER_AUDIT_DAMAGED)
+		log_error("ledger", "damaged: do not bill from it before it is looked into",
+			  LOG_ERR(&status->err));
+	else
+		log_info("ledger", "verified", LOG_INT("usage_events", status->events_n));
 }
 
 /* The first operator's key is one of the keys like any other; kept known at every start. */
@@ -181,9 +240,16 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (scheduler_open_engine(scheduler, err) || scheduler_verify(scheduler, err) ||
-	    scheduler_open_nodes(scheduler, tunnel, err) ||
-	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err))
+	if (several_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
+		return -1;
+	scheduler->decisions = (struct decisions){.engine = scheduler->engine,
+						  .is_replica = is_replica(scheduler),
+						  .on_node = scheduler_on_enrolled,
+						  .data = scheduler};
+	if (scheduler_verify(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
+	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
+	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
+	    several_open(scheduler, err))
 		return -1;
 	scheduler->signals.data = scheduler;
 	scheduler->signals.on_stop = scheduler_on_stop;
@@ -203,6 +269,7 @@ static int scheduler_say_ready(struct scheduler *scheduler, struct err *err)
 static void scheduler_close(struct scheduler *scheduler)
 {
 	daemon_signals_stop(&scheduler->signals);
+	several_close(scheduler);
 	/* The engine first: it ends what waits for the store. */
 	engine_close(scheduler->engine);
 	api_close(scheduler->api);

@@ -67,8 +67,11 @@ static int sqlite_configure(struct sqlite *db, bool read_only, struct err *err)
 			  "PRAGMA cache_size=-1024; PRAGMA temp_store=MEMORY;",
 			  err))
 		return -1;
-	if (read_only)
+	if (read_only) {
+		/* Nor at its end: the writer alone checkpoints. */
+		sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		return sqlite_script(db, "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0;", err);
+	}
 	return sqlite_script(db,
 			     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 			     "PRAGMA wal_autocheckpoint=4096; PRAGMA journal_size_limit=33554432;",
@@ -101,8 +104,11 @@ static int sqlite_migrate(struct sqlite *db, const struct sqlite_options *option
 	if (version < 0 || (size_t)version > options->migrations_n)
 		return err_set(err, "was written by a newer version (schema %lld, we know %zu)",
 			       (long long)version, options->migrations_n);
-	if (options->read_only || (size_t)version == options->migrations_n)
+	if ((size_t)version == options->migrations_n)
 		return 0;
+	if (options->read_only)
+		return err_set(err, "was written by an older version (schema %lld, we know %zu)",
+			       (long long)version, options->migrations_n);
 	if (sqlite_begin(db, err))
 		return -1;
 	if (sqlite_migrate_from(db, options, (size_t)version, err)) {

@@ -66,6 +66,14 @@ int journal_open(struct journal *journal, const char *state_dir, struct err *err
 	snprintf(path, sizeof(path), "%s/journal.db", state_dir);
 	if (sqlite_open(&journal->writer, &options, err))
 		goto fail;
+	/* What is billed is read from here, so none of a damaged file is believed. */
+	if (sqlite_check(&journal->writer, err)) {
+		err_wrap(err,
+			 "%s: nothing of it was loaded; repair it, or move it away and enrol this "
+			 "node anew",
+			 path);
+		goto fail;
+	}
 	options.read_only = true;
 	options.statements = reader_statements;
 	options.statements_n = ARRAY_N(reader_statements);

@@ -24,6 +24,8 @@ struct journal {
 	uint8_t *notes; /* of the records read last; NULL: none had one so far */
 };
 
+/* Checks the whole file's structure (SQLite's quick_check, a second for each gigabyte) before
+ * anything is read from it: a damaged journal is refused. */
 int journal_open(struct journal *journal, const char *state_dir, struct err *err);
 
 /* Takes a zeroed or half-open object too. */

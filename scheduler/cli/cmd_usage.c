@@ -16,6 +16,7 @@ static const struct column usage_columns[] = {
 	{"STARTED", "startedAt", COLUMN_TEXT, false},
 	{"ENDED", "endedAt", COLUMN_TEXT, true},
 	{"SECONDS", "seconds", COLUMN_RIGHT, false},
+	{"FREE", "unbilledSeconds", COLUMN_RIGHT, true},
 	{"VCPUS", "vcpus", COLUMN_RIGHT, true},
 	{"MIB", "memoryMiB", COLUMN_RIGHT, true},
 	{"VCPU-S", "vcpuSeconds", COLUMN_RIGHT, false},
@@ -161,11 +162,16 @@ int bill_print(struct cli *cli, const char *sandbox_id)
 	} else if (cli_prints_json(cli)) {
 		output_object(cli, "bill", NULL, line, NULL, stderr);
 	} else {
+		json_int_t free_s = json_integer_value(json_object_get(line, "unbilledSeconds"));
+
 		fprintf(stderr, "bill of %s: %lld s, %lld vCPU-seconds, %s GiB-seconds, %s %s\n",
 			sandbox_id, (long long)json_integer_value(json_object_get(line, "seconds")),
 			(long long)json_integer_value(json_object_get(line, "vcpuSeconds")),
 			api_text(line, "gibSeconds"), api_text(line, "amount"),
 			api_text(answer, "currency"));
+		if (free_s > 0)
+			fprintf(stderr, "free, because the platform failed it: %lld s\n",
+				(long long)free_s);
 	}
 	json_decref(answer);
 	return status;

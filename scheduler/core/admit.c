@@ -84,20 +84,38 @@ static struct sandbox *find_owned(struct core *core, const struct id *id, const 
 	return sandbox;
 }
 
-/* One that is ending is gone already for whoever asks; so only the first killer waits. */
+/*
+ * One that is ending is gone already for whoever asks; so only the first killer waits.  With
+ * several schedulers he may have been told that it is unconfirmed: then he repeats it until it is.
+ */
 void admit_kill(struct core *core, const struct core_event *event)
 {
 	struct sandbox *sandbox = find_owned(core, &event->kill.sandbox, &event->kill.tenant);
+	bool ends = sandbox && sandbox->row.state == SANDBOX_ENDING;
 
-	if (!sandbox || sandbox->row.state == SANDBOX_ENDING) {
+	if (!sandbox || (ends && (core->role == CORE_ALONE || sandbox->confirm_request))) {
 		effect_reply(core, event->kill.request, REFUSAL_SANDBOX_UNKNOWN, NULL);
 		return;
 	}
-	if (sandbox->row.state == SANDBOX_PLACING)
-		sandbox->row.refusal = REFUSAL_CREATE_FAILED;
-	sandbox->kill_request = event->kill.request;
-	sandbox_end(core, sandbox,
-		    event->kill.cause == CAUSE_NONE ? CAUSE_REQUEST : event->kill.cause);
+	if (!ends) {
+		if (sandbox->row.state == SANDBOX_PLACING)
+			sandbox->row.refusal = REFUSAL_CREATE_FAILED;
+		sandbox_end(core, sandbox,
+			    event->kill.cause == CAUSE_NONE ? CAUSE_REQUEST : event->kill.cause);
+	}
+	sandbox_await(core, sandbox, event->kill.request);
+}
+
+/* Alone, what is durable is granted. Otherwise another leader may know only what the node's log
+ * has, so that is waited for. */
+static void answer_timeout(struct core *core, struct sandbox *sandbox, uint64_t request)
+{
+	const struct core_sandbox *row = &sandbox->row;
+
+	if (core->role == CORE_ALONE || row->deadline_known == row->deadline_version)
+		effect_reply(core, request, REFUSAL_NONE, sandbox);
+	else
+		sandbox_await(core, sandbox, request);
 }
 
 /*
@@ -120,6 +138,11 @@ void admit_timeout(struct core *core, const struct core_event *event, bool only_
 		effect_reply(core, event->timeout.request, REFUSAL_TIMEOUT_TOO_LONG, sandbox);
 		return;
 	}
+	/* The log may still bring a limit that the leader before us has set. */
+	if (!core->nodes[sandbox->node].joined) {
+		effect_reply(core, event->timeout.request, REFUSAL_UNCONFIRMED, sandbox);
+		return;
+	}
 	end_ns = core->wall.ns + (int64_t)event->timeout.timeout_s * NS_PER_S;
 	last_ns = row->created_at.ns + session_s * NS_PER_S;
 	end_ns = end_ns < last_ns ? end_ns : last_ns;
@@ -129,5 +152,5 @@ void admit_timeout(struct core *core, const struct core_event *event, bool only_
 		effect_save_sandbox(core, sandbox);
 		dispatch_refresh(core, sandbox);
 	}
-	effect_reply(core, event->timeout.request, REFUSAL_NONE, sandbox);
+	answer_timeout(core, sandbox, event->timeout.request);
 }

@@ -74,7 +74,9 @@ struct core *core_init(void *memory, const struct core_limits *limits)
 	core->now.ns = INT64_MIN;
 	list_init(&core->awake);
 	list_init(&core->attempts);
-	list_init(&core->kills);
+	list_init(&core->confirms);
+	list_init(&core->alive);
+	list_init(&core->unsettled);
 	return core;
 }
 
@@ -96,10 +98,10 @@ uint32_t effects_left(const struct core *core)
 	return CORE_EFFECTS_MAX - core->out->n;
 }
 
-/* While the state is loaded nothing can be woken: whoever polls after BOOT gets its orders. */
+/* A node that has not joined gets no orders, so that it need not be woken. */
 void effect_wake(struct core *core, const struct node *node)
 {
-	if (core->booted)
+	if (node->joined)
 		effect_add(core, CORE_EFFECT_WAKE)->node_id = node->row.id;
 }
 
@@ -191,6 +193,7 @@ static struct node *node_add(struct core *core, const struct core_node *row)
 	node->row = *row;
 	if (node->row.next_seq == 0)
 		node->row.next_seq = 1;
+	list_init(&node->sandboxes);
 	list_init(&node->waiting);
 	list_init(&node->sent);
 	index_add(&core->node_index, slot);
@@ -208,11 +211,14 @@ static void node_set(struct core *core, const struct core_node *row)
 		node = node_add(core, &fresh);
 		if (!node)
 			return;
+		join_add(core, node);
 	}
 	memcpy(node->row.name, row->name, sizeof(node->row.name));
 	node->row.cordoned = row->cordoned;
 	place_refresh(core, node);
 	effect_save_node(core, node);
+	if (row->lost_below > node->row.lost_below)
+		lease_lose(core, node, row->lost_below);
 }
 
 static void template_load(struct core *core, const struct core_template *row)
@@ -235,6 +241,8 @@ static void node_report(struct core *core, struct node *node, const struct wire_
 	place_report(core, node, poll);
 	if (!same)
 		effect_save_node(core, node);
+	join_report(core, node, poll);
+	join_refresh(core, node);
 }
 
 /* ---- the step ---- */
@@ -273,23 +281,49 @@ static const struct id *event_node(const struct core_event *event)
 
 static void step_of_node(struct core *core, struct node *node, const struct core_event *event)
 {
-	if (event->kind == CORE_EVENT_NODE_SESSION)
+	if (event->kind == CORE_EVENT_NODE_SESSION) {
 		dispatch_session(node);
-	else if (event->kind == CORE_EVENT_NODE_POLL)
+		join_session(node);
+	} else if (event->kind == CORE_EVENT_NODE_POLL)
 		dispatch_poll(core, node);
-	else if (event->kind == CORE_EVENT_NODE_SILENT || event->kind == CORE_EVENT_NODE_LOST)
+	else if (event->kind == CORE_EVENT_NODE_SILENT)
 		lease_silence(core, node);
+	else if (event->kind == CORE_EVENT_NODE_LOST)
+		lease_lose(core, node, event->lost.lost_below);
 	else if (event->kind == CORE_EVENT_NODE_REPORT)
 		node_report(core, node, event->report.poll);
 	else
-		usage_record(core, node, event->record.record);
+		usage_record(core, node, event);
 }
 
-static void boot(struct core *core, uint64_t epoch)
+static void step_request(struct core *core, const struct core_event *event)
 {
-	CHECK(!core->booted && epoch >= 1 && epoch <= UINT32_MAX);
-	core->epoch = epoch;
-	core->booted = true;
+	enum refusal refusal = join_refuses(core);
+
+	if (event->kind == CORE_EVENT_CREATE) {
+		if (refusal == REFUSAL_NONE)
+			admit_create(core, event);
+		else
+			effect_reply(core, event->create.request, refusal, NULL);
+	} else if (event->kind == CORE_EVENT_KILL) {
+		/* Where nobody waits, nobody would know to repeat it. */
+		if (refusal == REFUSAL_NONE ||
+		    (refusal == REFUSAL_TAKING_OVER && !event->kill.request))
+			admit_kill(core, event);
+		else
+			effect_reply(core, event->kill.request, refusal, NULL);
+	} else if (refusal == REFUSAL_NONE) {
+		admit_timeout(core, event, event->kind == CORE_EVENT_EXTEND);
+	} else {
+		effect_reply(core, event->timeout.request, refusal, NULL);
+	}
+}
+
+static void tick(struct core *core)
+{
+	lease_tick(core);
+	settle_tick(core);
+	dispatch_tick(core);
 }
 
 static void step_of_fleet(struct core *core, const struct core_event *event)
@@ -309,30 +343,22 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 		sandbox_load(core, &event->sandbox);
 		break;
 	case CORE_EVENT_BOOT:
-		CHECK(!event->boot.standby); /* not carried out yet: better none than a second
-						leader */
-		boot(core, event->boot.epoch);
+		join_boot(core, event);
 		break;
 	case CORE_EVENT_LEAD:
-		check_broken("only a standby can come to lead", __FILE__, __LINE__);
+		join_lead(core, event->lead.epoch);
+		break;
 	case CORE_EVENT_NODE_SET:
 		node_set(core, &event->node);
 		break;
 	case CORE_EVENT_CREATE:
-		admit_create(core, event);
-		break;
 	case CORE_EVENT_KILL:
-		admit_kill(core, event);
-		break;
 	case CORE_EVENT_SET_TIMEOUT:
-		admit_timeout(core, event, false);
-		break;
 	case CORE_EVENT_EXTEND:
-		admit_timeout(core, event, true);
+		step_request(core, event);
 		break;
 	case CORE_EVENT_TICK:
-		lease_tick(core);
-		dispatch_tick(core);
+		tick(core);
 		break;
 	case CORE_EVENT_NODE_SESSION:
 	case CORE_EVENT_NODE_POLL:
@@ -365,5 +391,6 @@ void core_step(struct core *core, const struct core_event *event, struct core_ef
 		else
 			core->ignored_n++;
 	}
+	join_admit(core);
 	core->out = NULL;
 }

@@ -34,6 +34,9 @@ enum {
 	CORE_KILL_REPLY_MS = 5000, /* a kill is answered after this even if the node is not */
 	CORE_RESEND_MS = 2000,     /* an unanswered order is given again after this */
 	CORE_SILENT_MS = 10000,    /* nothing new is placed on a node unheard for this long */
+	/* A lease is over for sure after itself, this, and a fraction of it for slow clocks. */
+	CORE_LEASE_MARGIN_MS = 2000,
+	CORE_LEASE_DRIFT = 50, /* a fiftieth */
 };
 
 /* How many of each the core can hold.  A create beyond sandboxes is refused for capacity; an event
@@ -112,7 +115,9 @@ struct core_event {
 	struct wall wall; /* the same moment, for rows */
 	union {
 		struct core_tenant tenant;
-		struct core_node node; /* NODE_SET: offers and next_seq are not looked at */
+		/* NODE_SET: capacity and next_seq are not looked at; a lost_below above the one
+		 * that is known is taken as NODE_LOST would, any other is not looked at. */
+		struct core_node node;
 		struct core_template template_;
 		struct core_sandbox sandbox;
 		struct id node_id;
@@ -123,7 +128,7 @@ struct core_event {
 			bool standby;
 		} boot;
 		struct {
-			uint64_t epoch; /* greater than every earlier leader's */
+			uint64_t epoch; /* as when alone; not below the one of BOOT */
 		} lead;
 		struct {
 			struct id node;
@@ -139,8 +144,10 @@ struct core_event {
 		} record;
 		struct {
 			struct id node;
-			/* Its attempts below this are given up; greater than all of them, and kept
-			 * in the fleet's decisions: the same on every replica, for ever. */
+			/* From core_lost_below: its attempts below this are given up. With several
+			 * schedulers it is kept in the fleet's decisions, the same on every replica
+			 * for ever, and what was decided is carried out whatever came since; alone
+			 * it is ignored when core_lost_below would say 0 now. */
 			uint64_t lost_below;
 		} lost;
 		struct {
@@ -151,8 +158,9 @@ struct core_event {
 			uint32_t timeout_s;
 		} create;
 		struct {
-			uint64_t request; /* 0: nobody waits (an operator's drain, a credit run out)
-					   */
+			/* 0: nobody waits (an operator's drain, a credit run out); taken while
+			 * TAKING_OVER too, and by a standby left to the leader. */
+			uint64_t request;
 			struct id sandbox;
 			struct id tenant; /* empty: an operator, for any tenant's sandbox */
 			enum cause cause;
@@ -199,7 +207,9 @@ struct core_effect {
 		struct {
 			struct id node;
 			uint64_t next_seq;
-			bool resync; /* a record came from beyond next_seq, and was not taken */
+			/* A record was not taken: it came from beyond next_seq, or is of a sandbox
+			 * whose tenant is not known yet or for which there is no slot. */
+			bool resync;
 		} ack;
 		struct {
 			uint64_t seen; /* by a node: newer than ours */
@@ -253,7 +263,8 @@ struct core_node_view {
 	struct mono heard_at; /* last poll or record */
 	bool awake;           /* heard since boot, and not silent */
 	bool joined;      /* its log is caught up under our epoch; only such ones are placed upon */
-	bool lease_ended; /* what it runs is frozen for sure: NODE_LOST is taken */
+	bool lease_ended; /* what it runs is frozen for sure; a standby cannot know */
+	bool lost;        /* declared so, and not heard since boot to have ended what it ran */
 	bool leaving;     /* its agent stops: nothing new there until it polls again */
 	char trouble[129];   /* why it can start nothing new, for people; empty: nothing is wrong */
 	uint64_t lost_below; /* what every answer to it carries */
@@ -265,6 +276,14 @@ struct core_node_view {
 		bool current;    /* of the template's present shape, so that it can be used */
 	} templates[CORE_NODE_TEMPLATES_MAX];
 };
+
+/*
+ * What NODE_LOST shall carry, if the node may be declared lost: greater than every attempt there
+ * was.  0: it may not, since it is awake, or its lease is not over (without leases: it is not
+ * silent for CORE_SILENT_MS, counted from when we began to lead), or we do not lead.  As of the
+ * last step, which comes in time if ticks do.
+ */
+uint64_t core_lost_below(const struct core *core, const struct id *node);
 
 bool core_node_find(const struct core *core, const struct id *id, struct core_node_view *out_view);
 bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_view *out_view);

@@ -8,13 +8,15 @@
 
 #include <string.h>
 
-static bool order_wanted(const struct sandbox *sandbox)
+static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 {
 	const struct core_sandbox *row = &sandbox->row;
 
 	switch (row->state) {
 	case SANDBOX_PLACING:
-		return true; /* after a restart too: the same attempt, the same answer */
+		/* Alone after a restart too: the same attempt, the same answer. One of several
+		 * boots as a standby: others may lead in between, so then the log says. */
+		return core->role != CORE_STANDBY;
 	case SANDBOX_RUNNING:
 		return row->deadline_known < row->deadline_version;
 	case SANDBOX_ENDING:
@@ -27,15 +29,19 @@ static bool order_wanted(const struct sandbox *sandbox)
 	return false;
 }
 
+bool dispatch_queue(struct core *core, struct sandbox *sandbox)
+{
+	list_remove(&sandbox->order_link);
+	if (!order_wanted(core, sandbox))
+		return false;
+	list_append(&core->nodes[sandbox->node].waiting, &sandbox->order_link);
+	return true;
+}
+
 void dispatch_refresh(struct core *core, struct sandbox *sandbox)
 {
-	struct node *node = &core->nodes[sandbox->node];
-
-	list_remove(&sandbox->order_link);
-	if (!order_wanted(sandbox))
-		return;
-	list_append(&node->waiting, &sandbox->order_link);
-	effect_wake(core, node);
+	if (dispatch_queue(core, sandbox))
+		effect_wake(core, &core->nodes[sandbox->node]);
 }
 
 void dispatch_session(struct node *node)
@@ -97,6 +103,8 @@ void dispatch_poll(struct core *core, struct node *node)
 	struct list *link;
 
 	lease_hear(core, node);
+	if (!node->joined)
+		return;
 	while ((link = list_first(&node->sent))) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, order_link);
 		if (mono_ms_since(core->now, sandbox->sent_at) < CORE_RESEND_MS)
@@ -191,17 +199,50 @@ static void answer_ended(struct core *core, struct sandbox *sandbox,
 	sandbox_finish(core, sandbox);
 }
 
-static void answer_deadline(struct core *core, struct sandbox *sandbox,
+/* The limit as the node has it is the limit, whoever set it. */
+static void follow_deadline(struct core *core, struct sandbox *sandbox,
 			    const struct wire_record *record)
 {
 	struct core_sandbox *row = &sandbox->row;
+	int64_t end_ns = record->end_wall_ns ? record->end_wall_ns : row->end_at.ns;
 
-	if (row->state != SANDBOX_RUNNING || record->deadline_version <= row->deadline_known ||
-	    record->deadline_version > row->deadline_version)
+	if (row->deadline_version == record->deadline_version &&
+	    row->deadline_known == record->deadline_version && row->end_at.ns == end_ns)
 		return;
-	row->deadline_known = record->deadline_version;
+	row->deadline_version = row->deadline_known = record->deadline_version;
+	row->end_at.ns = end_ns;
 	effect_save_sandbox(core, sandbox);
 	dispatch_refresh(core, sandbox);
+}
+
+/*
+ * Where this leader orders, a record confirms its newest limit or an older one of its own.  Where
+ * it does not (a standby, or before the node has joined), limits are set by others, and one of ours
+ * that was not confirmed was never granted.
+ */
+static void answer_deadline(struct core *core, struct sandbox *sandbox, const struct node *node,
+			    const struct wire_record *record)
+{
+	struct core_sandbox *row = &sandbox->row;
+	uint64_t version = record->deadline_version;
+
+	if (row->state != SANDBOX_RUNNING || version < row->deadline_known)
+		return;
+	if (!node->joined && !sandbox->confirm_request) {
+		follow_deadline(core, sandbox, record);
+		return;
+	}
+	if (version == row->deadline_known)
+		return;
+	if (core->role != CORE_ALONE && version >= row->deadline_version) {
+		bool ours = version == row->deadline_version;
+		follow_deadline(core, sandbox, record);
+		sandbox_confirm(core, sandbox, ours ? REFUSAL_NONE : REFUSAL_UNCONFIRMED);
+	} else if (version <= row->deadline_version) {
+		row->deadline_known = version;
+		effect_save_sandbox(core, sandbox);
+		dispatch_refresh(core, sandbox);
+	}
 }
 
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
@@ -209,7 +250,7 @@ void dispatch_answer(struct core *core, struct node *node, const struct wire_rec
 	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
 
 	if (!sandbox || sandbox->row.attempt != record->attempt ||
-	    &core->nodes[sandbox->node] != node)
+	    &core->nodes[sandbox->node] != node || record->attempt < node->row.lost_below)
 		return;
 	switch (record->kind) {
 	case WIRE_RECORD_STARTED:
@@ -219,7 +260,7 @@ void dispatch_answer(struct core *core, struct node *node, const struct wire_rec
 		answer_refused(core, sandbox, node, record);
 		break;
 	case WIRE_RECORD_USAGE:
-		answer_deadline(core, sandbox, record);
+		answer_deadline(core, sandbox, node, record);
 		break;
 	case WIRE_RECORD_ENDED:
 		answer_ended(core, sandbox, record);
@@ -238,12 +279,12 @@ void dispatch_tick(struct core *core)
 			break;
 		attempt_give_up(core, sandbox);
 	}
-	while (effects_left(core) >= 4 && (link = list_first(&core->kills))) {
+	while (effects_left(core) >= 4 && (link = list_first(&core->confirms))) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
 		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_KILL_REPLY_MS)
 			break;
-		list_remove(link);
-		effect_reply(core, sandbox->kill_request, REFUSAL_NONE, sandbox);
-		sandbox->kill_request = 0;
+		/* Alone it is durable and nobody else decides, so that it will happen. */
+		sandbox_confirm(core, sandbox,
+				core->role == CORE_ALONE ? REFUSAL_NONE : REFUSAL_UNCONFIRMED);
 	}
 }

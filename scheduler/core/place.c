@@ -2,9 +2,9 @@
  * Which node.  The better of two nodes for one more sandbox of a template; total, so that equal
  * inputs place equally:
  *
- *   1. a node it fits on beats one it does not: awake, not cordoned, not refusing, not leaving
- *      or in trouble, done with ending what was given up when it was declared lost, with the
- *      template in its present shape, and with room in vCPUs, memory, disk and count
+ *   1. a node it fits on beats one it does not: awake, joined, not cordoned, not refusing, not
+ *      leaving or in trouble, done with ending what was given up when it was declared lost, with
+ * the template in its present shape, and with room in vCPUs, memory, disk and count
  *   2. one with a warm clone of the template beats one without
  *   3. less room wins, so that nodes are filled before others are opened.  Room is how many more
  *      sandboxes of the template fit, in classes: 1 to 7 each by itself, then 8-15, 16-31, 32-63
@@ -58,9 +58,9 @@ uint8_t place_rank_plus_1(const struct core *core, const struct node *node,
 {
 	uint64_t room;
 
-	if (!offer->current || !node->awake || node->row.cordoned || node->refusing)
+	if (!offer->current || !node->awake || !node->joined || node->row.cordoned)
 		return 0;
-	if (node->leaving || node->trouble[0] || node->lost_carried < node->row.lost_below)
+	if (node->refusing || node->leaving || node->trouble[0] || lease_is_lost(node))
 		return 0;
 	room = place_room(node, &core->templates[offer->template_].row);
 	if (room == 0)
@@ -98,13 +98,39 @@ void place_refresh(struct core *core, struct node *node)
 	}
 }
 
+static void offer_set_current(struct core *core, const struct node *node, struct offer *offer,
+			      bool current)
+{
+	struct template_ *template_ = &core->templates[offer->template_];
+
+	if (offer->current == current)
+		return;
+	offer->current = current;
+	if (current) {
+		template_->having_n++;
+		template_->offering_n += node->joined;
+	} else {
+		template_->having_n--;
+		template_->offering_n -= node->joined;
+	}
+}
+
 void place_withdraw(struct core *core, struct node *node)
 {
+	for (uint32_t i = 0; i < node->offer_n; i++)
+		offer_set_current(core, node, &node->offers[i], false);
+	place_refresh(core, node);
+}
+
+void place_join(struct core *core, struct node *node, bool joined)
+{
+	if (node->joined == joined)
+		return;
+	node->joined = joined;
 	for (uint32_t i = 0; i < node->offer_n; i++) {
-		struct offer *offer = &node->offers[i];
-		if (offer->current)
-			core->templates[offer->template_].offering_n--;
-		offer->current = false;
+		struct template_ *template_ = &core->templates[node->offers[i].template_];
+		if (node->offers[i].current)
+			template_->offering_n += joined ? 1u : UINT32_MAX;
 	}
 	place_refresh(core, node);
 }
@@ -157,7 +183,7 @@ static void report_offer(struct core *core, struct node *node, const struct wire
 			return;
 		}
 		save_template(core, template_);
-	} else if (template_->offering_n == 0 && !shape_equal(&template_->row, &row)) {
+	} else if (template_->having_n == 0 && !shape_equal(&template_->row, &row)) {
 		template_->row = row;
 		save_template(core, template_);
 	}
@@ -166,9 +192,9 @@ static void report_offer(struct core *core, struct node *node, const struct wire
 		if (node->offers[i].template_ == offer.template_)
 			return; /* listed twice: the first counts */
 	offer.warm_n = (uint16_t)(reported->warm_n < UINT16_MAX ? reported->warm_n : UINT16_MAX);
-	offer.current = shape_equal(&template_->row, &row);
-	template_->offering_n += offer.current;
-	node->offers[node->offer_n++] = offer;
+	node->offers[node->offer_n] = offer;
+	offer_set_current(core, node, &node->offers[node->offer_n++],
+			  shape_equal(&template_->row, &row));
 }
 
 void place_report(struct core *core, struct node *node, const struct wire_poll *poll)
@@ -176,8 +202,7 @@ void place_report(struct core *core, struct node *node, const struct wire_poll *
 	uint32_t slot = (uint32_t)(node - core->nodes);
 
 	for (uint32_t i = 0; i < node->offer_n; i++) {
-		if (node->offers[i].current)
-			core->templates[node->offers[i].template_].offering_n--;
+		offer_set_current(core, node, &node->offers[i], false);
 		offer_move(core, slot, &node->offers[i], 0);
 	}
 	node->offer_n = 0;

@@ -63,7 +63,8 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 {
 	const struct list *node = list_first(&core->awake);
 	const struct list *attempt = list_first(&core->attempts);
-	const struct list *kill = list_first(&core->kills);
+	const struct list *confirm = list_first(&core->confirms);
+	const struct list *alive = list_first(&core->alive);
 	int64_t first_ns = INT64_MAX;
 
 	if (!core->booted)
@@ -74,19 +75,18 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	if (attempt)
 		sooner(&first_ns, LIST_OBJECT(attempt, struct sandbox, timer_link)->timer_at,
 		       CORE_ATTEMPT_MS);
-	if (kill)
-		sooner(&first_ns, LIST_OBJECT(kill, struct sandbox, timer_link)->timer_at,
+	if (confirm)
+		sooner(&first_ns, LIST_OBJECT(confirm, struct sandbox, timer_link)->timer_at,
 		       CORE_KILL_REPLY_MS);
+	if (alive)
+		sooner(&first_ns, LIST_OBJECT(alive, struct node, alive_link)->counts_from,
+		       lease_patience_ms(core));
+	if (list_first(&core->unsettled))
+		sooner(&first_ns, core->now, 0);
 	if (first_ns == INT64_MAX)
 		return false;
 	out_at->ns = first_ns;
 	return true;
-}
-
-enum core_role core_role(const struct core *core)
-{
-	(void)core;
-	return CORE_ALONE;
 }
 
 const struct core_sandbox *core_sandbox_find(const struct core *core, const struct id *id)
@@ -125,6 +125,9 @@ static void view_node(const struct core *core, const struct node *node,
 	out_view->orders_sent_n = list_count(&node->sent);
 	out_view->heard_at = node->heard_at;
 	out_view->awake = node->awake;
+	out_view->joined = node->joined;
+	out_view->lease_ended = core->limits.lease_ms && lease_may_lose(core, node);
+	out_view->lost = lease_is_lost(node);
 	out_view->leaving = node->leaving;
 	out_view->lost_below = node->row.lost_below;
 	memcpy(out_view->trouble, node->trouble, sizeof(out_view->trouble));
@@ -205,6 +208,11 @@ void core_count(const struct core *core, struct core_counts *out_counts)
 		.ending = core->state_n[SANDBOX_ENDING],
 		.ignored = core->ignored_n,
 	};
+	for (uint32_t at = pool_next(&core->node_pool, 0); at != POOL_NONE;
+	     at = pool_next(&core->node_pool, at + 1)) {
+		out_counts->nodes_joined += core->nodes[at].joined;
+		out_counts->nodes_lost += lease_is_lost(&core->nodes[at]);
+	}
 }
 
 static void explain_node(const struct node *node, const struct template_ *template_, uint32_t slot,
@@ -220,6 +228,8 @@ static void explain_node(const struct node *node, const struct template_ *templa
 		out->cordoned_n++;
 	else if (!node->awake)
 		out->silent_n++;
+	else if (!node->joined)
+		out->joining_n++;
 	else if (!shape || !offered)
 		out->no_template_n++;
 	else if (node->refusing)
@@ -228,7 +238,7 @@ static void explain_node(const struct node *node, const struct template_ *templa
 		out->leaving_n++;
 	else if (node->trouble[0])
 		out->trouble_n++;
-	else if (node->lost_carried < node->row.lost_below)
+	else if (lease_is_lost(node))
 		out->lost_n++;
 	else if (used->vcpus + shape->vcpus > capacity->vcpus)
 		out->vcpus_n++;

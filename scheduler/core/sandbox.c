@@ -44,15 +44,33 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	CHECK(row->state != SANDBOX_RUNNING || row->cause == CAUSE_NONE);
 	CHECK(row->state != SANDBOX_ENDING || row->cause != CAUSE_NONE);
 	CHECK(!sandbox->create_request || row->state == SANDBOX_PLACING);
-	CHECK(!sandbox->kill_request || row->state == SANDBOX_ENDING);
-	CHECK(list_is_linked(&sandbox->timer_link) ==
-	      (row->state == SANDBOX_PLACING || sandbox->kill_request != 0));
+	CHECK(!sandbox->confirm_request || row->state == SANDBOX_ENDING ||
+	      row->state == SANDBOX_RUNNING);
+	CHECK(!sandbox->confirm_request || list_is_linked(&sandbox->timer_link));
+	CHECK(!list_is_linked(&sandbox->timer_link) || sandbox->confirm_request ||
+	      row->state == SANDBOX_PLACING);
 }
 
 static void start_timer(struct core *core, struct sandbox *sandbox, struct list *timers)
 {
 	sandbox->timer_at = core->now;
 	list_append(timers, &sandbox->timer_link);
+}
+
+static void enter_node(struct core *core, struct sandbox *sandbox, uint32_t slot)
+{
+	struct node *node = &core->nodes[slot];
+
+	sandbox->node = slot;
+	sandbox->row.node = node->row.id;
+	list_append(&node->sandboxes, &sandbox->node_link);
+	place_take_room(core, node, &sandbox->row);
+}
+
+static void leave_node(struct core *core, struct sandbox *sandbox)
+{
+	list_remove(&sandbox->node_link);
+	place_give_room(core, &core->nodes[sandbox->node], &sandbox->row);
 }
 
 static void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state to)
@@ -68,15 +86,12 @@ static void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbo
 	case SANDBOX_PLACING:
 		start_timer(core, sandbox, &core->attempts);
 		break;
-	case SANDBOX_ENDING:
-		if (sandbox->kill_request)
-			start_timer(core, sandbox, &core->kills);
-		break;
 	case SANDBOX_ENDED:
 		quota_give(&core->tenants[sandbox->tenant], &sandbox->row);
-		place_give_room(core, &core->nodes[sandbox->node], &sandbox->row);
+		leave_node(core, sandbox);
 		break;
 	case SANDBOX_NONE:
+	case SANDBOX_ENDING:
 	case SANDBOX_RUNNING:
 	case SANDBOX_STATE_N:
 		break;
@@ -87,15 +102,11 @@ static void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbo
 
 static void open_attempt(struct core *core, struct sandbox *sandbox, uint32_t slot)
 {
-	struct node *node = &core->nodes[slot];
-
 	CHECK(core->attempts_n < UINT32_MAX);
-	sandbox->node = slot;
-	sandbox->row.node = node->row.id;
 	sandbox->row.attempt = core->epoch << 32 | ++core->attempts_n;
 	sandbox->row.tries++;
-	place_take_warm(core, node, sandbox->row.template_);
-	place_take_room(core, node, &sandbox->row);
+	place_take_warm(core, &core->nodes[slot], sandbox->row.template_);
+	enter_node(core, sandbox, slot);
 	sandbox_move(core, sandbox, SANDBOX_PLACING);
 	effect_save_sandbox(core, sandbox);
 }
@@ -134,21 +145,79 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 	CHECK(tenant && node);
 	CHECK(holds_room(row->state));
 	sandbox = sandbox_add(core, row, (uint32_t)(tenant - core->tenants));
-	sandbox->node = (uint32_t)(node - core->nodes);
-	place_take_room(core, node, row);
+	enter_node(core, sandbox, (uint32_t)(node - core->nodes));
 	core->state_n[row->state]++;
-	/* Nobody waits for it, but its caller may repeat the request: the claim is given again. */
-	if (row->state == SANDBOX_PLACING)
-		start_timer(core, sandbox, &core->attempts);
-	dispatch_refresh(core, sandbox);
 	sandbox_verify(core, sandbox);
+}
+
+/*
+ * One of several that led once had given its create up, for want of an answer.  Others have led
+ * since, and may have granted it (its key finds what the log started): so it runs, or never began,
+ * as the log will say.  A kill that somebody asked for stays wanted.
+ */
+static void take_up_again(struct core *core, struct sandbox *sandbox)
+{
+	struct core_sandbox *row = &sandbox->row;
+
+	if (row->state != SANDBOX_ENDING || row->cause != CAUSE_PLATFORM ||
+	    row->refusal == REFUSAL_NONE)
+		return;
+	core->state_n[row->state]--;
+	row->state = row->started_at.ns ? SANDBOX_RUNNING : SANDBOX_PLACING;
+	core->state_n[row->state]++;
+	row->cause = CAUSE_NONE;
+	row->refusal = REFUSAL_NONE;
+}
+
+/*
+ * Alone, a claim is given again: nobody waits for it, but its caller may repeat the request. One of
+ * several leaves it to the node's log, since others may have led in between.
+ */
+void sandbox_boot(struct core *core, struct sandbox *sandbox)
+{
+	if (core->role == CORE_STANDBY)
+		take_up_again(core, sandbox);
+	if (sandbox->row.state == SANDBOX_PLACING && core->role == CORE_ALONE)
+		start_timer(core, sandbox, &core->attempts);
+	dispatch_queue(core, sandbox);
+}
+
+struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			      uint32_t node)
+{
+	struct sandbox *sandbox = sandbox_add(core, row, tenant);
+
+	sandbox->row.state = SANDBOX_NONE;
+	enter_node(core, sandbox, node);
+	sandbox_move(core, sandbox, SANDBOX_RUNNING);
+	effect_add(core, CORE_EFFECT_ADOPT_SANDBOX)->sandbox = sandbox->row;
+	return sandbox;
+}
+
+void sandbox_await(struct core *core, struct sandbox *sandbox, uint64_t request)
+{
+	sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
+	sandbox->confirm_request = request;
+	if (request)
+		start_timer(core, sandbox, &core->confirms);
+}
+
+void sandbox_confirm(struct core *core, struct sandbox *sandbox, enum refusal refusal)
+{
+	uint64_t request = sandbox->confirm_request;
+
+	if (!request)
+		return;
+	sandbox->confirm_request = 0;
+	list_remove(&sandbox->timer_link);
+	effect_reply(core, request, refusal, refusal == REFUSAL_SANDBOX_UNKNOWN ? NULL : sandbox);
 }
 
 void sandbox_place_again(struct core *core, struct sandbox *sandbox, uint32_t node)
 {
 	CHECK(sandbox->row.state == SANDBOX_PLACING);
 	sandbox->refused_by[sandbox->row.tries - 1] = sandbox->node;
-	place_give_room(core, &core->nodes[sandbox->node], &sandbox->row);
+	leave_node(core, sandbox);
 	open_attempt(core, sandbox, node);
 }
 
@@ -167,6 +236,7 @@ void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause)
 	uint64_t request = sandbox->create_request;
 
 	sandbox->create_request = 0;
+	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN); /* a time limit: too late */
 	sandbox->row.cause = cause;
 	sandbox_move(core, sandbox, SANDBOX_ENDING);
 	effect_save_sandbox(core, sandbox);
@@ -176,9 +246,14 @@ void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause)
 void sandbox_finish(struct core *core, struct sandbox *sandbox)
 {
 	uint32_t slot = (uint32_t)(sandbox - core->sandboxes);
-	uint64_t create = sandbox->create_request, kill = sandbox->kill_request;
+	uint64_t create = sandbox->create_request, kill = 0;
 
-	sandbox->create_request = sandbox->kill_request = 0;
+	sandbox->create_request = 0;
+	if (sandbox->row.state == SANDBOX_ENDING) {
+		kill = sandbox->confirm_request;
+		sandbox->confirm_request = 0;
+	}
+	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN);
 	sandbox_move(core, sandbox, SANDBOX_ENDED);
 	effect_save_sandbox(core, sandbox);
 	effect_reply(core, create, sandbox->row.refusal, sandbox);

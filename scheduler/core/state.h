@@ -7,7 +7,10 @@
  *   place.c      which node
  *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
  *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
- *   lease.c      which nodes are heard
+ *   join.c       who leads, and which nodes it has heard out
+ *   lease.c      which nodes are heard, which may still be running something, which are lost
+ *   settle.c     ends what never began, and what was given up
+ *   adopt.c      makes rows of what only a node's log knew
  *   usage.c      a node's journal in, each record once
  *   questions.c  what can be asked
  *   verify.c     every sum counted again
@@ -36,7 +39,8 @@ struct tenant {
 
 struct template_ {
 	struct core_template row;
-	uint32_t offering_n;   /* awake nodes that have it in the row's shape */
+	uint32_t having_n;     /* awake nodes that have it in the row's shape, and so keep it */
+	uint32_t offering_n;   /* those of them that have joined, so that it can be placed there */
 	uint32_t ranks_filled; /* bit r: ranks[r] is not empty */
 	struct bitset ranks[PLACE_RANK_N];
 };
@@ -53,12 +57,23 @@ struct node {
 	struct core_node row;
 	struct wire_room used;
 	bool awake;
+	bool joined; /* heard out under this leader's epoch; alone: always; as a standby: never */
+	bool blocks; /* TAKING_OVER: nothing is admitted before it joined */
+	bool told_epoch; /* an answer with ours is wanted, or went out, in this session */
+	bool behind; /* its last report's log ended before what was taken of it: it was put back */
 	bool refusing; /* said no to an attempt, and has not reported since */
 	bool leaving;  /* as last reported, like these */
 	char trouble[129];
 	uint64_t lost_carried; /* the node ended its attempts below this */
+	/* Once next_seq reaches heard_seq, all that came of attempts of epochs before heard_epoch
+	 * is known, and nothing more will: when it reported that end of its log, the node had
+	 * journaled that epoch and had answered all older claims.  0: it has not said so. */
+	uint64_t heard_epoch, heard_seq;
+	uint64_t settle_epoch; /* attempts of epochs before this that did not begin never will */
 	struct mono heard_at;
-	struct list awake_link;
+	struct mono counts_from; /* as heard_at, but not before we began to lead, or to know it */
+	struct list awake_link, alive_link, settle_link;
+	struct list sandboxes;     /* all on it, by node_link */
 	struct list waiting, sent; /* orders: sandboxes by order_link; sent: the oldest first */
 	uint64_t gaps_n;
 	uint32_t offer_n;
@@ -67,9 +82,12 @@ struct node {
 
 struct sandbox {
 	struct core_sandbox row;
-	uint32_t tenant, node;                 /* slots */
-	uint64_t create_request, kill_request; /* who waits for an answer; 0: nobody */
-	struct list timer_link; /* PLACING: in core.attempts; ENDING: in core.kills if one waits */
+	uint32_t tenant, node; /* slots */
+	struct list node_link;
+	uint64_t create_request; /* who waits for the node's yes; 0: nobody */
+	/* Who waits for what a record must confirm; ENDING: a kill, RUNNING: a time limit. */
+	uint64_t confirm_request;
+	struct list timer_link; /* in core.attempts or, if one waits, in core.confirms */
 	struct mono timer_at;   /* since when it is there */
 	struct list order_link; /* in waiting or sent of its node, when it wants an order there */
 	struct mono sent_at;    /* when in sent */
@@ -79,14 +97,20 @@ struct sandbox {
 struct core {
 	struct core_limits limits;
 	bool booted;
+	enum core_role role;        /* meaningful once booted */
 	uint64_t epoch, attempts_n; /* attempts of this epoch */
+	struct mono led_at;         /* LEAD */
+	uint32_t blocking_n;        /* nodes that block */
 	struct mono now;
 	struct wall wall;
 	struct core_effects *out;
 	uint64_t ignored_n;
-	struct list awake;    /* nodes, the one unheard for longest first */
-	struct list attempts; /* sandboxes PLACING, the oldest attempt first */
-	struct list kills;    /* sandboxes ENDING whose killer waits, the oldest first */
+	struct list awake; /* nodes, the one unheard for longest first */
+	struct list
+		alive; /* nodes that cannot be given up yet, the one unheard for longest first */
+	struct list unsettled; /* nodes with something to settle that did not fit into a step */
+	struct list attempts;  /* sandboxes PLACING by this leader, the oldest attempt first */
+	struct list confirms;  /* sandboxes with a confirm_request, the oldest first */
 	uint32_t state_n[SANDBOX_STATE_N];
 	struct pool tenant_pool, node_pool, template_pool, sandbox_pool;
 	struct index tenant_index, node_index, template_index, sandbox_index;
@@ -139,6 +163,9 @@ void place_report(struct core *core, struct node *node, const struct wire_poll *
 /* The node is silent: it offers nothing until it reports again. */
 void place_withdraw(struct core *core, struct node *node);
 
+/* The node has joined, or has not any more: it offers what it has, or nothing. */
+void place_join(struct core *core, struct node *node, bool joined);
+
 /* The node's room, or whether it may be used, changed. */
 void place_refresh(struct core *core, struct node *node);
 
@@ -168,6 +195,13 @@ void sandbox_load(struct core *core, const struct core_sandbox *row);
 struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			      uint32_t node, uint64_t request);
 
+/* Only its node's log knew it: a slot with the row, as RUNNING. */
+struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			      uint32_t node);
+
+/* Loaded, and now the role is known: its timer and its order. */
+void sandbox_boot(struct core *core, struct sandbox *sandbox);
+
 /* The node said no: on to this one. */
 void sandbox_place_again(struct core *core, struct sandbox *sandbox, uint32_t node);
 
@@ -177,6 +211,12 @@ void sandbox_run(struct core *core, struct sandbox *sandbox);
 /* It shall end. */
 void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause);
 
+/* Somebody waits for the node to confirm it, instead of whoever did. */
+void sandbox_await(struct core *core, struct sandbox *sandbox, uint64_t request);
+
+/* Whoever waits for the node to confirm it is answered. */
+void sandbox_confirm(struct core *core, struct sandbox *sandbox, enum refusal refusal);
+
 /* It has ended: saved for the last time, given back, and forgotten. Whoever waited is answered. */
 void sandbox_finish(struct core *core, struct sandbox *sandbox);
 
@@ -185,12 +225,41 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox);
 
 /* ---- dispatch.c ---- */
 
-/* What the sandbox wants of its node may have changed. */
+/* What the sandbox wants of its node is queued; true: something is. */
+bool dispatch_queue(struct core *core, struct sandbox *sandbox);
+
+/* The same, when it may have changed: the node is woken for it. */
 void dispatch_refresh(struct core *core, struct sandbox *sandbox);
 void dispatch_session(struct node *node);
 void dispatch_poll(struct core *core, struct node *node);
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record);
 void dispatch_tick(struct core *core);
+
+/* ---- join.c ---- */
+
+void join_boot(struct core *core, const struct core_event *event);
+void join_lead(struct core *core, uint64_t epoch);
+
+/* A node is new, after BOOT. */
+void join_add(struct core *core, struct node *node);
+
+/* What the node says of its epoch and of its log. */
+void join_report(struct core *core, struct node *node, const struct wire_poll *poll);
+
+/* What was told in the session before may not have arrived. */
+void join_session(struct node *node);
+
+/* A report or a record came: perhaps the node is heard out now. */
+void join_refresh(struct core *core, struct node *node);
+
+/* The take-over need not wait for the node any more. */
+void join_unblock(struct core *core, struct node *node);
+
+/* If nothing blocks any more, requests are admitted from now on. */
+void join_admit(struct core *core);
+
+/* Why no request can be taken in this role; NONE: it can. */
+enum refusal join_refuses(const struct core *core);
 
 /* ---- lease.c ---- */
 
@@ -202,8 +271,34 @@ void lease_hear(struct core *core, struct node *node);
 void lease_silence(struct core *core, struct node *node);
 void lease_tick(struct core *core);
 
+/* For how long an unheard node is not given up: until what it runs is frozen for sure. */
+int64_t lease_patience_ms(const struct core *core);
+
+/* The node may be declared lost. */
+bool lease_may_lose(const struct core *core, const struct node *node);
+
+/* It was declared lost and has not ended yet, as far as it said, what was given up. */
+bool lease_is_lost(const struct node *node);
+
+/* It was declared lost: what it ran below this is given up. */
+void lease_lose(struct core *core, struct node *node, uint64_t lost_below);
+
+/* ---- settle.c ---- */
+
+/* Ends what can be ended of the node's sandboxes; what does not fit into this step stays due. */
+void settle_node(struct core *core, struct node *node);
+void settle_tick(struct core *core);
+
+/* Whether the sandbox never began, or was given up. */
+bool settle_is_due(const struct node *node, const struct core_sandbox *row);
+
+/* ---- adopt.c ---- */
+
+/* A record of a sandbox that is perhaps not known here. False: it cannot be taken yet. */
+bool adopt_record(struct core *core, struct node *node, const struct core_event *event);
+
 /* ---- usage.c ---- */
 
-void usage_record(struct core *core, struct node *node, const struct wire_record *record);
+void usage_record(struct core *core, struct node *node, const struct core_event *event);
 
 #endif

@@ -27,14 +27,20 @@ static bool record_is_usage(const struct wire_record *record)
 	return false;
 }
 
-void usage_record(struct core *core, struct node *node, const struct wire_record *record)
+void usage_record(struct core *core, struct node *node, const struct core_event *event)
 {
+	const struct wire_record *record = event->record.record;
 	bool gap = record->seq > node->row.next_seq;
 
 	lease_hear(core, node);
 	if (record->seq != node->row.next_seq) {
 		node->gaps_n += gap;
 		ack(core, node, gap);
+		return;
+	}
+	/* Its tenant is not known yet, or there is no slot: the node shall send it again. */
+	if (!adopt_record(core, node, event)) {
+		ack(core, node, true);
 		return;
 	}
 	node->row.next_seq++;
@@ -48,4 +54,5 @@ void usage_record(struct core *core, struct node *node, const struct wire_record
 	}
 	dispatch_answer(core, node, record);
 	ack(core, node, false);
+	join_refresh(core, node);
 }

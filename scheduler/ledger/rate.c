@@ -55,8 +55,12 @@ bool rate_slice(const struct rate_slice *slice, int64_t units, const struct rate
 	if (!rate_due(from_s, units, price, &from_quantity, &from_nano) ||
 	    !rate_due(to_s, units, price, &to_quantity, &to_nano))
 		return false;
-	*out = (struct rate_result){to_s - from_s, to_quantity - from_quantity,
-				    to_nano - from_nano};
+	if (slice->free)
+		*out = (struct rate_result){.unbilled_seconds = to_s - from_s};
+	else
+		*out = (struct rate_result){.seconds = to_s - from_s,
+					    .quantity = to_quantity - from_quantity,
+					    .amount_nano = to_nano - from_nano};
 	return true;
 }
 

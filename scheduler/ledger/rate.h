@@ -18,8 +18,9 @@
 
 /* What every bill and export says about how it was made; a changed rule gets a new number. */
 #define RATE_RULE                                                                                  \
-	"1: cumulative ms per incarnation and meter; whole seconds by rounding half up; at least " \
-	"1 s an incarnation; cumulative nano-USD by rounding half up"
+	"2: cumulative ms per incarnation and meter; whole seconds by rounding half up; at least " \
+	"1 s an incarnation; cumulative nano-USD by rounding half up; the slice that ends in a "   \
+	"failure of the platform is free"
 
 enum meter {
 #define METER(name, number, text, divisor, price_nano, unit) METER_##name = number,
@@ -40,12 +41,14 @@ struct rate_price {
 struct rate_slice {
 	int64_t from_ms, to_ms; /* 0 <= from_ms <= to_ms */
 	bool final;
+	bool free; /* it is counted, and costs nothing */
 };
 
 struct rate_result {
-	int64_t seconds;     /* whole, of this slice */
-	int64_t quantity;    /* seconds x units */
-	int64_t amount_nano; /* of this slice */
+	int64_t seconds;          /* whole, of this slice, that are billed */
+	int64_t quantity;         /* seconds x units */
+	int64_t amount_nano;      /* of this slice */
+	int64_t unbilled_seconds; /* instead of seconds, when the slice is free */
 };
 
 /* False when a number does not fit: the slice is nonsense (centuries of terabytes). */

@@ -45,6 +45,22 @@ static struct engine_tell *engine_add_tell(struct engine *engine)
 	return &round->tells[round->tells_n++];
 }
 
+static void engine_take_note(struct store_sandbox_extra *extra,
+			     const struct wire_sandbox_note *note)
+{
+	if (!note)
+		return;
+	if (note->metadata.n) {
+		extra->metadata = strndup((const char *)note->metadata.data, note->metadata.n);
+		CHECK(extra->metadata);
+	}
+	if (note->idempotency_key[0]) {
+		extra->idempotency_key = strdup(note->idempotency_key);
+		CHECK(extra->idempotency_key);
+		memcpy(extra->idempotency_hash, note->idempotency_hash, STORE_HASH_N);
+	}
+}
+
 static void engine_take_effect(struct engine *engine, const struct core_effect *effect,
 			       int64_t wall_ns)
 {
@@ -65,6 +81,12 @@ static void engine_take_effect(struct engine *engine, const struct core_effect *
 		engine->creating = NULL;
 		return;
 	}
+	if (effect->kind == CORE_EFFECT_ADOPT_SANDBOX) {
+		op = store_batch_add(batch, STORE_OP_SANDBOX_ADOPT, wall_ns);
+		op->sandbox.row = effect->sandbox;
+		engine_take_note(&op->sandbox.extra, engine->adopting);
+		return;
+	}
 	op = store_batch_add(batch, STORE_OP_EFFECT, wall_ns);
 	op->effect = *effect;
 }
@@ -80,7 +102,7 @@ void engine_take_step(struct engine *engine, struct core_event *event)
 
 void engine_step(struct engine *engine, struct core_event *event)
 {
-	if (engine->available)
+	if (engine_is_available(engine))
 		engine_take_step(engine, event);
 }
 
@@ -98,9 +120,22 @@ void engine_create(struct engine *engine, struct core_event *event,
 	memset(extra, 0, sizeof(*extra));
 }
 
+void engine_record(struct engine *engine, struct core_event *event,
+		   const struct wire_sandbox_note *note)
+{
+	CHECK(event->kind == CORE_EVENT_RECORD);
+	if (note) {
+		event->record.created_at.ns = note->created_at_ns;
+		event->record.timeout_s = note->timeout_s;
+	}
+	engine->adopting = note;
+	engine_step(engine, event);
+	engine->adopting = NULL;
+}
+
 struct store_op *engine_write(struct engine *engine, enum store_op_kind kind)
 {
-	CHECK(engine->available);
+	CHECK(engine_is_available(engine));
 	return store_batch_add(&engine->rounds[engine->gathering].batch, kind, engine_wall().ns);
 }
 
@@ -108,7 +143,7 @@ int engine_settle(struct engine *engine, struct err *err)
 {
 	struct engine_round *round = &engine->rounds[engine->gathering];
 
-	CHECK(engine->available && !store_is_busy(engine->store));
+	CHECK(engine_is_available(engine) && !store_is_busy(engine->store));
 	if (round->batch.ops_n > 0 && store_commit_now(engine->store, &round->batch, err))
 		return -1;
 	engine->gathering ^= 1;
@@ -139,12 +174,17 @@ void engine_tell_all(struct engine *engine, struct engine_round *round)
 	store_batch_clear(&round->batch);
 }
 
-void engine_drop(struct engine_round *round)
+void engine_drop_tells(struct engine_round *round)
 {
 	for (size_t i = 0; i < round->tells_n; i++)
 		if (round->tells[i].then)
 			round->tells[i].then(round->tells[i].data, false);
 	round->tells_n = 0;
+}
+
+void engine_drop(struct engine_round *round)
+{
+	engine_drop_tells(round);
 	store_batch_clear(&round->batch);
 }
 
@@ -169,10 +209,10 @@ static void engine_note_credits(struct engine *engine, const struct store_batch 
 /* Rounds go out while there are any; one with something durable in it goes by way of the store. */
 void engine_flush(struct engine *engine)
 {
-	if (engine->flushing || !engine->available)
+	if (engine->flushing || !engine_is_available(engine))
 		return;
 	engine->flushing = true;
-	while (engine->available && !store_is_busy(engine->store)) {
+	while (engine_is_available(engine) && !store_is_busy(engine->store)) {
 		struct engine_round *round = &engine->rounds[engine->gathering];
 		if (round->batch.ops_n == 0 && round->tells_n == 0)
 			break;
@@ -204,7 +244,7 @@ void engine_on_committed(struct engine *engine, struct engine_round *round)
 
 bool engine_is_available(const struct engine *engine)
 {
-	return engine->available;
+	return engine->state == ENGINE_WORKS;
 }
 
 uint32_t engine_epoch(const struct engine *engine)

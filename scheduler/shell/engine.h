@@ -4,7 +4,8 @@
  *
  * Work gathers in a round while the round before it is being committed.  When a commit fails,
  * nothing of that round or the one behind it is told; the state is dropped, and as soon as
- * writing works again it is rebuilt from the store under a new epoch.
+ * writing works again it is rebuilt from the store: under a new epoch, or, where there are several
+ * schedulers, as a standby, whatever it was.
  */
 #ifndef FLOTILLA_SHELL_ENGINE_H
 #define FLOTILLA_SHELL_ENGINE_H
@@ -20,16 +21,22 @@ struct engine;
 /* What the core wants told, and the engine itself. Called on the loop. */
 struct engine_hooks {
 	void *data;
-	void (*on_tell)(void *data, const struct core_effect *effect); /* REPLY WAKE ORDER ACK */
+	void (*on_tell)(void *data,
+			const struct core_effect *effect); /* all that are not durable */
 	/* Everything under way is lost: requests have to be refused, polls to be forgotten. */
 	void (*on_lost)(void *data);
 	void (*on_round)(void *data); /* a round of work is done: carry on with what it set free */
+	/* The state is there again after it was lost. May be NULL. */
+	void (*on_rebuilt)(void *data);
 };
 
 struct engine_options {
 	const char *state_dir;
 	struct core_limits limits;
 	uint32_t retry_ms; /* between attempts to write again */
+	/* One of several schedulers: begins as a standby, and gets its epochs by engine_lead. */
+	bool is_replica;
+	const struct identity *signer; /* of the ledger's heads; NULL: there are none */
 };
 
 /* Opens the store, begins a new epoch and rebuilds the state. */
@@ -43,7 +50,21 @@ void engine_close(struct engine *engine);
 /* False while nothing can be written: new work is to be refused. */
 bool engine_is_available(const struct engine *engine);
 
+/* Of this scheduler's leadership; a standby's last one, or 1. */
 uint32_t engine_epoch(const struct engine *engine);
+
+/* This replica leads from now on, if its store works (false otherwise). The caller answers every
+ * parked poll then. */
+bool engine_lead(struct engine *engine, uint32_t epoch);
+
+/* It does not lead any more: what is under way is lost, and it begins again as a standby. Not from
+ * within a hook. */
+void engine_follow(struct engine *engine);
+
+/* A scheduler alone was told of an epoch that is not its own (an older copy of its database runs
+ * here): begins again under a newer one, soon. */
+void engine_renew(struct engine *engine, uint64_t seen_epoch);
+
 /* For its questions; good until the next step. Old, and maybe NULL, while it is not available. */
 struct core *engine_core(struct engine *engine);
 struct store *engine_store(struct engine *engine);
@@ -58,6 +79,11 @@ void engine_step(struct engine *engine, struct core_event *event);
  * of extra are taken over. */
 void engine_create(struct engine *engine, struct core_event *event,
 		   struct store_sandbox_extra *extra);
+
+/* Steps RECORD; note: what its scheduler wrote into the claim, or NULL. What of it only the store
+ * keeps is copied when the sandbox is adopted. */
+void engine_record(struct engine *engine, struct core_event *event,
+		   const struct wire_sandbox_note *note);
 
 /* Adds a decision of the shell to the round, to be filled in. Only while it is available. */
 struct store_op *engine_write(struct engine *engine, enum store_op_kind kind);

@@ -16,6 +16,13 @@ struct engine_round {
 	size_t tells_n, tells_cap;
 };
 
+enum engine_state {
+	ENGINE_WORKS,
+	ENGINE_WAITS, /* the state is lost, but a round of it is still being committed */
+	ENGINE_MENDS, /* it is tried whether writing works */
+	ENGINE_FAILS, /* it did not; tried again after a pause */
+};
+
 struct engine {
 	uv_loop_t *loop;
 	struct engine_options options;
@@ -27,17 +34,21 @@ struct engine {
 	size_t core_memory_n;
 	struct core_effects effects; /* of the step being taken */
 	struct store_sandbox_extra *creating;
+	const struct wire_sandbox_note *adopting; /* of the record being stepped, or NULL */
 	struct engine_round rounds[2];
 	size_t gathering; /* index; the other round is being committed or empty */
-	bool available, flushing;
+	bool flushing;
+	enum engine_state state;
 	uint32_t epoch;
+	uint64_t epoch_floor;       /* the next one is to be above it */
 	uv_prepare_t *before_sleep; /* these are freed by their close callbacks */
-	uv_timer_t *tick, *retry;
+	uv_timer_t *tick, *retry, *renew;
 };
 
 /* engine.c: steps and rounds. */
 void engine_take_step(struct engine *engine, struct core_event *event);
 void engine_tell_all(struct engine *engine, struct engine_round *round);
+void engine_drop_tells(struct engine_round *round);
 void engine_drop(struct engine_round *round); /* tells nobody, and whoever waits that it is lost */
 void engine_flush(struct engine *engine);
 void engine_on_committed(struct engine *engine, struct engine_round *round);

@@ -20,7 +20,10 @@ static void engine_on_loaded(void *data, const struct core_event *event)
 /* From the store's rows to a core that has booted; its first effects gather in the round. */
 static int engine_rebuild(struct engine *engine, uint32_t epoch, struct err *err)
 {
-	struct core_event boot = {.kind = CORE_EVENT_BOOT, .boot.epoch = epoch};
+	struct core_event boot = {
+		.kind = CORE_EVENT_BOOT,
+		.boot = {.epoch = epoch, .standby = engine->options.is_replica},
+	};
 
 	if (engine->core_memory)
 		munmap(engine->core_memory, engine->core_memory_n);
@@ -40,64 +43,162 @@ static int engine_rebuild(struct engine *engine, uint32_t epoch, struct err *err
 	engine->epoch = epoch;
 	engine->metrics->epoch = epoch;
 	engine->metrics->ready = 1;
-	engine->available = true;
+	engine->state = ENGINE_WORKS;
 	return 0;
+}
+
+/* What shows that writing works: alone, a new epoch. */
+static void engine_add_trial(const struct engine *engine, struct store_batch *batch)
+{
+	bool is_replica = engine->options.is_replica;
+	struct store_op *op = store_batch_add(batch, is_replica ? STORE_OP_PROBE : STORE_OP_EPOCH,
+					      engine_wall().ns);
+
+	if (!is_replica)
+		op->epoch_floor = engine->epoch_floor;
+}
+
+static uint32_t engine_epoch_after(const struct engine *engine, const struct store_batch *trial)
+{
+	if (!engine->options.is_replica)
+		return trial->epoch;
+	return engine->epoch ? engine->epoch : 1;
+}
+
+static void engine_mend(struct engine *engine)
+{
+	struct engine_round *round = &engine->rounds[engine->gathering];
+
+	CHECK(engine->state != ENGINE_WORKS && round->batch.ops_n == 0);
+	engine->state = ENGINE_MENDS;
+	engine->gathering ^= 1;
+	engine_add_trial(engine, &round->batch);
+	store_commit(engine->store, &round->batch);
 }
 
 static void engine_on_retry(uv_timer_t *timer)
 {
-	struct engine *engine = timer->data;
-	struct engine_round *round = &engine->rounds[engine->gathering];
-
-	CHECK(!engine->available && round->batch.ops_n == 0);
-	engine->gathering ^= 1;
-	store_batch_add(&round->batch, STORE_OP_EPOCH, engine_wall().ns);
-	store_commit(engine->store, &round->batch);
+	engine_mend(timer->data);
 }
 
-static void engine_fail(struct engine *engine, const struct err *err)
+static void engine_fail(struct engine *engine)
 {
-	bool was_available = engine->available;
-
-	engine->available = false;
-	engine->metrics->ready = 0;
-	engine_drop(&engine->rounds[0]);
-	engine_drop(&engine->rounds[1]);
-	if (was_available) {
-		log_error("store", "cannot write: nothing new is accepted until it works again",
-			  LOG_ERR(err));
-		engine->hooks.on_lost(engine->hooks.data);
-		engine->hooks.on_round(engine->hooks.data);
-	}
-	uv_timer_stop(engine->tick);
+	engine->state = ENGINE_FAILS;
 	uv_timer_start(engine->retry, engine_on_retry, engine->options.retry_ms, 0);
+}
+
+/* Whoever waited hears that it is lost. A round that is being committed goes on; nobody is told of
+ * it, and what it wrote is found in the store. */
+static void engine_lose(struct engine *engine)
+{
+	engine->state = ENGINE_WAITS;
+	engine->metrics->ready = 0;
+	engine_drop(&engine->rounds[engine->gathering]);
+	if (store_is_busy(engine->store))
+		engine_drop_tells(&engine->rounds[engine->gathering ^ 1]);
+	else
+		engine_drop(&engine->rounds[engine->gathering ^ 1]);
+	uv_timer_stop(engine->tick);
+	engine->hooks.on_lost(engine->hooks.data);
+	engine->hooks.on_round(engine->hooks.data);
+}
+
+static void engine_on_tried(struct engine *engine, const struct store_batch *batch)
+{
+	uint32_t epoch = engine_epoch_after(engine, batch);
+	bool committed = batch->committed;
+	struct err err;
+
+	engine_drop(&engine->rounds[engine->gathering ^ 1]);
+	if (!committed || engine_rebuild(engine, epoch, &err)) {
+		engine_fail(engine);
+		return;
+	}
+	log_info("store", "the state is rebuilt", LOG_UINT("epoch", epoch));
+	if (engine->hooks.on_rebuilt)
+		engine->hooks.on_rebuilt(engine->hooks.data);
+	engine_flush(engine);
 }
 
 static void engine_on_done(void *data, struct store_batch *batch)
 {
 	struct engine *engine = data;
 	struct engine_round *round = &engine->rounds[engine->gathering ^ 1];
-	uint32_t epoch = batch->epoch;
-	struct err err = batch->err;
 
 	CHECK(batch == &round->batch);
 	if (!batch->committed)
 		engine->metrics->commit_faults++;
-	if (batch->committed && engine->available) {
-		engine_on_committed(engine, round);
+	switch (engine->state) {
+	case ENGINE_WORKS:
+		if (batch->committed) {
+			engine_on_committed(engine, round);
+			return;
+		}
+		log_error("store", "cannot write: nothing new is accepted until it works again",
+			  LOG_ERR(&batch->err));
+		engine_lose(engine);
+		engine_fail(engine);
 		return;
-	}
-	if (!batch->committed) {
-		engine_fail(engine, &err);
+	case ENGINE_WAITS:
+		engine_drop(round);
+		engine_mend(engine);
 		return;
-	}
-	engine_drop(round);
-	if (engine_rebuild(engine, epoch, &err)) {
-		engine_fail(engine, &err);
+	case ENGINE_MENDS:
+		engine_on_tried(engine, batch);
 		return;
+	case ENGINE_FAILS:
+		break;
 	}
-	log_info("store", "writing works again", LOG_UINT("epoch", epoch));
-	engine_flush(engine);
+	check_broken("nothing is committed while it fails", __FILE__, __LINE__);
+}
+
+/* ---- roles ---- */
+
+bool engine_lead(struct engine *engine, uint32_t epoch)
+{
+	struct core_event lead = {.kind = CORE_EVENT_LEAD, .lead.epoch = epoch};
+
+	CHECK(engine->options.is_replica);
+	if (!engine_is_available(engine))
+		return false;
+	engine->epoch = epoch;
+	engine->metrics->epoch = epoch;
+	engine->metrics->takeovers++;
+	engine_take_step(engine, &lead);
+	return true;
+}
+
+static void engine_begin_again(struct engine *engine)
+{
+	engine_lose(engine);
+	if (!store_is_busy(engine->store))
+		engine_mend(engine);
+}
+
+void engine_follow(struct engine *engine)
+{
+	if (engine_is_available(engine) && core_role(engine->core) != CORE_STANDBY)
+		engine_begin_again(engine);
+}
+
+static void engine_on_renew(uv_timer_t *timer)
+{
+	struct engine *engine = timer->data;
+
+	if (!engine_is_available(engine) || engine->epoch > engine->epoch_floor)
+		return;
+	log_error("store", "an older copy of the database: begins again above what nodes have seen",
+		  LOG_UINT("seen", engine->epoch_floor), LOG_UINT("ours", engine->epoch));
+	engine_begin_again(engine);
+}
+
+/* Not at once: whoever says so is in the middle of a round. */
+void engine_renew(struct engine *engine, uint64_t seen_epoch)
+{
+	CHECK(!engine->options.is_replica);
+	if (seen_epoch > engine->epoch_floor)
+		engine->epoch_floor = seen_epoch;
+	uv_timer_start(engine->renew, engine_on_renew, 0, 0);
 }
 
 /* ---- the loop ---- */
@@ -115,7 +216,7 @@ static void engine_before_sleep(uv_prepare_t *prepare)
 	struct mono at;
 
 	engine_flush(engine);
-	if (!engine->available)
+	if (!engine_is_available(engine))
 		return;
 	if (!core_next_deadline(engine->core, &at)) {
 		uv_timer_stop(engine->tick);
@@ -133,9 +234,9 @@ static int engine_boot(struct engine *engine, struct err *err)
 	uint32_t epoch;
 	int fault;
 
-	store_batch_add(&batch, STORE_OP_EPOCH, engine_wall().ns);
+	engine_add_trial(engine, &batch);
 	fault = store_commit_now(engine->store, &batch, err);
-	epoch = batch.epoch;
+	epoch = engine_epoch_after(engine, &batch);
 	store_batch_free(&batch);
 	return fault ? -1 : engine_rebuild(engine, epoch, err);
 }
@@ -160,20 +261,27 @@ int engine_open(struct engine **out_engine, uv_loop_t *loop, const struct engine
 	engine->options = *options;
 	engine->hooks = *hooks;
 	engine->metrics = metrics;
+	engine->state = ENGINE_FAILS; /* until it is booted */
 	engine->tick = engine_handle(sizeof(*engine->tick), engine);
 	engine->retry = engine_handle(sizeof(*engine->retry), engine);
+	engine->renew = engine_handle(sizeof(*engine->renew), engine);
 	engine->before_sleep = engine_handle(sizeof(*engine->before_sleep), engine);
 	uv_timer_init(loop, engine->tick);
 	uv_timer_init(loop, engine->retry);
+	uv_timer_init(loop, engine->renew);
 	uv_prepare_init(loop, engine->before_sleep);
-	if (store_open(&engine->store, loop, options->state_dir, engine_on_done, engine, err) ||
-	    engine_boot(engine, err)) {
-		engine_close(engine);
-		return -1;
-	}
+	if (store_open(&engine->store, loop, options->state_dir, engine_on_done, engine, err))
+		goto fail;
+	if (options->signer)
+		store_sign_with(engine->store, options->signer);
+	if (engine_boot(engine, err))
+		goto fail;
 	uv_prepare_start(engine->before_sleep, engine_before_sleep);
 	*out_engine = engine;
 	return 0;
+fail:
+	engine_close(engine);
+	return -1;
 }
 
 static void engine_free_handle(uv_handle_t *handle)
@@ -185,7 +293,7 @@ void engine_close(struct engine *engine)
 {
 	if (!engine)
 		return;
-	engine->available = false;
+	engine->state = ENGINE_FAILS;
 	store_close(engine->store);
 	for (size_t i = 0; i < ARRAY_N(engine->rounds); i++) {
 		engine_drop(&engine->rounds[i]);
@@ -194,6 +302,7 @@ void engine_close(struct engine *engine)
 	}
 	uv_close((uv_handle_t *)engine->tick, engine_free_handle);
 	uv_close((uv_handle_t *)engine->retry, engine_free_handle);
+	uv_close((uv_handle_t *)engine->renew, engine_free_handle);
 	uv_close((uv_handle_t *)engine->before_sleep, engine_free_handle);
 	if (engine->core_memory)
 		munmap(engine->core_memory, engine->core_memory_n);

@@ -73,6 +73,22 @@ int secrets_open(struct secrets *secrets, const char *dir, struct err *err)
 	return 0;
 }
 
+void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N])
+{
+	static const char purpose[] = "flotilla fleet fingerprint 1";
+	crypto_generichash_state state;
+
+	/* All of them are 20 random bytes or more: nobody finds them by trying. */
+	crypto_generichash_init(&state, NULL, 0, SECRET_HASH_N);
+	crypto_generichash_update(&state, (const uint8_t *)purpose, sizeof(purpose));
+	crypto_generichash_update(&state, secrets->fleet.bytes, sizeof(secrets->fleet.bytes));
+	crypto_generichash_update(&state, secrets->pepper, SECRET_N);
+	crypto_generichash_update(&state, secrets->bus_seed, SECRET_N);
+	crypto_generichash_update(&state, (const uint8_t *)secrets->operator_key, KEY_TEXT_N);
+	crypto_generichash_final(&state, out, SECRET_HASH_N);
+	sodium_memzero(&state, sizeof(state));
+}
+
 void secrets_make_key(char out_text[KEY_TEXT_MAX])
 {
 	uint8_t random[20];

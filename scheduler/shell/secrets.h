@@ -1,5 +1,6 @@
 /*
- * The scheduler's secrets, each a file of its own in the state folder, made at the first start:
+ * The scheduler's secrets, each a file of its own in the state folder, made at the first start.  A
+ * further replica of a fleet is given copies of the first three before it starts.
  *
  *	fleet.key      32 bytes, shared with the gateway: tickets and envd tokens derive from it
  *	key.pepper     32 bytes: API keys and node tokens are stored as hashes under it
@@ -31,6 +32,10 @@ struct secrets {
 
 /* Calls sodium_init. */
 int secrets_open(struct secrets *secrets, const char *dir, struct err *err);
+
+/* Of all four, which the replicas of a fleet share, as one number that tells nothing of them: equal
+ * fingerprints are equal secrets. */
+void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_N]);
 
 /* A fresh API key or node token. */
 void secrets_make_key(char out_text[KEY_TEXT_MAX]);

@@ -284,6 +284,51 @@ def operators_manage_nodes_tenants_and_keys():
         status(world.run("node", "ls", env={"FLOTILLA_OPERATOR_KEY": KEY}), 4)
 
 
+def a_node_is_cordoned_by_its_name_or_its_id():
+    with World() as world:
+        done = status(world.operator("node", "cordon", "n1", "-o", "json"), 0)
+        assert json.loads(done.stdout) == {"kind": "node", "data": {"nodeID": "nod_1", "name": "n1", "cordoned": True}}, done
+        assert world.fleet.seen[-1][:2] == ("POST", "/v1/nodes/nod_1/cordon")
+        assert "cordoned: no" in status(world.operator("node", "uncordon", "nod_4"), 0).stdout
+        assert world.fleet.seen[-1][:2] == ("POST", "/v1/nodes/nod_4/uncordon")
+        status(world.operator("node", "cordon", "twin"), 2, "2 nodes fit twin: give an id")
+        status(world.operator("node", "cordon", "nobody"), 3, "there is no node nobody")
+
+
+def acts(world):
+    return [path for method, path, *_ in world.fleet.seen if method == "POST"]
+
+
+def a_node_is_given_up_only_by_who_said_yes():
+    with World() as world:
+        status(world.operator("node", "lost", "dead"), 2, "say --yes")
+        assert acts(world) == [], "nothing may happen unasked"
+        done = status(world.operator("node", "lost", "dead", "--yes", "-o", "name"), 0)
+        assert done.stdout == "nod_2\n" and acts(world) == ["/v1/nodes/nod_2/lost"], done
+        status(world.operator("node", "lost", "nod_2", "-y"), 0)
+        status(world.operator("node", "lost", "n1", "--yes"), 6, "node n1: The node is heard of")
+        status(world.operator("node", "lost", "twin", "--yes"), 2, "2 nodes fit")
+
+
+def on_a_terminal_the_name_of_a_node_to_give_up_is_typed():
+    def typed(world, line):
+        ours, theirs = pty.openpty()
+        run = subprocess.Popen([PROGRAM, "node", "lost", "nod_2", "-o", "name"], stdin=theirs, stderr=theirs,
+                               stdout=subprocess.PIPE, env={**world.env, "FLOTILLA_OPERATOR_KEY": OPERATOR})
+        os.close(theirs)
+        said = b""
+        while b"type its name" not in said:
+            said += os.read(ours, 4096)
+        os.write(ours, line)
+        out = run.communicate(timeout=30)[0]
+        os.close(ours)
+        assert b"node dead (nod_2)" in said and b"20 sandboxes" in said, said
+        return run.returncode, out
+    with World() as world:
+        assert typed(world, b"nod_2\n") == (2, b"") and typed(world, b"\x04") == (2, b"") and acts(world) == []
+        assert typed(world, b"dead\n") == (0, b"nod_2\n") and acts(world) == ["/v1/nodes/nod_2/lost"]
+
+
 def a_context_holds_urls_and_keys_in_a_private_file():
     with World() as world:
         key_file = os.path.join(world.home, "key")
@@ -411,4 +456,4 @@ def progress_is_for_terminals_only():
 
 
 run_tests([value for name, value in list(globals().items())
-           if callable(value) and getattr(value, "__module__", "") == "__main__" and name not in ("World", "status", "interrupted")])
+           if callable(value) and getattr(value, "__module__", "") == "__main__" and name not in ("World", "status", "interrupted", "acts")])

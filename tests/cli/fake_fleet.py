@@ -23,6 +23,7 @@ REFUSALS = {
     "broken": (500, {"code": 500, "message": "internal"}),
     "slow": (504, {"code": 504, "message": "placement took too long"}),
 }
+NODES = {"nod_1": ("n1", "ready"), "nod_2": ("dead", "silent"), "nod_3": ("twin", "ready"), "nod_4": ("twin", "silent")}
 
 
 class FakeFleet:
@@ -61,7 +62,7 @@ class FakeFleet:
             ended = self.ended.get(name)
             lines.append({"sandboxID": name, "templateID": "base", "state": "ended" if ended else "running",
                           "startedAt": "2026-11-22T10:00:00.000Z", "endedAt": "2026-11-22T10:00:03.000Z" if ended else "",
-                          "seconds": 3, "vcpus": 2, "memoryMiB": 512, "vcpuSeconds": 6, "gibSeconds": "1.5",
+                          "seconds": 3, "unbilledSeconds": 0, "vcpus": 2, "memoryMiB": 512, "vcpuSeconds": 6, "gibSeconds": "1.5",
                           "amount": "0.000090750", "cause": ended or ""})
         return {"tenant": "ten_1", "currency": "USD", "from": "", "to": "", "rule": "r1", "total": "0.000090750",
                 "credit_left": "99.0", "sandboxes": lines}
@@ -139,11 +140,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                       "nodes": 1, "warm": 3}])
         if path == "/v1/nodes":
             size = {"vcpus": 8, "memoryMiB": 4096, "sandboxes": 20}
-            return self.answer(200, [{"nodeID": "nod_1", "name": "n1", "state": "ready", "version": "0.1.0",
+            return self.answer(200, [{"nodeID": name, "name": NODES[name][0], "state": NODES[name][1], "version": "0.1.0",
                                       "lastSeenAt": "2026-11-22T10:00:00Z", "capacity": size, "committed": size,
-                                      "templates": [{"name": "base", "warm": 2}]}])
+                                      "templates": [{"name": "base", "warm": 2}]} for name in NODES])
         if path == "/v1/nodes/tokens":
             return self.answer(201, {"token": "once-%d" % body["ttl_s"]})
+        if parts[:2] == ["v1", "nodes"] and parts[2] in NODES and parts[3] in ("cordon", "uncordon", "lost"):
+            if parts[3] == "lost" and NODES[parts[2]][1] != "silent":
+                return self.answer(409, {"code": "node_alive", "detail": "The node is heard of"})
+            return self.answer(200, {"nodeID": parts[2], "name": NODES[parts[2]][0], "cordoned": parts[3] == "cordon"})
         if path == "/v1/tenants" and self.command == "POST":
             return self.answer(201, {"tenantID": "ten_2", **body})
         if path == "/v1/tenants":

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What was told "running" still answers after a daemon was killed, and every second is billed once."""
 import os
+import sqlite3
+import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from fleet import Fleet, run_tests, wait_for  # noqa: E402
+from fleet import BIN, Fleet, run_tests, wait_for  # noqa: E402
 
 fleet = None
 
@@ -80,6 +82,38 @@ def an_agent_is_killed_with_sandboxes_running():
     finish(key, told)
 
 
+def a_scheduler_put_back_from_a_copy_learns_the_rest_from_the_agents_journal():
+    key, other = fleet.tenant("restored"), fleet.tenant("before")
+    state, copy = fleet.path("scheduler"), fleet.path("copy")
+    program = [os.path.join(BIN, "flotilla"), "backup"]
+    finish(other, {made["sandboxID"]: (made, time.time()) for made in [create(other)[1]]})
+    subprocess.run([*program, "create", copy, "--state-dir", state, "--with-secrets"], check=True, capture_output=True)
+    runs_on = create(key)[1]
+    ended = {made["sandboxID"]: (made, time.time()) for made in [create(other)[1], create(other)[1]]}
+    finish(other, ended)
+    path = os.path.join(state, "scheduler.db")
+    wanted = {row[:2]: row for row in facts(path)}
+    fleet.scheduler.kill()
+    subprocess.run([*program, "restore", copy, "--state-dir", state, "--force"], check=True, capture_output=True)
+    fleet.scheduler.start()
+    wait_for("the journal again", 30, lambda: set(wanted) <= {row[:2] for row in facts(path)})
+    assert all(wanted[row[:2]] == row for row in facts(path) if row[:2] in wanted)
+    assert fleet.in_guest(runs_on, "GET", "/health")[0] == 204
+    status, sandbox = create(key)  # nodes take orders of the new epoch
+    assert status == 201 and fleet.in_guest(sandbox, "GET", "/health")[0] == 204, sandbox
+    assert fleet.api("DELETE", "/sandboxes/" + sandbox["sandboxID"], key=key)[0] == 204
+    subprocess.run([os.path.join(BIN, "flotilla"), "ledger", "verify", "--state-dir", state], check=True, capture_output=True)
+
+
+def facts(path):
+    """What nodes said, by node and sequence."""
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return database.execute("SELECT node, seq, kind, sandbox, from_ms, to_ms, cause FROM usage_event").fetchall()
+    finally:
+        database.close()
+
+
 def finish(key, told):
     """Kills every sandbox, those of requests that were cut off too, and compares record and ledger."""
     ended = {}
@@ -96,4 +130,8 @@ def finish(key, told):
 
 if __name__ == "__main__":
     with Fleet(agents=1, agent_options=["--capacity-vcpus", "256", "--capacity-mem", "256GiB"]) as fleet:
-        run_tests([the_scheduler_is_killed_in_the_middle_of_creates, an_agent_is_killed_with_sandboxes_running])
+        run_tests([
+            the_scheduler_is_killed_in_the_middle_of_creates,
+            an_agent_is_killed_with_sandboxes_running,
+            a_scheduler_put_back_from_a_copy_learns_the_rest_from_the_agents_journal,
+        ])

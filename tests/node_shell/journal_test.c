@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -267,6 +268,32 @@ static void a_full_disk_takes_all_of_a_batch_or_nothing(void **state)
 	assert_int_equal(sqlite_check(&world->journal.writer, &err), 0);
 }
 
+/* What a bad disk does: a page in the middle of the file is not what was written. */
+static void a_damaged_journal_is_refused_whole(void **state)
+{
+	struct world *world = *state;
+	struct node_effect effects[100];
+	uint8_t noise[4096];
+	char path[128];
+	struct err err;
+
+	for (uint64_t seq = 1; seq <= 100; seq++)
+		effects[seq - 1] = effect_record(seq);
+	commit(world, effects, 100);
+	journal_close(&world->journal);
+	snprintf(path, sizeof(path), "%s/journal.db", world->folder);
+	FILE *file = fopen(path, "r+");
+	assert_non_null(file);
+	assert_int_equal(fseek(file, 8 * 4096, SEEK_SET), 0);
+	memset(noise, 0xa5, sizeof(noise));
+	assert_int_equal(fwrite(noise, sizeof(noise), 1, file), 1);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(journal_open(&world->journal, world->folder, &err), -1);
+	assert_non_null(strstr(err.text, "journal.db"));
+	assert_non_null(strstr(err.text, "damaged"));
+	assert_non_null(strstr(err.text, "nothing of it was loaded"));
+}
+
 static void only_one_agent_writes_a_journal(void **state)
 {
 	struct world *world = *state;
@@ -293,6 +320,7 @@ int main(void)
 		TEST(a_record_never_changes),
 		TEST(a_batch_with_a_fault_leaves_nothing),
 		TEST(a_full_disk_takes_all_of_a_batch_or_nothing),
+		TEST(a_damaged_journal_is_refused_whole),
 		TEST(only_one_agent_writes_a_journal),
 	};
 

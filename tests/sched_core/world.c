@@ -111,10 +111,15 @@ static void carry_out(struct world *world, const struct core_effect *effect)
 		post(world, effect);
 		break;
 	case CORE_EFFECT_ADOPT_SANDBOX:
+		CHECK(!world_stored(world, effect->sandbox.id.text));
 		store_sandbox(world, &effect->sandbox);
+		world->adopted_n++;
 		break;
 	case CORE_EFFECT_ADMITTING:
+		world->admitted_n++;
+		break;
 	case CORE_EFFECT_EPOCH_OVER:
+		world->epoch_over_n++;
 		break;
 	case CORE_EFFECT_REPLY:
 		reply(world, effect);
@@ -187,7 +192,24 @@ void world_restart(struct world *world)
 		world_step(world, &event);
 	}
 	event.kind = CORE_EVENT_BOOT;
-	event.boot.epoch = ++world->epoch;
+	event.boot.standby = world->stands_by;
+	if (!world->stands_by || !world->epoch)
+		world->epoch++;
+	event.boot.epoch = world->epoch;
+	world_step(world, &event);
+}
+
+void world_stand_by(struct world *world)
+{
+	world->stands_by = true;
+	world->crash = WORLD_NO_CRASH;
+	world_restart(world);
+}
+
+void world_lead(struct world *world)
+{
+	struct core_event event = {.kind = CORE_EVENT_LEAD, .lead.epoch = ++world->epoch};
+
 	world_step(world, &event);
 }
 

@@ -40,6 +40,10 @@ struct world {
 	void *memory;
 	struct core *core;
 	uint64_t epoch;
+	bool stands_by;        /* one of several: it boots as a standby */
+	uint32_t admitted_n;   /* times that ADMITTING came */
+	uint64_t epoch_over_n; /* times that EPOCH_OVER came */
+	uint32_t adopted_n;
 	struct mono now;
 	struct wall wall;
 	struct core_effects effects; /* of the last step */
@@ -69,6 +73,12 @@ void world_close(struct world *world);
 /* All but the store is forgotten: another leader boots from it. Unanswered requests stay so. */
 void world_restart(struct world *world);
 
+/* The same, but as one of several, which does not lead. */
+void world_stand_by(struct world *world);
+
+/* It leads from now on, with the next epoch. */
+void world_lead(struct world *world);
+
 /* Steps; event's now and wall are filled in. */
 void world_step(struct world *world, struct core_event *event);
 
@@ -86,6 +96,15 @@ struct world_node *world_node(struct world *world, const char *id, uint32_t vcpu
 void world_offer(struct world_node *node, const char *name, uint32_t vcpus, uint32_t mem_mib,
 		 uint32_t disk_mib, uint32_t warm_n);
 void world_report(struct world *world, struct world_node *node);
+
+/* The node has journaled the leader's epoch, owes no answer, and reports so with its log's end. */
+void world_join(struct world *world, struct world_node *node);
+bool world_is_joined(const struct world *world, const struct world_node *node);
+
+/* An operator declares the node lost, if that may be; what was decided, or 0. */
+uint64_t world_lose(struct world *world, struct world_node *node);
+void world_lost(struct world *world, struct world_node *node, uint64_t lost_below);
+
 struct world_node *world_find_node(struct world *world, const struct id *id);
 void world_node_event(struct world *world, struct world_node *node, enum core_event_kind kind);
 
@@ -110,6 +129,10 @@ const struct wire_order *world_poll(struct world *world, struct world_node *node
 struct wire_record world_record(struct world *world, struct world_node *node,
 				enum wire_record_kind kind, const char *sandbox, uint64_t attempt);
 void world_send(struct world *world, struct world_node *node, const struct wire_record *record);
+
+/* A started record of ten_a, as some leader's claim of "base" for 60 s left it in the log. */
+struct wire_record world_started(struct world *world, struct world_node *node, const char *sandbox,
+				 uint64_t attempt);
 
 /* world_record and world_send in one. */
 void world_say(struct world *world, struct world_node *node, enum wire_record_kind kind,

@@ -148,6 +148,39 @@ void world_report(struct world *world, struct world_node *node)
 	world_step(world, &event);
 }
 
+void world_join(struct world *world, struct world_node *node)
+{
+	node->poll.epoch = world->epoch;
+	node->poll.end_seq = node->seq;
+	world_report(world, node);
+}
+
+bool world_is_joined(const struct world *world, const struct world_node *node)
+{
+	struct core_node_view view;
+
+	CHECK(core_node_find(world->core, &node->id, &view));
+	return view.joined;
+}
+
+void world_lost(struct world *world, struct world_node *node, uint64_t lost_below)
+{
+	struct core_event event = {.kind = CORE_EVENT_NODE_LOST};
+
+	event.lost.node = node->id;
+	event.lost.lost_below = lost_below;
+	world_step(world, &event);
+}
+
+uint64_t world_lose(struct world *world, struct world_node *node)
+{
+	uint64_t lost_below = core_lost_below(world->core, &node->id);
+
+	if (lost_below)
+		world_lost(world, node, lost_below);
+	return lost_below;
+}
+
 void world_node_event(struct world *world, struct world_node *node, enum core_event_kind kind)
 {
 	struct core_event event = {.kind = kind, .node_id = node->id};
@@ -193,6 +226,23 @@ struct wire_record world_record(struct world *world, struct world_node *node,
 		record.refusal = REFUSAL_NODE_FULL;
 	if (kind == WIRE_RECORD_ENDED)
 		record.cause = CAUSE_TIMEOUT;
+	return record;
+}
+
+struct wire_record world_started(struct world *world, struct world_node *node, const char *sandbox,
+				 uint64_t attempt)
+{
+	struct wire_record record =
+		world_record(world, node, WIRE_RECORD_STARTED, sandbox, attempt);
+
+	record.tenant = world_id("ten_a");
+	snprintf(record.plan, sizeof(record.plan), "pro");
+	record.price_version = 3;
+	snprintf(record.template, sizeof(record.template), "base");
+	record.vcpus = 1;
+	record.mem_mib = 512;
+	record.disk_mib = 1024;
+	record.end_wall_ns = world->wall.ns + 60 * NS_PER_S;
 	return record;
 }
 

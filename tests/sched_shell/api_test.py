@@ -398,9 +398,10 @@ def usage_adds_up_and_pages():
     for name in made:
         assert rig.api("DELETE", "/sandboxes/" + name, key=key)[0] == 204
     usage = rig.api("GET", "/v1/usage", key=key)[1]
-    assert usage["currency"] == "USD" and usage["rule"].startswith("1: ") and usage["from"] is None, usage
+    assert usage["currency"] == "USD" and usage["rule"].startswith("2: ") and usage["from"] is None, usage
     for line in usage["sandboxes"]:
         assert line["seconds"] >= 1 and line["vcpuSeconds"] == 2 * line["seconds"] and line["cause"] == "request", line
+        assert line["unbilledSeconds"] == 0, line
         assert line["amount"] == "0.%09d" % (line["seconds"] * (2 * 14000 + 2250)), line
     assert usage["total"] == "0.%09d" % sum(round(float(line["amount"]) * 1e9) for line in usage["sandboxes"])
     seen, token = [], ""

@@ -30,13 +30,34 @@ static void whole_seconds_are_rounded_half_up_and_are_one_at_least(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_N(rows); i++) {
-		struct rate_slice slice = {rows[i].from_ms, rows[i].to_ms, rows[i].final};
+		struct rate_slice slice = {rows[i].from_ms, rows[i].to_ms, rows[i].final, false};
 		struct rate_result result;
 		assert_true(rate_slice(&slice, 2, &vcpu, &result));
 		assert_int_equal(result.seconds, rows[i].seconds);
 		assert_int_equal(result.quantity, rows[i].seconds * 2);
 		assert_int_equal(result.amount_nano, rows[i].seconds * 2 * 14000);
 	}
+}
+
+static void a_free_slice_is_counted_and_costs_nothing(void **state)
+{
+	struct rate_result before, free, whole;
+
+	(void)state;
+	/* The end of 0..2600 ms, of which 1400 were billed before. */
+	assert_true(rate_slice(&(struct rate_slice){0, 1400, false, false}, 2, &vcpu, &before));
+	assert_true(rate_slice(&(struct rate_slice){1400, 2600, true, true}, 2, &vcpu, &free));
+	assert_true(rate_slice(&(struct rate_slice){0, 2600, true, false}, 2, &vcpu, &whole));
+	assert_int_equal(before.seconds, 1);
+	assert_int_equal(before.unbilled_seconds, 0);
+	assert_int_equal(free.seconds, 0);
+	assert_int_equal(free.quantity, 0);
+	assert_int_equal(free.amount_nano, 0);
+	assert_int_equal(before.seconds + free.unbilled_seconds, whole.seconds);
+	/* Not even the second that every incarnation has. */
+	assert_true(rate_slice(&(struct rate_slice){0, 10, true, true}, 2, &vcpu, &free));
+	assert_int_equal(free.amount_nano, 0);
+	assert_int_equal(free.unbilled_seconds, 1);
 }
 
 static void a_bill_cannot_depend_on_where_it_was_cut(void **state)
@@ -48,14 +69,14 @@ static void a_bill_cannot_depend_on_where_it_was_cut(void **state)
 		int64_t total_ms = (int64_t)rng_below(&rng, rng_one_in(&rng, 4) ? 3000 : 90000000);
 		int64_t units = 1 + (int64_t)rng_below(&rng, 5000), at = 0;
 		const struct rate_price *price = rng_one_in(&rng, 2) ? &memory : &vcpu;
-		struct rate_slice whole = {0, total_ms, true};
+		struct rate_slice whole = {0, total_ms, true, false};
 		struct rate_result sum = {0}, once, part;
 
 		assert_true(rate_slice(&whole, units, price, &once));
 		do {
 			int64_t left = total_ms - at;
 			int64_t step = (int64_t)rng_below(&rng, (uint64_t)left + 1);
-			struct rate_slice slice = {at, at + step, false};
+			struct rate_slice slice = {at, at + step, false, false};
 			if (rng_one_in(&rng, 5) || step == 0) {
 				slice.to_ms = total_ms;
 				slice.final = true;
@@ -80,7 +101,7 @@ static void an_amount_is_within_half_a_nano_of_the_exact_one(void **state)
 
 	(void)state;
 	for (int round = 0; round < 20000; round++) {
-		struct rate_slice slice = {0, (int64_t)rng_below(&rng, 1000000000), true};
+		struct rate_slice slice = {0, (int64_t)rng_below(&rng, 1000000000), true, false};
 		struct rate_result result;
 		int64_t mib = 1 + (int64_t)rng_below(&rng, 1 << 20);
 
@@ -93,7 +114,7 @@ static void an_amount_is_within_half_a_nano_of_the_exact_one(void **state)
 
 static void nonsense_is_refused_and_not_wrapped_around(void **state)
 {
-	struct rate_slice ages = {0, INT64_MAX, true};
+	struct rate_slice ages = {0, INT64_MAX, true, false};
 	struct rate_result result;
 
 	(void)state;
@@ -153,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole_seconds_are_rounded_half_up_and_are_one_at_least),
+		cmocka_unit_test(a_free_slice_is_counted_and_costs_nothing),
 		cmocka_unit_test(a_bill_cannot_depend_on_where_it_was_cut),
 		cmocka_unit_test(an_amount_is_within_half_a_nano_of_the_exact_one),
 		cmocka_unit_test(nonsense_is_refused_and_not_wrapped_around),

@@ -15,31 +15,42 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from fleet import BIN, Daemon, Failed, run_tests, wait_for  # noqa: E402,F401
+from fleet import BIN, Daemon, Failed, free_port, run_tests, wait_for  # noqa: E402,F401
 
 
 class Rig:
     def __init__(self, agents=1, options=(), agent_options=()):
         self.agent_n, self.options, self.agent_options = agents, list(options), list(agent_options)
         self.root = tempfile.mkdtemp(prefix="flotilla-rig-")
-        self.agents, self.scheduler = [], None
+        self.agents, self.schedulers = [], []
+        self.scheduler = None  # the one that is asked, if not said otherwise
         self.last = None  # headers of the last answer
 
     def __enter__(self):
         try:
-            ready = self.path("ready")
-            self.scheduler = Daemon("scheduler", [
-                os.path.join(BIN, "flotilla-scheduler"), "--state-dir", self.path("state"),
-                "--api-listen", "127.0.0.1:0", "--bus-listen", "127.0.0.1:0", "--store-retry", "50ms",
-                "--ready-file", ready, *self.options], self.path("scheduler.log"), ready).start()
-            for flag, name in (("--api-listen", "api"), ("--bus-listen", "bus")):
-                self.scheduler.argv[self.scheduler.argv.index(flag) + 1] = self.scheduler.addresses[name]
+            self.start()
             for number in range(self.agent_n):
                 self.add_agent(f"fake{number}")
             return self
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise
+
+    def start(self):
+        self.scheduler = self.start_scheduler("scheduler", "state", self.options)
+
+    def start_scheduler(self, name, state, options):
+        ready = self.path(f"{name}.ready")
+        scheduler = Daemon(name, [
+            os.path.join(BIN, "flotilla-scheduler"), "--state-dir", self.path(state), "--api-listen", "127.0.0.1:0",
+            "--bus-listen", "127.0.0.1:0", "--store-retry", "50ms", "--ready-file", ready, *options],
+            self.path(f"{name}.log"), ready)
+        self.schedulers.append(scheduler)
+        scheduler.start()
+        # What agents and clients remember must be the same after a restart.
+        for flag, listener in (("--api-listen", "api"), ("--bus-listen", "bus")):
+            scheduler.argv[scheduler.argv.index(flag) + 1] = scheduler.addresses[listener]
+        return scheduler
 
     def path(self, *parts):
         return os.path.join(self.root, *parts)
@@ -58,8 +69,9 @@ class Rig:
         """A fake node, heard of with its templates."""
         log = open(self.path(f"{name}.log"), "wb")
         agent = subprocess.Popen(
-            [os.path.join(BIN, "fake_agent"), "--bus", "tcp://" + self.scheduler.addresses["bus"], "--token",
-             token or self.token(), "--name", name, "--truth", self.path(f"{name}.truth"),
+            [os.path.join(BIN, "fake_agent"), "--token", token or self.token(), "--name", name,
+             "--truth", self.path(f"{name}.truth"),
+             *(word for scheduler in self.schedulers for word in ("--bus", "tcp://" + scheduler.addresses["bus"])),
              *(self.agent_options if options is None else options)], stdin=subprocess.DEVNULL,
             stdout=log, stderr=log)
         log.close()
@@ -69,7 +81,7 @@ class Rig:
         def is_there():
             if agent.poll() is not None:
                 raise Failed(f"{name} ended: " + open(self.path(f"{name}.log")).read())
-            return any(node["name"] == name and node["state"] != "silent" and node["templates"]
+            return any(node["name"] == name and node["state"] not in ("silent", "joining") and node["templates"]
                        for node in self.api("GET", "/v1/nodes", key=self.operator_key)[1])
         wait_for(f"{name} to be known", 20, is_there, 0.01)
         return agent
@@ -88,9 +100,9 @@ class Rig:
         assert status == 201, key
         return key["key"]
 
-    def api(self, method, path, body=None, key=None, headers=(), seconds=60):
-        """(status, decoded answer); the answer's headers are in .last."""
-        connection = http.client.HTTPConnection(self.scheduler.addresses["api"], timeout=seconds)
+    def api(self, method, path, body=None, key=None, headers=(), seconds=60, to=None):
+        """(status, decoded answer) of a scheduler; the answer's headers are in .last."""
+        connection = http.client.HTTPConnection((to or self.scheduler).addresses["api"], timeout=seconds)
         sent = dict(headers)
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
@@ -107,8 +119,8 @@ class Rig:
             return answer.status, json.loads(raw)
         return answer.status, raw.decode()
 
-    def create(self, key, headers=(), **body):
-        return self.api("POST", "/v2/sandboxes", {"templateID": "base", **body}, key=key, headers=headers)
+    def create(self, key, headers=(), to=None, **body):
+        return self.api("POST", "/v2/sandboxes", {"templateID": "base", **body}, key=key, headers=headers, to=to)
 
     def disk_is_full(self, full):
         """From now on the scheduler's files cannot grow; or they can again."""
@@ -120,16 +132,17 @@ class Rig:
             if agent.poll() is None:
                 agent.kill()
                 agent.wait(20)
-        fault = None
-        try:
-            if self.scheduler:
-                self.scheduler.stop()
-                if self.scheduler.process.returncode not in (0, -signal.SIGKILL):
-                    fault = f"the scheduler ended with {self.scheduler.process.returncode}\n{self.scheduler.tail()}"
-        except Failed as failed:
-            fault = str(failed)
-        if (kind or fault) and self.scheduler:
-            print(self.scheduler.tail(), file=sys.stderr)
+        faults = []
+        for scheduler in self.schedulers:
+            try:
+                scheduler.stop()
+                if scheduler.process and scheduler.process.returncode not in (0, -signal.SIGKILL):
+                    faults.append(f"{scheduler.name} ended with {scheduler.process.returncode}\n{scheduler.tail()}")
+            except Failed as failed:
+                faults.append(str(failed))
+        if kind or faults:
+            for scheduler in self.schedulers:
+                print(f"--- {scheduler.name}\n{scheduler.tail()}", file=sys.stderr)
         shutil.rmtree(self.root, ignore_errors=True)
-        if fault and kind is None:
-            raise Failed(fault)
+        if faults and kind is None:
+            raise Failed("\n".join(faults))

@@ -71,6 +71,14 @@ void api_answer_text(struct api_call *call, int status, const char *type, char *
 	api_send(call, status, type, text, n);
 }
 
+void api_pass(struct api_call *call, int status, char *body, size_t n)
+{
+	struct http_request *request = call->request;
+
+	api_end(call, status);
+	http_answer(request, status, NULL, body, n);
+}
+
 void api_answer_nothing(struct api_call *call)
 {
 	api_send(call, call->route->status, NULL, NULL, 0);
@@ -101,6 +109,8 @@ static const char *api_status_title(int status)
 		return "Unprocessable Content";
 	case 429:
 		return "Too Many Requests";
+	case 502:
+		return "Bad Gateway";
 	case 503:
 		return "Service Unavailable";
 	case 504:

@@ -2,7 +2,8 @@
 
 #include "common/base/check.h"
 #include "common/io/log.h"
-#include "scheduler/shell/api/call.h"
+#include "scheduler/shell/api/door.h"
+#include "scheduler/shell/api/forward.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -148,6 +149,14 @@ static void api_on_request(void *data, struct http_request *request)
 	}
 	call->route = match.route;
 	memcpy(call->parameter, match.parameter, sizeof(call->parameter));
+	door_pass(call);
+}
+
+void api_serve(struct api_call *call)
+{
+	struct target target;
+
+	CHECK(target_split(http_target(call->request), &target));
 	if (api_authorise(call) && api_validate(call, &target))
 		api_handlers[call->route - routes](call);
 }
@@ -170,27 +179,29 @@ uint64_t api_wait(struct api_call *call,
 	return http_hold(call->request);
 }
 
-static void api_on_durable(void *data, bool durable)
+static void api_on_decided(void *data, enum refusal refusal)
 {
 	struct api_call *call = data;
+	struct http *http = call->api->http;
 	json_t *answer = call->answer;
 
 	call->answer = NULL;
-	if (durable) {
+	if (refusal == REFUSAL_NONE) {
 		api_answer(call, answer);
-		return;
+	} else {
+		json_decref(answer);
+		api_refuse(call, refusal);
 	}
-	json_decref(answer);
-	api_refuse(call, REFUSAL_STORE_UNAVAILABLE);
+	http_flush(http);
 }
 
-void api_answer_when_durable(struct api_call *call, json_t *answer)
+void api_decide(struct api_call *call, const struct store_op *op, json_t *answer)
 {
 	CHECK(answer);
 	call->answer = answer;
-	/* Held without data: the engine's callback ends it, not a reply. */
 	http_hold(call->request);
-	engine_then(call->api->engine, api_on_durable, call);
+	http_set_data(call->request, call);
+	decisions_make(call->api->options.decisions, op, api_on_decided, call);
 }
 
 void api_on_reply(struct api *api, const struct core_effect *effect)
@@ -198,7 +209,8 @@ void api_on_reply(struct api *api, const struct core_effect *effect)
 	struct http_request *request = http_held(api->http, effect->reply.request);
 	struct api_call *call = request ? http_data(request) : NULL;
 
-	if (!call)
+	/* One that came back to the door in the meantime is not answered by what it left. */
+	if (!call || !call->on_reply)
 		return;
 	if (effect->reply.refusal == REFUSAL_NONE)
 		call->on_reply(call, effect);
@@ -206,12 +218,54 @@ void api_on_reply(struct api *api, const struct core_effect *effect)
 		api_refuse(call, effect->reply.refusal);
 }
 
+/* Only who waited for the core has lost something; one of several replicas looks for the leader
+ * that there is now, where that can do no harm. */
 void api_on_lost(struct api *api)
 {
 	struct http_request *request;
+	uint32_t slot = 0;
 
-	while ((request = http_any_held(api->http)) != NULL)
-		api_refuse(http_data(request), REFUSAL_STORE_UNAVAILABLE);
+	while ((request = http_next_held(api->http, &slot)) != NULL) {
+		struct api_call *call = http_data(request);
+		if (!call || !call->on_reply)
+			continue;
+		if (!api->options.leader)
+			api_refuse(call, REFUSAL_STORE_UNAVAILABLE);
+		else if (door_is_repeatable(call))
+			door_again(call);
+		else
+			api_refuse(call, REFUSAL_NO_LEADER);
+	}
+}
+
+void api_leave(struct api *api)
+{
+	api->is_leaving = true;
+}
+
+uint32_t api_under_way_n(const struct api *api)
+{
+	const struct http_request *request;
+	uint32_t slot = 0, n = 0;
+
+	while ((request = http_next_held(api->http, &slot)) != NULL) {
+		const struct api_call *call = http_data(request);
+		n += call && (call->on_reply || call->answer);
+	}
+	return n;
+}
+
+uint32_t api_waiting_n(const struct api *api)
+{
+	return http_count(api->http).held;
+}
+
+void api_on_role(struct api *api)
+{
+	if (api->door_timer) {
+		forward_look(api);
+		door_look(api);
+	}
 }
 
 void api_on_round(struct api *api)
@@ -338,7 +392,8 @@ int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *op
 	api->options = *options;
 	api->engine = options->engine;
 	api->store = engine_store(options->engine);
-	if (http_open(&api->http, loop, &http, err)) {
+	if (door_open(api, loop, err) || http_open(&api->http, loop, &http, err)) {
+		door_close(api);
 		free(api);
 		return -1;
 	}
@@ -352,6 +407,7 @@ void api_close(struct api *api)
 
 	if (!api)
 		return;
+	door_close(api);
 	while ((request = http_any_held(api->http)) != NULL)
 		api_refuse(http_data(request), REFUSAL_STORE_UNAVAILABLE);
 	http_close(api->http);

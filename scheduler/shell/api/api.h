@@ -5,6 +5,8 @@
 #define FLOTILLA_API_API_H
 
 #include "common/io/address.h"
+#include "scheduler/ha/ha.h"
+#include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/secrets.h"
 
@@ -16,11 +18,17 @@ struct api_options {
 	uint64_t body_max;
 	uint32_t patience_s;
 	struct engine *engine;
+	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
 	/* The version of a node's agent, "" when not known. */
 	const char *(*node_version)(void *data, const struct id *node);
+	/* Who leads, NULL: nobody does now. The function is NULL where there is one scheduler. */
+	const struct ha_peer *(*leader)(void *data);
+	bool (*leads)(void *data); /* this replica, by its own clock, at this moment */
+	const char *replica_name;  /* where there are several */
+	uint64_t leader_wait_ms;   /* requests wait so long for a leader that admits */
 	void *data;
 };
 
@@ -36,5 +44,15 @@ struct address api_address(const struct api *api);
 void api_on_reply(struct api *api, const struct core_effect *effect);
 void api_on_lost(struct api *api);
 void api_on_round(struct api *api);
+
+/* This replica leaves: what is asked from now on waits for another to lead. */
+void api_leave(struct api *api);
+
+/* Requests that wait for the core or a decision; and all that are not answered yet. */
+uint32_t api_under_way_n(const struct api *api);
+uint32_t api_waiting_n(const struct api *api);
+
+/* Who leads, or what this replica is, has changed. */
+void api_on_role(struct api *api);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef FLOTILLA_API_CALL_H
 #define FLOTILLA_API_CALL_H
 
+#include "common/io/http_client.h"
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/api/http.h"
 #include "scheduler/shell/api/route.h"
@@ -19,6 +20,11 @@ struct api {
 	char *openapi; /* made when first asked for */
 	size_t openapi_n;
 	struct api_call *idempotent; /* creates under way that have an Idempotency-Key */
+	/* door.c's; NULL where there is one scheduler. */
+	struct http_client *client;
+	uv_timer_t *door_timer;
+	bool is_leaving;
+	struct api_call *at_door; /* waits for a leader, or for the end of a take-over */
 };
 
 struct api_call {
@@ -32,13 +38,18 @@ struct api_call {
 	json_t *query, *body;
 	uint64_t began_ns;
 
+	/* While it waits at the door, or for the leader's answer. */
+	struct api_call *door_next;
+	uint64_t wait_until_ms; /* of uv_hrtime; 0: it did not wait yet */
+	struct http_client_call *forwarded;
+	char forwarded_to[ADDRESS_TEXT_MAX];
 	/* While it waits for the core. */
 	void (*on_reply)(struct api_call *call, const struct core_effect *reply);
 	struct id sandbox;
 	char idempotency_key[API_IDEMPOTENCY_KEY_MAX]; /* "": none */
 	uint8_t idempotency_hash[STORE_HASH_N];
 	struct api_call *next;
-	/* While it waits for the store. */
+	/* While its decision is being made. */
 	json_t *answer;
 };
 
@@ -55,6 +66,7 @@ typedef void (*api_handler)(struct api_call *call);
 void api_answer(struct api_call *call, json_t *json); /* takes the reference; the route's status */
 void api_answer_text(struct api_call *call, int status, const char *type, char *text, size_t n);
 void api_answer_nothing(struct api_call *call);
+void api_pass(struct api_call *call, int status, char *body, size_t n); /* type is a header of it */
 
 /* code: the stable name of what is wrong; error_code: E2B's, or "". */
 void api_fail(struct api_call *call, int status, const char *code, const char *error_code,
@@ -72,8 +84,8 @@ bool api_needs_engine(struct api_call *call);
 uint64_t api_wait(struct api_call *call,
 		  void (*on_reply)(struct api_call *call, const struct core_effect *reply));
 
-/* Holds the call until what was written so far is durable, then answers it with `answer`. */
-void api_answer_when_durable(struct api_call *call, json_t *answer);
+/* Makes the decision, and answers the call with `answer` when it is made. */
+void api_decide(struct api_call *call, const struct store_op *op, json_t *answer);
 
 const char *api_text(const json_t *object, const char *name); /* NULL: not there */
 int64_t api_int(const json_t *object, const char *name, int64_t missing);

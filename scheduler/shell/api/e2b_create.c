@@ -11,7 +11,8 @@
 enum {
 	CREATE_ENVS_MAX =
 		48 * 1024, /* as JSON; with what else the guest is told it must fit the wire */
-	CREATE_METADATA_MAX = 16 * 1024,
+	/* With what else a scheduler writes into a claim's note. */
+	CREATE_METADATA_MAX = WIRE_NOTE_MAX - 1024,
 };
 
 static void create_on_reply(struct api_call *call, const struct core_effect *reply)

@@ -63,7 +63,13 @@ bool http_is_too_long(const struct http_request *request);
 /* Where its body ends is said twice, or as nobody here knows, and was not read: answer at once. */
 bool http_is_unclear(const struct http_request *request);
 
-/* Keeps the request for later. The number is never 0 and never used again. */
+/* Every header, in the order they came; borrowed for the call. */
+void http_each_header(const struct http_request *request,
+		      void (*on_header)(void *data, const char *name, const char *value),
+		      void *data);
+
+/* Keeps the request for later. The number is never 0 and never used again. One that is held
+ * already has its number. */
 uint64_t http_hold(struct http_request *request);
 
 /* The held request of that number; NULL when it was answered. */
@@ -75,6 +81,10 @@ void *http_data(const struct http_request *request);
 
 /* Any of the held requests, for when all have to be answered; NULL: none. */
 struct http_request *http_any_held(struct http *http);
+
+/* All of them, one after the other: start with *slot 0, NULL at the end. The one that was given may
+ * be answered. */
+struct http_request *http_next_held(struct http *http, uint32_t *slot);
 
 /* One more header of the answer to come; name is a literal, the value is copied (and cut). */
 void http_add_header(struct http_request *request, const char *name, const char *value);

@@ -16,7 +16,9 @@ uint64_t http_hold(struct http_request *request)
 	struct http *http = request->http;
 	uint32_t slot = 0;
 
-	CHECK(!request->held && !request->answered);
+	CHECK(!request->answered);
+	if (request->held)
+		return request->number;
 	while (slot < http->held_cap && http->held[slot])
 		slot++;
 	CHECK(slot < http->held_cap); /* as many slots as connections */
@@ -40,6 +42,14 @@ struct http_request *http_any_held(struct http *http)
 	for (uint32_t slot = 0; slot < http->held_cap; slot++)
 		if (http->held[slot])
 			return http->held[slot];
+	return NULL;
+}
+
+struct http_request *http_next_held(struct http *http, uint32_t *slot)
+{
+	while (*slot < http->held_cap)
+		if (http->held[(*slot)++])
+			return http->held[*slot - 1];
 	return NULL;
 }
 
@@ -263,6 +273,30 @@ const char *http_target(const struct http_request *request)
 const char *http_header(const struct http_request *request, const char *name)
 {
 	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+struct http_header_visit {
+	void (*on_header)(void *data, const char *name, const char *value);
+	void *data;
+};
+
+static enum MHD_Result http_visit_header(void *cls, enum MHD_ValueKind kind, const char *name,
+					 const char *value)
+{
+	const struct http_header_visit *visit = cls;
+
+	(void)kind;
+	visit->on_header(visit->data, name, value);
+	return MHD_YES;
+}
+
+void http_each_header(const struct http_request *request,
+		      void (*on_header)(void *data, const char *name, const char *value),
+		      void *data)
+{
+	struct http_header_visit visit = {on_header, data};
+
+	MHD_get_connection_values(request->connection, MHD_HEADER_KIND, http_visit_header, &visit);
 }
 
 const char *http_body(const struct http_request *request, size_t *out_n)

@@ -1,64 +1,10 @@
-/* What operators may ask below /v1 about the fleet; and the templates, which tenants may too. */
+/* What operators may ask below /v1 about sandboxes; and the templates, which tenants may too. */
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
 #include "proto/reasons.h"
 
 #include <string.h>
-
-/* ---- nodes ---- */
-
-static json_t *room_json(const struct wire_room *room)
-{
-	return json_pack("{s:I,s:I,s:I}", "vcpus", (json_int_t)room->vcpus, "memoryMiB",
-			 (json_int_t)room->mem_mib, "sandboxes", (json_int_t)room->sandboxes);
-}
-
-/* The first that keeps new sandboxes away. */
-static const char *node_state(const struct core_node_view *view)
-{
-	if (view->row.cordoned)
-		return "cordoned";
-	if (!view->awake)
-		return "silent";
-	if (view->leaving)
-		return "leaving";
-	return view->trouble[0] ? "troubled" : "ready";
-}
-
-static json_t *node_json(struct api_call *call, const struct core_node_view *view)
-{
-	const struct api_options *options = &call->api->options;
-	json_t *templates = json_array();
-
-	for (uint32_t i = 0; i < view->template_n; i++)
-		if (view->templates[i].current)
-			json_array_append_new(templates,
-					      json_pack("{s:s,s:I}", "name",
-							view->templates[i].template_->name, "warm",
-							(json_int_t)view->templates[i].warm_n));
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o,s:o,s:o}", "nodeID", view->row.id.text,
-			 "name", view->row.name, "state", node_state(view), "trouble",
-			 view->trouble, "version",
-			 options->node_version(options->data, &view->row.id), "lastSeenAt",
-			 api_time(engine_wall_of(view->heard_at).ns), "capacity",
-			 room_json(&view->row.capacity), "committed", room_json(&view->used),
-			 "templates", templates);
-}
-
-void api_node_list(struct api_call *call)
-{
-	struct core_node_view view;
-	uint32_t cursor = 0;
-	json_t *rows;
-
-	if (!api_needs_engine(call))
-		return;
-	rows = json_array();
-	while (core_node_next(engine_core(call->api->engine), &cursor, &view))
-		json_array_append_new(rows, node_json(call, &view));
-	api_answer(call, rows);
-}
 
 /* ---- templates ---- */
 

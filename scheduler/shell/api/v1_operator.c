@@ -11,26 +11,9 @@ static json_t *tenant_json(const struct id *id, const char *name, const char *pl
 
 /* ---- tenants ---- */
 
-static void tenant_on_stored(void *data, bool durable);
-
-/* The core learns of a tenant once it is durable; its first create may follow the answer at once.
- */
-static void tenant_tell_core(struct engine *engine, const struct id *id)
-{
-	struct core_event event = {.kind = CORE_EVENT_TENANT_SET};
-	struct store_tenant tenant;
-	struct err err;
-
-	if (store_tenant_find(engine_store(engine), id, &tenant, &err) != 1)
-		return;
-	store_tenant_core(&tenant, &event.tenant);
-	engine_step(engine, &event);
-}
-
 void api_tenant_create(struct api_call *call)
 {
-	struct engine *engine = call->api->engine;
-	struct store_op *op;
+	struct store_op op = {.kind = STORE_OP_TENANT};
 	int64_t credit_nano;
 	struct err err;
 	const char *name = api_text(call->body, "name"), *plan = api_text(call->body, "plan");
@@ -46,25 +29,13 @@ void api_tenant_create(struct api_call *call)
 		api_fail(call, 400, "plan_unknown", "", "plan: there is no plan '%s'", plan);
 		return;
 	}
-	call->sandbox = api_make_id("ten_");
-	op = engine_write(engine, STORE_OP_TENANT);
-	op->tenant.id = call->sandbox;
-	snprintf(op->tenant.name, sizeof(op->tenant.name), "%s", name);
-	snprintf(op->tenant.plan, sizeof(op->tenant.plan), "%s", plan);
-	op->tenant.credit_nano = credit_nano;
-	op->tenant.concurrent_max = api_int(call->body, "concurrentSandboxes", 0);
-	op->tenant.session_max_s = api_int(call->body, "maxSessionSeconds", 0);
-	engine_then(engine, tenant_on_stored, call);
-	api_answer_when_durable(call, tenant_json(&call->sandbox, name, plan));
-}
-
-/* Runs before the answer, which was asked for later. */
-static void tenant_on_stored(void *data, bool durable)
-{
-	struct api_call *call = data;
-
-	if (durable)
-		tenant_tell_core(call->api->engine, &call->sandbox);
+	op.tenant.id = api_make_id("ten_");
+	snprintf(op.tenant.name, sizeof(op.tenant.name), "%s", name);
+	snprintf(op.tenant.plan, sizeof(op.tenant.plan), "%s", plan);
+	op.tenant.credit_nano = credit_nano;
+	op.tenant.concurrent_max = api_int(call->body, "concurrentSandboxes", 0);
+	op.tenant.session_max_s = api_int(call->body, "maxSessionSeconds", 0);
+	api_decide(call, &op, tenant_json(&op.tenant.id, name, plan));
 }
 
 void api_tenant_list(struct api_call *call)
@@ -96,7 +67,7 @@ void api_key_create(struct api_call *call)
 {
 	char key[KEY_TEXT_MAX];
 	struct store_tenant tenant;
-	struct store_op *op;
+	struct store_op op = {.kind = STORE_OP_KEY};
 	struct err err;
 	struct id id;
 	int got = 0;
@@ -114,24 +85,22 @@ void api_key_create(struct api_call *call)
 		return;
 	}
 	secrets_make_key(key);
-	op = engine_write(call->api->engine, STORE_OP_KEY);
-	op->key.id = api_make_id("key_");
-	op->key.tenant = id;
-	snprintf(op->key.name, sizeof(op->key.name), "%s", api_text(call->body, "name"));
-	secrets_hash(call->api->options.secrets, key, op->key.hash);
-	api_answer_when_durable(call, json_pack("{s:s,s:s}", "keyID", op->key.id.text, "key", key));
+	op.key.id = api_make_id("key_");
+	op.key.tenant = id;
+	snprintf(op.key.name, sizeof(op.key.name), "%s", api_text(call->body, "name"));
+	secrets_hash(call->api->options.secrets, key, op.key.hash);
+	api_decide(call, &op, json_pack("{s:s,s:s}", "keyID", op.key.id.text, "key", key));
 }
 
 void api_token_create(struct api_call *call)
 {
 	char token[KEY_TEXT_MAX];
-	struct store_op *op;
+	struct store_op op = {.kind = STORE_OP_TOKEN};
 
 	if (!api_needs_engine(call))
 		return;
 	secrets_make_key(token);
-	op = engine_write(call->api->engine, STORE_OP_TOKEN);
-	op->token.expires_at = op->wall_ns + api_int(call->body, "ttl_s", 0) * NS_PER_S;
-	secrets_hash(call->api->options.secrets, token, op->token.hash);
-	api_answer_when_durable(call, json_pack("{s:s}", "token", token));
+	op.token.expires_at = engine_wall().ns + api_int(call->body, "ttl_s", 0) * NS_PER_S;
+	secrets_hash(call->api->options.secrets, token, op.token.hash);
+	api_decide(call, &op, json_pack("{s:s}", "token", token));
 }

@@ -106,10 +106,11 @@ static json_t *usage_line(struct api_call *call, const struct store_sandbox *san
 
 	rate_format_gib(sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS + 2), gib);
 	return json_pack(
-		"{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:s,s:o,s:s}", "sandboxID", row->id.text,
+		"{s:s,s:s,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:s}", "sandboxID", row->id.text,
 		"templateID", row->template_, "state", sandbox_state_name(row->state), "startedAt",
 		api_time(row->started_at.ns), "endedAt", api_time(row->ended_at.ns), "seconds",
-		(json_int_t)sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS), "vcpus",
+		(json_int_t)sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS), "unbilledSeconds",
+		(json_int_t)sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS + 4), "vcpus",
 		(json_int_t)row->vcpus, "memoryMiB", (json_int_t)row->mem_mib, "vcpuSeconds",
 		(json_int_t)sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS + 1), "gibSeconds",
 		gib, "amount", money(sqlite_int(reader, statement, STORE_SANDBOX_COLUMNS + 3)),

@@ -21,6 +21,18 @@ static void enrol_no(struct nodes *nodes, uint64_t token, const char *why)
 	nodes_reply_clear(nodes, token, &wire_shape_enrol_reply, &reply);
 }
 
+static void enrol_no_leader(struct nodes *nodes, uint64_t token)
+{
+	const char *leader = nodes->options.leader_bus(nodes->options.data);
+	char why[128];
+
+	if (leader[0])
+		snprintf(why, sizeof(why), "this scheduler stands by: the leader is at %s", leader);
+	else
+		snprintf(why, sizeof(why), "this scheduler stands by, and nobody leads");
+	enrol_no(nodes, token, why);
+}
+
 static void enrol_yes(struct nodes *nodes, uint64_t token, const struct id *node)
 {
 	struct wire_enrol_reply reply = {.ok = true, .node = *node};
@@ -61,26 +73,17 @@ static struct node *enrol_known(struct nodes *nodes, const uint8_t public_key[ST
 	return NULL;
 }
 
-static void enrol_on_stored(void *data, bool durable)
+static void enrol_on_decided(void *data, enum refusal refusal)
 {
 	struct enrolment *enrolment = data, **at;
 	struct nodes *nodes = enrolment->nodes;
-	struct core_event event = {.kind = CORE_EVENT_NODE_SET};
-	struct store_node row = {.row = {.id = enrolment->row.id, .next_seq = 1}};
 
 	for (at = &nodes->enrolments; *at != enrolment; at = &(*at)->next)
 		;
 	*at = enrolment->next;
-	if (durable) {
-		snprintf(row.row.name, sizeof(row.row.name), "%s", enrolment->row.name);
-		memcpy(row.public_key, enrolment->row.public_key, sizeof(row.public_key));
-		event.node = row.row;
-		engine_step(nodes->engine, &event);
-		nodes_add(nodes, &row);
-		log_info("bus", "enrolled", LOG_TEXT("node", row.row.id.text),
-			 LOG_TEXT("name", row.row.name));
+	/* Otherwise it asks again. */
+	if (refusal == REFUSAL_NONE)
 		enrol_yes(nodes, enrolment->token, &enrolment->row.id);
-	}
 	free(enrolment);
 }
 
@@ -89,6 +92,7 @@ static void enrol(struct nodes *nodes, uint64_t token, const struct wire_enrol_r
 {
 	struct enrolment *enrolment;
 	uint8_t random[ID_RANDOM_BYTES];
+	struct store_op op = {.kind = STORE_OP_NODE};
 
 	/* Asked twice before the first was written: the first is answered. */
 	for (enrolment = nodes->enrolments; enrolment; enrolment = enrolment->next)
@@ -108,8 +112,8 @@ static void enrol(struct nodes *nodes, uint64_t token, const struct wire_enrol_r
 	memcpy(enrolment->row.token_hash, hash, SECRET_HASH_N);
 	enrolment->next = nodes->enrolments;
 	nodes->enrolments = enrolment;
-	engine_write(nodes->engine, STORE_OP_NODE)->node = enrolment->row;
-	engine_then(nodes->engine, enrol_on_stored, enrolment);
+	op.node = enrolment->row;
+	decisions_make(nodes->options.decisions, &op, enrol_on_decided, enrolment);
 }
 
 void nodes_on_enrol(struct nodes *nodes, uint64_t token, const struct wire_bytes *body)
@@ -127,6 +131,10 @@ void nodes_on_enrol(struct nodes *nodes, uint64_t token, const struct wire_bytes
 	}
 	if (!engine_is_available(nodes->engine))
 		return;
+	if (core_role(engine_core(nodes->engine)) == CORE_STANDBY) {
+		enrol_no_leader(nodes, token);
+		return;
+	}
 	secrets_hash(nodes->options.secrets, request.token, hash);
 	may = enrol_judge(nodes, hash, request.node_public_key, &err);
 	if (may < 0) {

@@ -15,7 +15,8 @@ enum { NODES_VERSION_MAX = 33 };
 struct node_order {
 	struct node_order *next;
 	struct wire_order order;
-	char *init; /* malloc'ed: what order.init points to */
+	char *init;    /* malloc'ed: what order.init points to */
+	uint8_t *note; /* and order.note */
 };
 
 struct node {
@@ -64,6 +65,9 @@ void nodes_reply_clear(struct nodes *nodes, uint64_t token, const struct wire_sh
 /* enrol.c: what comes in clear. */
 void nodes_on_enrol(struct nodes *nodes, uint64_t token, const struct wire_bytes *body);
 void nodes_on_hello(struct nodes *nodes, uint64_t token, const struct wire_bytes *body);
+
+/* records.c: steps one of the node's log into the core. */
+void records_take(struct nodes *nodes, struct node *node, const struct wire_record *record);
 
 /* orders.c: from ORDER effects to answers. */
 void nodes_keep_order(struct nodes *nodes, const struct core_effect *effect);

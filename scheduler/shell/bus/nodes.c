@@ -30,11 +30,12 @@ struct node *nodes_add(struct nodes *nodes, const struct store_node *row)
 	memcpy(node->public_key, row->public_key, sizeof(node->public_key));
 	node->orders_end = &node->orders;
 	pump_server_init(&node->pump, row->row.next_seq);
+	pump_server_lease(&node->pump, nodes->options.lease_ms);
 	index_add(&nodes->by_id, nodes->nodes_n++);
 	return node;
 }
 
-/* Adds what is stored, and begins anew with the pumps of those that are there. */
+/* Adds what is stored. Of nodes that are there already, what is stored is what they hear. */
 static int nodes_load(struct nodes *nodes, struct err *err)
 {
 	struct store *store = engine_store(nodes->engine);
@@ -48,7 +49,7 @@ static int nodes_load(struct nodes *nodes, struct err *err)
 		store_node_row(store, STORE_READ_NODES, &row);
 		struct node *node = nodes_find(nodes, row.row.id.text);
 		if (node)
-			pump_server_init(&node->pump, row.row.next_seq);
+			node->pump.next_seq = row.row.next_seq;
 		else
 			nodes_add(nodes, &row);
 	}
@@ -123,13 +124,6 @@ void nodes_on_tell(struct nodes *nodes, const struct core_effect *effect)
 	if (effect->kind == CORE_EFFECT_WAKE) {
 		node = nodes_find(nodes, effect->node_id.text);
 		event.kind = PUMP_SERVER_WAKE;
-	} else if (effect->kind == CORE_EFFECT_EPOCH_OVER) {
-		log_error("bus",
-			  "a node has seen a newer epoch: an older copy of the database runs here",
-			  LOG_UINT("seen", effect->epoch_over.seen));
-		return;
-	} else if (effect->kind == CORE_EFFECT_ADMITTING) {
-		return;
 	} else {
 		CHECK(effect->kind == CORE_EFFECT_ACK);
 		node = nodes_find(nodes, effect->ack.node.text);
@@ -147,9 +141,45 @@ void nodes_on_lost(struct nodes *nodes)
 
 	for (uint32_t i = 0; i < nodes->nodes_n; i++)
 		nodes_drop_orders(&nodes->nodes[i]);
-	/* What the store says is what was acknowledged; polls that were parked time out. */
+	/* What the store says is what was acknowledged. */
 	if (nodes_load(nodes, &err))
 		log_error("bus", "cannot read the nodes", LOG_ERR(&err));
+}
+
+/* Polls stayed parked meanwhile. Records that came with them were lost, and are asked for again. */
+void nodes_on_rebuilt(struct nodes *nodes)
+{
+	struct err err;
+
+	if (nodes_load(nodes, &err))
+		log_error("bus", "cannot read the nodes", LOG_ERR(&err));
+	for (uint32_t i = 0; i < nodes->nodes_n; i++) {
+		struct node *node = &nodes->nodes[i];
+		struct pump_server_event event = {.kind = PUMP_SERVER_DURABLE,
+						  .next_seq = node->pump.next_seq,
+						  .resync = true};
+		nodes_step_pump(nodes, node, &event);
+	}
+}
+
+void nodes_on_lead(struct nodes *nodes)
+{
+	for (uint32_t i = 0; i < nodes->nodes_n; i++) {
+		struct pump_server_event wake = {.kind = PUMP_SERVER_WAKE};
+		nodes_step_pump(nodes, &nodes->nodes[i], &wake);
+	}
+}
+
+void nodes_on_enrolled(struct nodes *nodes, const struct store_node *row)
+{
+	if (nodes_find(nodes, row->row.id.text))
+		return;
+	if (nodes_add(nodes, row))
+		log_info("bus", "enrolled", LOG_TEXT("node", row->row.id.text),
+			 LOG_TEXT("name", row->row.name));
+	else
+		log_error("bus", "a node is enrolled beyond --limits-nodes",
+			  LOG_TEXT("node", row->row.id.text));
 }
 
 /* ---- messages ---- */
@@ -173,19 +203,36 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 				    .report = {.node = node->id, .poll = poll}};
 	struct pump_server_event parked = {.kind = PUMP_SERVER_POLL, .token = token};
 
+	/* More was acknowledged than we have: this is an older copy of the database, and the node
+	 * shall send again what it lacks, now and not only when its next record shows the gap. */
+	bool is_older = poll->first_seq > node->pump.next_seq;
+	bool lacks = !poll->records_n && is_older;
+	if (poll->records_n || lacks)
+		parked.end_seq = poll->first_seq + poll->records_n;
+	/* Without a store nothing can be promised: it waits, and is asked for its records again. */
+	if (!engine_is_available(nodes->engine)) {
+		nodes_step_pump(nodes, node, &parked);
+		return;
+	}
+	/* Attempts of its epoch may have been given out already, even if it is none that is over.
+	 */
+	if (is_older && !nodes->options.leads)
+		engine_renew(nodes->engine, poll->epoch);
 	snprintf(node->version, sizeof(node->version), "%s", poll->version);
 	engine_step(nodes->engine, &report);
-	for (size_t i = 0; i < poll->records_n; i++) {
-		struct core_event record = {
-			.kind = CORE_EVENT_RECORD,
-			.record = {.node = node->id, .record = &poll->records[i]}};
-		engine_step(nodes->engine, &record);
-	}
-	if (poll->records_n)
-		parked.end_seq = poll->first_seq + poll->records_n;
+	for (size_t i = 0; i < poll->records_n; i++)
+		records_take(nodes, node, &poll->records[i]);
 	nodes->options.metrics->polls++;
 	nodes->options.metrics->records += poll->records_n;
 	nodes_step_pump(nodes, node, &parked);
+	if (lacks) {
+		struct pump_server_event resync = {.kind = PUMP_SERVER_DURABLE,
+						   .next_seq = node->pump.next_seq,
+						   .resync = true};
+		log_warn("bus", "asked a node for records again: the database is an older copy",
+			 LOG_TEXT("node", node->id.text), LOG_UINT("from", resync.next_seq));
+		nodes_step_pump(nodes, node, &resync);
+	}
 }
 
 static void nodes_begin_session(struct nodes *nodes, struct node *node)
@@ -216,9 +263,6 @@ static void nodes_on_sealed(struct nodes *nodes, uint64_t token,
 		nodes_reply_clear(nodes, token, &wire_shape_session_welcome, &no);
 		return;
 	}
-	/* Without a store nothing can be promised: the node asks again. */
-	if (!engine_is_available(nodes->engine))
-		return;
 	if (is_new)
 		nodes_begin_session(nodes, node);
 	nodes->arena.used = 0;
@@ -256,6 +300,12 @@ static void nodes_on_message(struct bus *bus, uint64_t token, const uint8_t *dat
 
 static void nodes_free(struct nodes *nodes)
 {
+	struct enrolment *enrolment;
+
+	while ((enrolment = nodes->enrolments) != NULL) {
+		nodes->enrolments = enrolment->next;
+		free(enrolment);
+	}
 	if (nodes->nodes)
 		munmap(nodes->nodes, nodes->options.nodes_max * sizeof(*nodes->nodes));
 	sodium_memzero(&nodes->self, sizeof(nodes->self));

@@ -9,6 +9,7 @@
 #define FLOTILLA_SHELL_NODES_H
 
 #include "common/io/address.h"
+#include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/secrets.h"
 
@@ -19,8 +20,15 @@ struct nodes_options {
 	uint32_t nodes_max;
 	const char *gateway_tunnel; /* "host:port" */
 	struct engine *engine;
+	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
 	const struct secrets *secrets;
+	uint64_t lease_ms; /* what a leader's answers give; 0: without end */
+	/* Whether this replica leads, by its own clock, at this moment; and where the leader's bus
+	 * is, "" when there is none. NULL where there is one scheduler. */
+	bool (*leads)(void *data);
+	const char *(*leader_bus)(void *data);
+	void *data;
 };
 
 int nodes_open(struct nodes **out_nodes, uv_loop_t *loop, const struct nodes_options *options,
@@ -34,8 +42,18 @@ struct address nodes_address(const struct nodes *nodes);
 /* The version of a node's agent; "" when not known. */
 const char *nodes_version(struct nodes *nodes, const struct id *node);
 
+/* A node was enrolled, here or by another replica. */
+void nodes_on_enrolled(struct nodes *nodes, const struct store_node *row);
+
+/* This replica leads from now on: every node hears of its epoch at once. */
+void nodes_on_lead(struct nodes *nodes);
+
+/* The take-over is done: ends what nobody was ever told of (see 0003.sql). */
+void nodes_on_admitting(struct nodes *nodes);
+
 /* Hooks of the engine. */
 void nodes_on_tell(struct nodes *nodes, const struct core_effect *effect); /* WAKE ORDER ACK */
 void nodes_on_lost(struct nodes *nodes);
+void nodes_on_rebuilt(struct nodes *nodes);
 
 #endif

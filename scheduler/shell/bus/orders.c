@@ -9,26 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the guest is told of itself; the node adds the time. NULL: the store cannot be read. */
-static char *orders_init(struct nodes *nodes, const struct id *sandbox)
+/* What the guest is told of itself; the node adds the time. */
+static char *orders_init(struct nodes *nodes, const struct id *sandbox, const char *envs_text)
 {
-	struct sqlite *reader = store_reader(engine_store(nodes->engine));
+	json_t *envs = json_loads(envs_text, 0, NULL), *init;
 	char token[ENVD_TOKEN_TEXT_MAX];
-	json_t *envs = NULL, *init;
-	struct err err;
 	char *text;
-	int got = -1;
 
-	if (sqlite_bind(reader, STORE_READ_SANDBOX_ENVS, SQL(SQL_TEXT(sandbox->text)), &err) == 0)
-		got = sqlite_next(reader, STORE_READ_SANDBOX_ENVS, &err);
-	if (got == 1) {
-		envs = json_loads(sqlite_text(reader, STORE_READ_SANDBOX_ENVS, 0), 0, NULL);
-		sqlite_reset(reader, STORE_READ_SANDBOX_ENVS);
-	}
-	if (got < 0) {
-		log_error("store", "cannot read a sandbox", LOG_ERR(&err));
-		return NULL;
-	}
 	fleet_key_envd_token(&nodes->options.secrets->fleet, sandbox, token);
 	init = json_pack("{s:o,s:s,s:s,s:s}", "envVars", envs ? envs : json_object(), "accessToken",
 			 token, "hostname", sandbox->text, "defaultUser", "user");
@@ -39,17 +26,56 @@ static char *orders_init(struct nodes *nodes, const struct id *sandbox)
 	return text;
 }
 
+/* All that its row holds and its node's records do not tell, for the other replicas. NULL: the row
+ * cannot be that long (api/e2b_create.c sees to it). */
+static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
+{
+	const char *metadata = sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 1);
+	struct wire_sandbox_note note = {
+		.metadata = {(const uint8_t *)metadata, strlen(metadata)},
+		.created_at_ns = sqlite_int(reader, STORE_READ_SANDBOX_EXTRA, 4),
+		.timeout_s = (uint32_t)sqlite_int(reader, STORE_READ_SANDBOX_EXTRA, 5),
+	};
+	uint8_t *bytes = malloc(WIRE_NOTE_MAX);
+	struct err err;
+	size_t n;
+	const void *hash = sqlite_blob(reader, STORE_READ_SANDBOX_EXTRA, 3, &n);
+
+	CHECK(bytes);
+	snprintf(note.idempotency_key, sizeof(note.idempotency_key), "%s",
+		 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 2));
+	if (n == sizeof(note.idempotency_hash))
+		memcpy(note.idempotency_hash, hash, n);
+	if (wire_sandbox_note_encode(&note, bytes, WIRE_NOTE_MAX, out_n, &err) == 0)
+		return bytes;
+	log_error("bus", "a note is too long", LOG_ERR(&err));
+	free(bytes);
+	*out_n = 0;
+	return NULL;
+}
+
 /* False: not now; the core gives the order again. */
 static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
 {
+	struct sqlite *reader = store_reader(engine_store(nodes->engine));
 	struct wire_order *order = &kept->order;
 	struct ticket ticket;
+	struct err err;
+	int got = -1;
 
-	kept->init = orders_init(nodes, &order->sandbox);
-	if (!kept->init)
+	if (sqlite_bind(reader, STORE_READ_SANDBOX_EXTRA, SQL(SQL_TEXT(order->sandbox.text)),
+			&err) == 0)
+		got = sqlite_next(reader, STORE_READ_SANDBOX_EXTRA, &err);
+	if (got < 0)
+		log_error("store", "cannot read a sandbox", LOG_ERR(&err));
+	if (got != 1)
 		return false;
-	order->init.data = (const uint8_t *)kept->init;
-	order->init.n = strlen(kept->init);
+	kept->init = orders_init(nodes, &order->sandbox,
+				 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 0));
+	order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
+	kept->note = orders_note(reader, &order->note.n);
+	order->note.data = kept->note;
+	sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
 	ticket = fleet_key_ticket(&nodes->options.secrets->fleet, &order->sandbox);
 	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
 	snprintf(order->gateway, sizeof(order->gateway), "%s", nodes->options.gateway_tunnel);
@@ -82,6 +108,7 @@ static void orders_drop_first(struct node *node)
 	if (!node->orders)
 		node->orders_end = &node->orders;
 	free(first->init);
+	free(first->note);
 	free(first);
 }
 
@@ -105,6 +132,38 @@ static void orders_send(struct nodes *nodes, struct node *node, uint64_t token,
 		bus_reply(&nodes->bus, token, nodes->out, n);
 }
 
+/* By its own clock: a leader that slept may be none any more, and must promise nothing. */
+static bool nodes_speak_as_leader(const struct nodes *nodes)
+{
+	if (!nodes->options.leads)
+		return true;
+	return engine_is_available(nodes->engine) &&
+	       core_role(engine_core(nodes->engine)) != CORE_STANDBY &&
+	       nodes->options.leads(nodes->options.data);
+}
+
+static void orders_answer_as_leader(struct nodes *nodes, struct node *node, uint64_t token,
+				    struct wire_answer *answer)
+{
+	struct node_order *at = node->orders;
+	struct pump_server_event wake = {.kind = PUMP_SERVER_WAKE};
+	struct core_node_view view;
+
+	if (core_node_find(engine_core(nodes->engine), &node->id, &view))
+		answer->lost_below = view.lost_below;
+	answer->lease_ms = nodes->options.lease_ms;
+	nodes->batch.n = nodes->batch.bytes = 0;
+	while (at && pump_batch_add(&nodes->batch, &at->order))
+		at = at->next;
+	answer->orders_n = nodes->batch.n;
+	orders_send(nodes, node, token, answer);
+	nodes->options.metrics->orders += nodes->batch.n;
+	for (size_t i = 0; i < answer->orders_n; i++)
+		orders_drop_first(node);
+	if (node->orders)
+		nodes_step_pump(nodes, node, &wake);
+}
+
 void nodes_answer(struct nodes *nodes, struct node *node, const struct pump_answer *due)
 {
 	struct wire_answer answer = {
@@ -112,21 +171,11 @@ void nodes_answer(struct nodes *nodes, struct node *node, const struct pump_answ
 		.next_seq = node->pump.next_seq,
 		.resync = due->resync,
 		.orders = nodes->batch.orders,
+		.standby = !nodes_speak_as_leader(nodes),
 	};
-	struct node_order *at = node->orders;
-	struct pump_server_event wake = {.kind = PUMP_SERVER_WAKE};
-	struct core_node_view view;
 
-	if (core_node_find(engine_core(nodes->engine), &node->id, &view))
-		answer.lost_below = view.lost_below;
-	nodes->batch.n = nodes->batch.bytes = 0;
-	while (at && pump_batch_add(&nodes->batch, &at->order))
-		at = at->next;
-	answer.orders_n = nodes->batch.n;
-	orders_send(nodes, node, due->token, &answer);
-	nodes->options.metrics->orders += nodes->batch.n;
-	for (size_t i = 0; i < answer.orders_n; i++)
-		orders_drop_first(node);
-	if (node->orders)
-		nodes_step_pump(nodes, node, &wake);
+	if (answer.standby)
+		orders_send(nodes, node, due->token, &answer);
+	else
+		orders_answer_as_leader(nodes, node, due->token, &answer);
 }

@@ -48,12 +48,15 @@ int store_move(struct sqlite *writer, const char *movement, const char *tenant,
 			  err);
 }
 
-static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, struct err *err)
+static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, uint64_t floor,
+			     struct err *err)
 {
 	int64_t epoch;
 
 	if (sqlite_get_int(writer, STORE_WRITE_META_GET, SQL(SQL_TEXT("epoch")), 0, &epoch, err))
 		return -1;
+	if (epoch < INT32_MAX && (uint64_t)epoch < floor)
+		epoch = floor < INT32_MAX ? (int64_t)floor : INT32_MAX;
 	/* Attempt numbers are epoch << 32 and must stay positive in SQLite. */
 	if (++epoch >= INT32_MAX)
 		return err_set(err, "epochs are used up");
@@ -65,8 +68,14 @@ static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, s
 static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sandbox *row,
 				   const struct store_sandbox_extra *extra, struct err *err)
 {
-	struct sqlite_value hash =
-		extra->idempotency_key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+	const char *key = extra->idempotency_key;
+	struct sqlite_value hash = key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+
+	if (key && sqlite_run(writer, STORE_WRITE_SANDBOX_KEY_PASS,
+			      SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->tenant.text),
+				  SQL_INT((int64_t)row->attempt), SQL_TEXT(key)),
+			      err))
+		return -1;
 
 	return sqlite_run(
 		writer, STORE_WRITE_SANDBOX_ADD,
@@ -112,7 +121,8 @@ static int store_apply_effect(struct sqlite *writer, struct store_batch *batch,
 				      SQL_INT((int64_t)node->capacity.mem_mib),
 				      SQL_INT((int64_t)node->capacity.disk_mib),
 				      SQL_INT(node->capacity.sandboxes),
-				      SQL_INT((int64_t)node->next_seq)),
+				      SQL_INT((int64_t)node->next_seq),
+				      SQL_INT((int64_t)node->lost_below)),
 				  err);
 	case CORE_EFFECT_SAVE_TEMPLATE:
 		return sqlite_run(writer, STORE_WRITE_TEMPLATE_SAVE,
@@ -136,74 +146,35 @@ static int store_apply_effect(struct sqlite *writer, struct store_batch *batch,
 	check_broken("only durable effects are written", __FILE__, __LINE__);
 }
 
-static int store_apply_tenant(struct sqlite *writer, const struct store_op *op, struct err *err)
-{
-	const struct store_tenant_new *tenant = &op->tenant;
-	char movement[64];
-
-	snprintf(movement, sizeof(movement), "grant:%s", tenant->id.text);
-	if (sqlite_run(writer, STORE_WRITE_TENANT_ADD,
-		       SQL(SQL_TEXT(tenant->id.text), SQL_TEXT(tenant->name),
-			   SQL_TEXT(tenant->plan),
-			   tenant->concurrent_max ? SQL_INT(tenant->concurrent_max) : SQL_NULL,
-			   tenant->session_max_s ? SQL_INT(tenant->session_max_s) : SQL_NULL,
-			   SQL_INT(tenant->credit_nano), SQL_INT(op->wall_ns)),
-		       err))
-		return -1;
-	return store_move(writer, movement, tenant->id.text, STORE_ACCOUNT_PROMOTION,
-			  STORE_ACCOUNT_CREDIT, tenant->credit_nano, op->wall_ns, err);
-}
-
-static int store_apply_node(struct sqlite *writer, const struct store_op *op, struct err *err)
-{
-	const struct store_node_new *node = &op->node;
-
-	if (sqlite_run(writer, STORE_WRITE_NODE_ADD,
-		       SQL(SQL_TEXT(node->id.text), SQL_TEXT(node->name),
-			   SQL_BLOB(node->public_key, STORE_PUBLIC_KEY_N), SQL_INT(op->wall_ns)),
-		       err))
-		return -1;
-	return sqlite_run(writer, STORE_WRITE_TOKEN_USE,
-			  SQL(SQL_BLOB(node->token_hash, STORE_HASH_N),
-			      SQL_BLOB(node->public_key, STORE_PUBLIC_KEY_N)),
-			  err);
-}
-
 static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 			  const struct store_op *op, struct err *err)
 {
-	const struct store_key_new *key = &op->key;
-
 	switch (op->kind) {
 	case STORE_OP_EPOCH:
-		return store_apply_epoch(writer, batch, err);
+		return store_apply_epoch(writer, batch, op->epoch_floor, err);
+	case STORE_OP_PROBE:
+		return sqlite_run(writer, STORE_WRITE_META_SET,
+				  SQL(SQL_TEXT("probed_at"), SQL_INT(op->wall_ns)), err);
 	case STORE_OP_SANDBOX_NEW:
+	case STORE_OP_SANDBOX_ADOPT:
 		return store_apply_sandbox_new(writer, &op->sandbox.row, &op->sandbox.extra, err);
 	case STORE_OP_EFFECT:
 		return store_apply_effect(writer, batch, op, err);
 	case STORE_OP_TENANT:
-		return store_apply_tenant(writer, op, err);
 	case STORE_OP_KEY:
-		return sqlite_run(
-			writer, STORE_WRITE_KEY_ADD,
-			SQL(SQL_BLOB(key->hash, STORE_HASH_N), SQL_TEXT(key->id.text),
-			    id_is_empty(&key->tenant) ? SQL_NULL : SQL_TEXT(key->tenant.text),
-			    SQL_TEXT(key->name), SQL_INT(op->wall_ns)),
-			err);
 	case STORE_OP_NODE:
-		return store_apply_node(writer, op, err);
 	case STORE_OP_TOKEN:
-		if (sqlite_run(writer, STORE_WRITE_TOKEN_EXPIRE, SQL(SQL_INT(op->wall_ns)), err))
-			return -1;
-		return sqlite_run(
-			writer, STORE_WRITE_TOKEN_ADD,
-			SQL(SQL_BLOB(op->token.hash, STORE_HASH_N), SQL_INT(op->token.expires_at)),
-			err);
+	case STORE_OP_NODE_SET:
+	case STORE_OP_PLAN:
+	case STORE_OP_PRICE:
+	case STORE_OP_REVISION:
+		return store_decide(writer, op, err);
 	}
 	return -1;
 }
 
-int store_apply(struct sqlite *writer, struct store_batch *batch, struct err *err)
+int store_apply(struct sqlite *writer, const struct identity *signer, struct store_batch *batch,
+		struct err *err)
 {
 	if (sqlite_begin(writer, err))
 		return -1;
@@ -212,6 +183,11 @@ int store_apply(struct sqlite *writer, struct store_batch *batch, struct err *er
 			sqlite_rollback(writer);
 			return err_wrap(err, "commit");
 		}
+	}
+	if (signer && batch->ops_n &&
+	    store_head_write(writer, signer, batch->ops[batch->ops_n - 1].wall_ns, false, err)) {
+		sqlite_rollback(writer);
+		return err_wrap(err, "commit: head");
 	}
 	if (sqlite_commit(writer, err))
 		return err_wrap(err, "commit");

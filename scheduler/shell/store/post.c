@@ -5,6 +5,7 @@
 #include "scheduler/shell/store/internal.h"
 
 #include "common/base/check.h"
+#include "proto/reasons.h"
 #include "scheduler/ledger/rate.h"
 
 #include <inttypes.h>
@@ -44,6 +45,10 @@ void store_fact_hash(const struct store_fact *fact, const uint8_t prev_hash[STOR
 
 	crypto_generichash_init(&state, NULL, 0, STORE_HASH_N);
 	crypto_generichash_update(&state, prev_hash, STORE_HASH_N);
+	if (fact->hash_version != 1) {
+		store_hash_int(&state, fact->hash_version);
+		store_hash_int(&state, fact->billable);
+	}
 	for (size_t i = 0; i < ARRAY_N(numbers); i++)
 		store_hash_int(&state, numbers[i]);
 	for (size_t i = 0; i < ARRAY_N(texts); i++)
@@ -51,9 +56,8 @@ void store_fact_hash(const struct store_fact *fact, const uint8_t prev_hash[STOR
 	crypto_generichash_final(&state, out_hash, STORE_HASH_N);
 }
 
-/* The end of the chain: its last row's id (0: none) and hash (zeros). */
-static int store_chain_end(struct sqlite *writer, int64_t *out_id, uint8_t out_hash[STORE_HASH_N],
-			   struct err *err)
+int store_chain_end(struct sqlite *writer, int64_t *out_id, uint8_t out_hash[STORE_HASH_N],
+		    struct err *err)
 {
 	size_t n;
 	int got = -1;
@@ -71,6 +75,13 @@ static int store_chain_end(struct sqlite *writer, int64_t *out_id, uint8_t out_h
 		sqlite_reset(writer, STORE_WRITE_EVENT_LAST);
 	}
 	return got < 0 ? -1 : 0;
+}
+
+/* The record decides by itself, so that every replica decides alike. */
+static bool store_record_is_billable(const struct wire_record *record)
+{
+	return record->kind != WIRE_RECORD_ENDED ||
+	       cause_info(record->cause)->billing == CAUSE_BILLING_BILLED;
 }
 
 static struct store_fact store_fact_of(const struct store_op *op)
@@ -99,6 +110,8 @@ static struct store_fact store_fact_of(const struct store_op *op)
 		.to_ms = (int64_t)record->to_ms,
 		.from_wall = record->from_wall_ns,
 		.received_at = op->wall_ns,
+		.hash_version = STORE_HASH_VERSION,
+		.billable = store_record_is_billable(record),
 	};
 }
 
@@ -121,7 +134,8 @@ static int store_post_fact(struct sqlite *writer, struct store_fact *fact, struc
 			   SQL_INT(fact->from_ms), SQL_INT(fact->to_ms), SQL_INT(fact->from_wall),
 			   SQL_TEXT(fact->boot_id), SQL_TEXT(fact->detail),
 			   SQL_INT(fact->received_at), SQL_BLOB(prev_hash, STORE_HASH_N),
-			   SQL_BLOB(hash, STORE_HASH_N)),
+			   SQL_BLOB(hash, STORE_HASH_N), SQL_INT(fact->hash_version),
+			   SQL_INT(fact->billable)),
 		       err))
 		return -1;
 	return sqlite_changes(writer) ? 1 : 0;
@@ -195,7 +209,7 @@ static int store_add_line(struct sqlite *writer, const struct store_fact *fact, 
 			    SQL_INT(fact->price_version), SQL_INT(slice->from_ms),
 			    SQL_INT(slice->to_ms), SQL_INT(result->seconds),
 			    SQL_INT(result->quantity), SQL_INT(result->amount_nano),
-			    SQL_INT(fact->at_wall)),
+			    SQL_INT(fact->at_wall), SQL_INT(result->unbilled_seconds)),
 			err) ||
 	    sqlite_next(writer, STORE_WRITE_LINE_ADD, err) != 1)
 		return -1;
@@ -227,7 +241,8 @@ static int store_rate(struct sqlite *writer, struct store_batch *batch,
 		      const struct store_fact *fact, enum meter meter, int64_t units,
 		      struct err *err)
 {
-	struct rate_slice slice = {fact->from_ms, fact->to_ms, fact->kind == WIRE_RECORD_ENDED};
+	struct rate_slice slice = {fact->from_ms, fact->to_ms, fact->kind == WIRE_RECORD_ENDED,
+				   !fact->billable};
 	struct rate_result result;
 	struct rate_price price;
 	struct store_billed_so_far billed;

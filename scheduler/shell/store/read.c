@@ -56,7 +56,9 @@ void store_node_row(struct store *store, enum store_read statement, struct store
 						.sandboxes = store_u32(store, statement, 6),
 					},
 				.next_seq = (uint64_t)sqlite_int(reader, statement, 7),
+				.lost_below = (uint64_t)sqlite_int(reader, statement, 9),
 			},
+		.lost_at_ns = sqlite_int(reader, statement, 10),
 	};
 	snprintf(out->row.name, sizeof(out->row.name), "%s", sqlite_text(reader, statement, 1));
 	const void *key = sqlite_blob(reader, statement, 8, &n);
@@ -111,6 +113,27 @@ int store_tenant_find(struct store *store, const struct id *id, struct store_ten
 		sqlite_reset(reader, STORE_READ_TENANT);
 	}
 	return got;
+}
+
+int store_node_find(struct store *store, const struct id *id, struct store_node *out,
+		    struct err *err)
+{
+	struct sqlite *reader = store_reader(store);
+
+	if (sqlite_bind(reader, STORE_READ_NODE, SQL(SQL_TEXT(id->text)), err))
+		return -1;
+	int got = sqlite_next(reader, STORE_READ_NODE, err);
+	if (got == 1) {
+		store_node_row(store, STORE_READ_NODE, out);
+		sqlite_reset(reader, STORE_READ_NODE);
+	}
+	return got;
+}
+
+int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err)
+{
+	return sqlite_get_int(store_reader(store), STORE_READ_META, SQL(SQL_TEXT(name)), 0,
+			      out_value, err);
 }
 
 void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out)
@@ -179,65 +202,4 @@ int store_load(struct store *store, store_load_cb on_event, void *data, struct e
 			return err_wrap(err, "load");
 	}
 	return 0;
-}
-
-/* ---- the chain ---- */
-
-static struct store_fact store_event_row(struct store *store)
-{
-	struct sqlite *reader = store_reader(store);
-	enum store_read statement = STORE_READ_EVENTS;
-
-	return (struct store_fact){
-		.id = sqlite_int(reader, statement, 0),
-		.node = sqlite_text(reader, statement, 1),
-		.seq = sqlite_int(reader, statement, 2),
-		.kind = sqlite_int(reader, statement, 3),
-		.sandbox = sqlite_text(reader, statement, 4),
-		.tenant = sqlite_text(reader, statement, 5),
-		.attempt = sqlite_int(reader, statement, 6),
-		.incarnation = sqlite_int(reader, statement, 7),
-		.refusal = sqlite_int(reader, statement, 8),
-		.cause = sqlite_int(reader, statement, 9),
-		.plan = sqlite_text(reader, statement, 10),
-		.price_version = sqlite_int(reader, statement, 11),
-		.template_ = sqlite_text(reader, statement, 12),
-		.vcpus = sqlite_int(reader, statement, 13),
-		.mem_mib = sqlite_int(reader, statement, 14),
-		.at_wall = sqlite_int(reader, statement, 15),
-		.from_ms = sqlite_int(reader, statement, 16),
-		.to_ms = sqlite_int(reader, statement, 17),
-		.from_wall = sqlite_int(reader, statement, 18),
-		.boot_id = sqlite_text(reader, statement, 19),
-		.detail = sqlite_text(reader, statement, 20),
-		.received_at = sqlite_int(reader, statement, 21),
-	};
-}
-
-int store_verify(struct store *store, uint64_t *out_events_n, struct err *err)
-{
-	struct sqlite *reader = store_reader(store);
-	uint8_t hash[STORE_HASH_N] = {0};
-	int64_t expected = 0;
-	int got;
-
-	if (sqlite_bind(reader, STORE_READ_EVENTS, SQL_NONE, err))
-		return -1;
-	while ((got = sqlite_next(reader, STORE_READ_EVENTS, err)) == 1) {
-		struct store_fact fact = store_event_row(store);
-		size_t prev_n, hash_n;
-		const void *prev = sqlite_blob(reader, STORE_READ_EVENTS, 22, &prev_n);
-		const void *kept = sqlite_blob(reader, STORE_READ_EVENTS, 23, &hash_n);
-		bool fits = fact.id == ++expected && prev_n == STORE_HASH_N &&
-			    hash_n == STORE_HASH_N && memcmp(prev, hash, STORE_HASH_N) == 0;
-		store_fact_hash(&fact, hash, hash);
-		if (!fits || memcmp(kept, hash, STORE_HASH_N) != 0) {
-			err_set(err, "usage_event %lld was changed, or one before it is missing",
-				(long long)fact.id);
-			sqlite_reset(reader, STORE_READ_EVENTS);
-			return -1;
-		}
-	}
-	*out_events_n = (uint64_t)expected;
-	return got;
 }

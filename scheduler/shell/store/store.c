@@ -3,9 +3,12 @@
 #include "common/base/check.h"
 
 #include <pthread.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 static const char *const writer_sql[] = {
 #define STATEMENT(name, sql) sql,
@@ -19,12 +22,22 @@ static const char *const reader_sql[] = {
 #undef STATEMENT
 };
 
-extern const char store_migration_0001[];
+extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[];
 
 enum {
 	STORE_APPLICATION_ID = 0x464c5331, /* "FLS1" */
 	STORE_PATH_MAX = 4096,
 };
+
+static const char *const migrations[] = {store_migration_0001, store_migration_0002,
+					 store_migration_0003};
+
+static int store_path(char out_path[STORE_PATH_MAX], const char *dir, struct err *err)
+{
+	if (snprintf(out_path, STORE_PATH_MAX, "%s/scheduler.db", dir) >= STORE_PATH_MAX)
+		return err_set(err, "path is too long");
+	return 0;
+}
 
 struct store {
 	struct sqlite writer; /* the thread's, and before it starts the opener's */
@@ -34,6 +47,11 @@ struct store {
 	uv_async_t *done; /* freed by its own close callback */
 	pthread_t thread;
 	bool started;
+	bool signs; /* chain heads, as: */
+	struct identity signer;
+	uv_loop_t *loop;
+	struct ledger_audit *audit; /* or NULL */
+	char *dir;
 
 	struct store_batch *in_work; /* the loop's: handed over and not yet reported */
 
@@ -49,7 +67,8 @@ static void store_commit_batch(struct store *store, struct store_batch *batch)
 {
 	uint64_t began = uv_hrtime();
 
-	batch->committed = store_apply(&store->writer, batch, &batch->err) == 0;
+	batch->committed = store_apply(&store->writer, store->signs ? &store->signer : NULL, batch,
+				       &batch->err) == 0;
 	batch->took_ns = uv_hrtime() - began;
 }
 
@@ -91,13 +110,35 @@ static void store_on_done(uv_async_t *done)
 	store->on_done(store->data, batch);
 }
 
-static int store_open_files(struct store *store, const char *dir, struct err *err)
+int ledger_open(struct sqlite *reader, const char *dir, struct err *err)
 {
-	static const char *const migrations[] = {store_migration_0001};
 	char path[STORE_PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s/scheduler.db", dir) >= (int)sizeof(path))
-		return err_set(err, "path is too long");
+	if (store_path(path, dir, err))
+		return -1;
+	struct sqlite_options options = {
+		.path = path,
+		.read_only = true,
+		.application_id = STORE_APPLICATION_ID,
+		.migrations = migrations,
+		.migrations_n = ARRAY_N(migrations),
+		.statements = reader_sql,
+		.statements_n = ARRAY_N(reader_sql),
+	};
+	return sqlite_open(reader, &options, err);
+}
+
+int64_t store_schema_version(void)
+{
+	return ARRAY_N(migrations);
+}
+
+static int store_open_writer(struct sqlite *writer, const char *dir, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+
+	if (store_path(path, dir, err))
+		return -1;
 	struct sqlite_options options = {
 		.path = path,
 		.application_id = STORE_APPLICATION_ID,
@@ -106,12 +147,42 @@ static int store_open_files(struct store *store, const char *dir, struct err *er
 		.statements = writer_sql,
 		.statements_n = ARRAY_N(writer_sql),
 	};
-	if (sqlite_open(&store->writer, &options, err) || store_seed(&store->writer, err))
+	return sqlite_open(writer, &options, err);
+}
+
+int store_skip_epochs(const char *dir, int64_t n, int64_t *out_epoch, struct err *err)
+{
+	struct sqlite writer;
+	int64_t epoch;
+	int fault = -1;
+
+	if (store_open_writer(&writer, dir, err))
 		return -1;
-	options.read_only = true;
-	options.statements = reader_sql;
-	options.statements_n = ARRAY_N(reader_sql);
-	return sqlite_open(&store->reader, &options, err);
+	if (sqlite_begin(&writer, err) ||
+	    sqlite_get_int(&writer, STORE_WRITE_META_GET, SQL(SQL_TEXT("epoch")), 0, &epoch, err))
+		goto end;
+	epoch += n;
+	/* As store_apply_epoch has it: attempt numbers hold the epoch. */
+	if (epoch >= INT32_MAX) {
+		err_set(err, "epochs are used up");
+		goto end;
+	}
+	*out_epoch = epoch;
+	if (sqlite_run(&writer, STORE_WRITE_META_SET, SQL(SQL_TEXT("epoch"), SQL_INT(epoch)),
+		       err) == 0)
+		fault = sqlite_commit(&writer, err);
+end:
+	if (fault)
+		sqlite_rollback(&writer);
+	sqlite_close(&writer);
+	return fault;
+}
+
+static int store_open_files(struct store *store, const char *dir, struct err *err)
+{
+	if (store_open_writer(&store->writer, dir, err) || store_seed(&store->writer, err))
+		return -1;
+	return ledger_open(&store->reader, dir, err);
 }
 
 static void store_free_handle(uv_handle_t *handle)
@@ -126,6 +197,9 @@ int store_open(struct store **out_store, uv_loop_t *loop, const char *dir, store
 
 	CHECK(store);
 	store->writer.lock_fd = store->reader.lock_fd = -1;
+	store->loop = loop;
+	store->dir = strdup(dir);
+	CHECK(store->dir);
 	store->on_done = on_done;
 	store->data = data;
 	pthread_mutex_init(&store->lock, NULL);
@@ -147,6 +221,21 @@ fail:
 	return err_wrap(err, "store");
 }
 
+/* A last head, so that the next start has little to verify. Without one it only has more. */
+static void store_sign_end(struct store *store)
+{
+	struct timespec now;
+
+	if (!store->signs || sqlite_begin(&store->writer, NULL))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (store_head_write(&store->writer, &store->signer,
+			     now.tv_sec * 1000000000ll + now.tv_nsec, true, NULL))
+		sqlite_rollback(&store->writer);
+	else
+		sqlite_commit(&store->writer, NULL);
+}
+
 void store_close(struct store *store)
 {
 	if (!store)
@@ -157,13 +246,17 @@ void store_close(struct store *store)
 		pthread_cond_signal(&store->wake);
 		pthread_mutex_unlock(&store->lock);
 		pthread_join(store->thread, NULL);
+		store_sign_end(store);
 	}
+	ledger_audit_close(store->audit);
 	if (store->done)
 		uv_close((uv_handle_t *)store->done, store_free_handle);
 	sqlite_close(&store->reader);
 	sqlite_close(&store->writer);
 	pthread_cond_destroy(&store->wake);
 	pthread_mutex_destroy(&store->lock);
+	sodium_memzero(&store->signer, sizeof(store->signer));
+	free(store->dir);
 	free(store);
 }
 
@@ -198,6 +291,64 @@ struct sqlite *store_reader(struct store *store)
 	return &store->reader;
 }
 
+/* ---- the ledger ---- */
+
+void store_sign_with(struct store *store, const struct identity *signer)
+{
+	CHECK(!store->in_work);
+	store->signer = *signer;
+	store->signs = true;
+}
+
+static const uint8_t *store_public_key(const struct store *store)
+{
+	return store->signs ? store->signer.public_key : NULL;
+}
+
+int store_verify(struct store *store, uint64_t *out_events_n, struct err *err)
+{
+	struct ledger_walk walk;
+
+	ledger_walk_begin(&walk, &store->reader, store_public_key(store));
+	if (ledger_walk_all(&walk, err) || ledger_check_books(&store->reader, err))
+		return -1;
+	*out_events_n = (uint64_t)walk.events_n;
+	return 0;
+}
+
+int store_verify_end(struct store *store, uint64_t *out_events_n, struct err *err)
+{
+	struct ledger_walk walk;
+	char path[STORE_PATH_MAX];
+	struct stat file;
+
+	if (store_path(path, store->dir, err))
+		return -1;
+	if (stat(path, &file) == 0 && file.st_size <= LEDGER_CHECK_NOW_MAX &&
+	    sqlite_check(&store->reader, err))
+		return -1;
+	if (ledger_walk_begin_at_head(&walk, &store->reader, store_public_key(store), err) ||
+	    ledger_walk_all(&walk, err))
+		return -1;
+	*out_events_n = (uint64_t)walk.seen_n;
+	return 0;
+}
+
+int store_audit(struct store *store, ledger_audit_cb on_end, void *data, struct err *err)
+{
+	CHECK(!store->audit && store->signs);
+	return ledger_audit_open(&store->audit, store->loop, store->dir, store->signer.public_key,
+				 on_end, data, err);
+}
+
+bool store_audit_status(struct store *store, struct ledger_audit_status *out)
+{
+	if (!store->audit)
+		return false;
+	ledger_audit_status(store->audit, out);
+	return true;
+}
+
 /* ---- batches ---- */
 
 struct store_op *store_batch_add(struct store_batch *batch, enum store_op_kind kind,
@@ -219,7 +370,7 @@ void store_batch_clear(struct store_batch *batch)
 {
 	for (size_t i = 0; i < batch->ops_n; i++) {
 		struct store_op *op = &batch->ops[i];
-		if (op->kind != STORE_OP_SANDBOX_NEW)
+		if (op->kind != STORE_OP_SANDBOX_NEW && op->kind != STORE_OP_SANDBOX_ADOPT)
 			continue;
 		free(op->sandbox.extra.metadata);
 		free(op->sandbox.extra.envs);

@@ -11,6 +11,7 @@
 #include "common/base/err.h"
 #include "common/io/sqlite.h"
 #include "scheduler/core/core.h"
+#include "scheduler/shell/store/heads.h"
 
 #include <uv.h>
 
@@ -68,14 +69,42 @@ struct store_token_new {
 	int64_t expires_at;
 };
 
+/* All that is decided of a node once it is enrolled. */
+struct store_node_set {
+	struct id id;
+	char name[STORE_NAME_MAX];
+	bool cordoned;
+	uint64_t lost_below; /* 0: never declared lost */
+	int64_t lost_at_ns;  /* wall; 0: never */
+};
+
+struct store_plan {
+	char name[CORE_PLAN_MAX];
+	int64_t concurrent_max, session_max_s;
+	int64_t credit_nano; /* granted once, to a new tenant */
+	bool prepaid;
+};
+
+struct store_price {
+	int64_t version, meter;
+	int64_t price_nano, divisor;
+};
+
 enum store_op_kind {
-	STORE_OP_EPOCH,       /* begin a new epoch: batch->epoch, once committed */
-	STORE_OP_SANDBOX_NEW, /* the first save of a sandbox */
-	STORE_OP_EFFECT,      /* a durable effect of the core */
+	STORE_OP_EPOCH, /* begin a new epoch, above epoch_floor: batch->epoch, once committed */
+	STORE_OP_PROBE, /* writes, so that it is seen whether that works */
+	STORE_OP_SANDBOX_NEW,   /* the first save of a sandbox */
+	STORE_OP_SANDBOX_ADOPT, /* a sandbox that its node's log brought */
+	STORE_OP_EFFECT,        /* any other durable effect of the core */
+	/* Decisions: one that is there already changes nothing. */
 	STORE_OP_TENANT,
 	STORE_OP_KEY,
-	STORE_OP_NODE,
+	STORE_OP_NODE, /* enrolled, with the token that it used */
 	STORE_OP_TOKEN,
+	STORE_OP_NODE_SET,
+	STORE_OP_PLAN,
+	STORE_OP_PRICE,
+	STORE_OP_REVISION, /* the decisions of etcd are applied up to here */
 };
 
 struct store_op {
@@ -91,6 +120,11 @@ struct store_op {
 		struct store_key_new key;
 		struct store_node_new node;
 		struct store_token_new token;
+		struct store_node_set node_set;
+		struct store_plan plan;
+		struct store_price price;
+		uint64_t epoch_floor;
+		uint64_t revision;
 	};
 };
 
@@ -98,6 +132,9 @@ struct store_credit {
 	struct id tenant;
 	int64_t left_nano;
 };
+
+/* Names in the table meta. */
+#define STORE_META_REVISION "etcd_revision" /* of STORE_OP_REVISION */
 
 /* A transaction. Zeroed is empty. */
 struct store_batch {
@@ -157,6 +194,7 @@ struct store_tenant {
 
 struct store_node {
 	struct core_node row;
+	int64_t lost_at_ns;
 	uint8_t public_key[STORE_PUBLIC_KEY_N];
 };
 
@@ -175,6 +213,12 @@ enum { STORE_SANDBOX_COLUMNS = 22 }; /* the first column behind those of store_s
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
 		      struct err *err);
 
+int store_node_find(struct store *store, const struct id *id, struct store_node *out,
+		    struct err *err);
+
+/* A number of the table meta; 0: it is not there. */
+int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err);
+
 /* As the core wants to know a tenant. */
 void store_tenant_core(const struct store_tenant *tenant, struct core_tenant *out);
 
@@ -184,7 +228,20 @@ int store_load(struct store *store, store_load_cb on_event, void *data, struct e
 
 /* ---- the ledger's chain ---------------------------------------------------------------------- */
 
+/* From now on the chain gets signed heads, the last one when the store is closed, and they are
+ * verified. Before the first batch. */
+void store_sign_with(struct store *store, const struct identity *signer);
+
 /* Recomputes every hash of usage_event; a fault names the first row that does not fit. */
 int store_verify(struct store *store, uint64_t *out_events_n, struct err *err);
+
+/* What a start can afford: the file, if it is small, and the chain from its last head on. */
+int store_verify_end(struct store *store, uint64_t *out_events_n, struct err *err);
+
+/* Verifies the rest meanwhile. The store closes it. */
+int store_audit(struct store *store, ledger_audit_cb on_end, void *data, struct err *err);
+
+/* False: there is no audit. */
+bool store_audit_status(struct store *store, struct ledger_audit_status *out);
 
 #endif
