@@ -14,6 +14,7 @@
 
 enum {
 	LEAVE_LOOK_MS = 5,
+	LEAVE_LINGER_MS = 200,
 	LEAVE_REQUESTS_MS = 2000, /* for what waits for nodes, and then for what is forwarded */
 	LEASE_DEFAULT_MS = 60 * 1000,
 	LEASE_MIN_MS = 6 * 1000, /* a poll is parked for a third of it, and the next has to come */
@@ -63,6 +64,20 @@ static bool is_leader(const struct scheduler *scheduler)
 	return leader && strcmp(leader->name, scheduler->replica_name) == 0;
 }
 
+/* Requests that others sent to us before they heard who leads now are on their way for this long.
+ */
+static bool has_lingered(struct scheduler *scheduler)
+{
+	struct leaving *leaving = &scheduler->leaving;
+
+	if (!replica_leader(&scheduler->replica) || is_leader(scheduler))
+		return false;
+	if (leaving->followed_at.ns == 0)
+		leaving->followed_at = engine_mono();
+	return mono_ms_since(engine_mono(), leaving->followed_at) >= LEAVE_LINGER_MS &&
+	       api_waiting_n(scheduler->api) == 0;
+}
+
 static void several_on_leave(uv_timer_t *timer)
 {
 	struct scheduler *scheduler = timer->data;
@@ -73,8 +88,7 @@ static void several_on_leave(uv_timer_t *timer)
 		leaving->has_resigned = true;
 		leaving->since = engine_mono();
 		replica_resign(&scheduler->replica);
-	} else if (leaving->has_resigned &&
-		   (is_late || (!is_leader(scheduler) && api_waiting_n(scheduler->api) == 0))) {
+	} else if (leaving->has_resigned && (is_late || has_lingered(scheduler))) {
 		uv_timer_stop(timer);
 		uv_stop(&scheduler->loop);
 	}

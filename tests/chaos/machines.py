@@ -64,18 +64,18 @@ class Machines(threading.Thread):
 
     def _look(self):
         now, there = time.time(), set()
-        for line in self.cluster.vm_processes().values():
+        for pid, line in self.cluster.vm_processes().items():
             found = re.search(r"(\S*/vm/[^/\s,]+)", line)
             if found and "qemu-system" in line.split(" ")[0]:
-                there.add(found.group(1).split("=")[-1])
-        for folder in there - set(self.lives):
-            self.lives[folder] = Life(folder)
+                there.add((found.group(1).split("=")[-1], pid))  # a folder's name can come again
+        for machine in there - set(self.lives):
+            self.lives[machine] = Life(machine[0])
         by_sandbox = {}
-        for folder, life in self.lives.items():
+        for machine, life in self.lives.items():
             if life.gone_at:
                 continue
             life.read(now)
-            if folder not in there:
+            if machine not in there:
                 life.gone_at = now
                 continue
             life.seen_at = now
