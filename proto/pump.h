@@ -21,6 +21,7 @@
 enum {
 	PUMP_HEARTBEAT_MS = 2000, /* a node that has nothing to say says so this often */
 	PUMP_PARK_MS = 4000, /* a parked poll is answered after this, with nothing if need be */
+	PUMP_PARK_SHARE = 3, /* of a lease, at most: an answer's lease counts from its poll */
 	PUMP_GIVE_UP_MS = 3 * PUMP_HEARTBEAT_MS, /* a poll unanswered for so long is lost */
 	PUMP_PAUSE_MS = 100,    /* between repeats, and between tellings of a changing inventory */
 	PUMP_PARKED_MAX = 2,    /* polls of one node at the scheduler */
@@ -41,7 +42,8 @@ struct pump_parked {
 struct pump_server {
 	struct pump_parked parked[PUMP_PARKED_MAX]; /* oldest first */
 	uint32_t parked_n;
-	bool orders_wait;  /* a WAKE came when nothing was parked */
+	bool orders_wait; /* a WAKE came when nothing was parked */
+	uint32_t park_ms;
 	uint64_t next_seq; /* everything below is durable */
 };
 
@@ -81,6 +83,9 @@ struct pump_answers {
 
 /* next_seq: as stored for this node, 1 for a new one. */
 void pump_server_init(struct pump_server *pump, uint64_t next_seq);
+
+/* Answers give leases of lease_ms: none of them may be half over before it is told. 0: none. */
+void pump_server_lease(struct pump_server *pump, uint64_t lease_ms);
 
 void pump_server_step(struct pump_server *pump, const struct pump_server_event *event,
 		      struct pump_answers *out);

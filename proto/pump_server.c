@@ -10,7 +10,14 @@ enum { ANSWER_HEAD_BYTES = 64 };
 
 void pump_server_init(struct pump_server *pump, uint64_t next_seq)
 {
-	*pump = (struct pump_server){.next_seq = next_seq};
+	*pump = (struct pump_server){.next_seq = next_seq, .park_ms = PUMP_PARK_MS};
+}
+
+void pump_server_lease(struct pump_server *pump, uint64_t lease_ms)
+{
+	uint64_t share_ms = lease_ms / PUMP_PARK_SHARE;
+
+	pump->park_ms = lease_ms && share_ms < PUMP_PARK_MS ? (uint32_t)share_ms : PUMP_PARK_MS;
 }
 
 static void answer(struct pump_server *pump, uint32_t place, bool resync, struct pump_answers *out)
@@ -63,7 +70,7 @@ static void park(struct pump_server *pump, const struct pump_server_event *event
 	if (pump->parked_n == PUMP_PARKED_MAX)
 		answer(pump, oldest_idle(pump), false, out);
 	pump->parked[pump->parked_n++] = (struct pump_parked){
-		event->token, mono_add_ms(event->now, PUMP_PARK_MS), event->end_seq};
+		event->token, mono_add_ms(event->now, pump->park_ms), event->end_seq};
 	answer_settled(pump, false, out);
 	if (pump->orders_wait && pump->parked_n)
 		answer(pump, oldest_idle(pump), false, out);

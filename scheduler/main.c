@@ -54,6 +54,7 @@ static void scheduler_on_tell(void *data, const struct core_effect *effect)
 		return;
 	case CORE_EFFECT_ADMITTING:
 		log_info("scheduler", "admits");
+		nodes_on_admitting(scheduler->nodes);
 		api_on_role(scheduler->api);
 		return;
 	case CORE_EFFECT_WAKE:
@@ -185,6 +186,7 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.metrics = &scheduler->metrics,
 		.secrets = &scheduler->secrets,
 		.leader = is_replica(scheduler) ? several_leader : NULL,
+		.leads = several_leads,
 		.replica_name = scheduler->replica_name,
 		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.gateway_url = scheduler->options.gateway_url,

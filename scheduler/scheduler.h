@@ -21,6 +21,7 @@ struct scheduler_options {
 struct leaving {
 	uv_timer_t *timer; /* freed by its close callback */
 	struct mono since;
+	struct mono followed_at; /* another leads since; 0: not yet */
 	bool has_resigned;
 };
 

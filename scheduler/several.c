@@ -14,9 +14,10 @@
 
 enum {
 	LEAVE_LOOK_MS = 5,
+	LEAVE_LINGER_MS = 200,
 	LEAVE_REQUESTS_MS = 2000, /* for what waits for nodes, and then for what is forwarded */
 	LEASE_DEFAULT_MS = 60 * 1000,
-	LEASE_MIN_MS = 3 * 1000, /* a heartbeat must have a chance */
+	LEASE_MIN_MS = 6 * 1000, /* a poll is parked for a third of it, and the next has to come */
 };
 
 bool is_replica(const struct scheduler *scheduler)
@@ -63,6 +64,20 @@ static bool is_leader(const struct scheduler *scheduler)
 	return leader && strcmp(leader->name, scheduler->replica_name) == 0;
 }
 
+/* Requests that others sent to us before they heard who leads now are on their way for this long.
+ */
+static bool has_lingered(struct scheduler *scheduler)
+{
+	struct leaving *leaving = &scheduler->leaving;
+
+	if (!replica_leader(&scheduler->replica) || is_leader(scheduler))
+		return false;
+	if (leaving->followed_at.ns == 0)
+		leaving->followed_at = engine_mono();
+	return mono_ms_since(engine_mono(), leaving->followed_at) >= LEAVE_LINGER_MS &&
+	       api_waiting_n(scheduler->api) == 0;
+}
+
 static void several_on_leave(uv_timer_t *timer)
 {
 	struct scheduler *scheduler = timer->data;
@@ -73,8 +88,7 @@ static void several_on_leave(uv_timer_t *timer)
 		leaving->has_resigned = true;
 		leaving->since = engine_mono();
 		replica_resign(&scheduler->replica);
-	} else if (leaving->has_resigned &&
-		   (is_late || (!is_leader(scheduler) && api_waiting_n(scheduler->api) == 0))) {
+	} else if (leaving->has_resigned && (is_late || has_lingered(scheduler))) {
 		uv_timer_stop(timer);
 		uv_stop(&scheduler->loop);
 	}
@@ -114,7 +128,7 @@ int several_check_options(struct scheduler *scheduler, struct err *err)
 	const char *name = options->replica_name[0] ? options->replica_name : host;
 
 	if (options->lease_ms && options->lease_ms < LEASE_MIN_MS)
-		return err_set(err, "--lease: should be 0 or at least 3s");
+		return err_set(err, "--lease: should be 0 or at least 6s");
 	if (!is_replica(scheduler))
 		return 0;
 	if (options->lease_ms == 0)

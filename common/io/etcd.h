@@ -23,7 +23,6 @@
 enum {
 	ETCD_ENDPOINTS_MAX = 16,
 	ETCD_ANSWER_MAX = 32 << 20, /* bytes of an answer, or of one line of a watch */
-	ETCD_PARTS_MAX = 8,         /* compares, and operations, of one transaction */
 };
 
 struct etcd;

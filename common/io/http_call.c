@@ -285,9 +285,8 @@ struct http_client_call *http_call_make(struct http_client *client,
 	call->on_body = request->on_body;
 	call->data = request->data;
 	/* Without the query, which may hold what is nobody's business. */
-	if (asprintf(&call->target, "%s %.*s", request->method ? request->method : "GET",
-		     (int)strcspn(request->url, "?#"), request->url) < 0)
-		CHECK(!"out of memory");
+	CHECK(asprintf(&call->target, "%s %.*s", request->method ? request->method : "GET",
+		       (int)strcspn(request->url, "?#"), request->url) >= 0);
 	http_set_up(call, request);
 	http_set_lines(call, request);
 	http_set_method(call, request);

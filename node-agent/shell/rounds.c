@@ -37,7 +37,8 @@ static void round_clear(struct round *round)
 
 static bool is_news(const struct node_effect *effect)
 {
-	return effect->kind == NODE_EFFECT_RECORDS || effect->kind == NODE_EFFECT_NEWS;
+	return effect->kind == NODE_EFFECT_RECORDS || effect->kind == NODE_EFFECT_NEWS ||
+	       effect->kind == NODE_EFFECT_EPOCH;
 }
 
 static void rounds_carry_out(struct rounds *rounds)
@@ -45,7 +46,8 @@ static void rounds_carry_out(struct rounds *rounds)
 	struct rounds_list *after = &rounds->committing.after;
 
 	/* What this steps into the core gathers in the other round.  News goes first, because a
-	 * tenant waits for it: starting the next microVM, which forks, must not come before. */
+	 * tenant, or a new leader, waits for it: starting the next microVM, which forks, must not
+	 * come before. */
 	for (size_t i = 0; i < after->n && !rounds->is_dropped; i++) {
 		if (is_news(&after->items[i]))
 			rounds->callbacks.on_after(rounds->callbacks.arg, &after->items[i]);

@@ -190,6 +190,22 @@ static void heard_status(struct shim_client *client, const struct wire_shim_stat
 	heard(client);
 }
 
+/* The last word. The connection is over with it, and so is the memory that it came in. */
+static void hear_end(struct shim_client *client, const struct wire_shim_status *status)
+{
+	struct wire_shim_status end = *status;
+	uint8_t *claim = malloc(status->claim.n + 1);
+
+	CHECK(claim);
+	if (status->claim.n)
+		memcpy(claim, status->claim.data, status->claim.n);
+	end.claim.data = claim;
+	/* What the callback frees of the client is freed by the loop. */
+	wire_stream_close(&client->stream);
+	tell_ended(client, &end);
+	free(claim);
+}
+
 static void on_message(void *arg, const struct wire_shape *shape, const struct wire_bytes *body)
 {
 	struct shim_client *client = arg;
@@ -211,9 +227,7 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 			client->callbacks.on_status(client->callbacks.arg, &status);
 			return;
 		}
-		/* What the callback frees is freed by the loop. */
-		wire_stream_close(&client->stream);
-		tell_ended(client, &status);
+		hear_end(client, &status);
 	}
 }
 

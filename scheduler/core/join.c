@@ -112,8 +112,13 @@ void join_report(struct core *core, struct node *node, const struct wire_poll *p
 	node->behind = poll->end_seq < node->row.next_seq;
 	join_despite_trouble(core, node, poll);
 	tell_epoch(core, node, poll);
-	if (poll->epoch == node->heard_epoch && poll->pending_n == 0)
-		return; /* the end of its log as it was then is enough, however it grows */
+	if (poll->epoch == node->heard_epoch && poll->pending_n == 0) {
+		/* The end of its log as it was then is enough, however it grows.  But what was not
+		 * durable then may never come: an agent that was started again says a lower end. */
+		if (poll->end_seq > 0 && poll->end_seq < node->heard_seq)
+			node->heard_seq = poll->end_seq;
+		return;
+	}
 	if (poll->pending_n == 0 && poll->end_seq > 0) {
 		node->heard_epoch = poll->epoch;
 		node->heard_seq = poll->end_seq;

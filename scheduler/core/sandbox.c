@@ -151,11 +151,32 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 }
 
 /*
+ * One of several that led once had given its create up, for want of an answer.  Others have led
+ * since, and may have granted it (its key finds what the log started): so it runs, or never began,
+ * as the log will say.  A kill that somebody asked for stays wanted.
+ */
+static void take_up_again(struct core *core, struct sandbox *sandbox)
+{
+	struct core_sandbox *row = &sandbox->row;
+
+	if (row->state != SANDBOX_ENDING || row->cause != CAUSE_PLATFORM ||
+	    row->refusal == REFUSAL_NONE)
+		return;
+	core->state_n[row->state]--;
+	row->state = row->started_at.ns ? SANDBOX_RUNNING : SANDBOX_PLACING;
+	core->state_n[row->state]++;
+	row->cause = CAUSE_NONE;
+	row->refusal = REFUSAL_NONE;
+}
+
+/*
  * Alone, a claim is given again: nobody waits for it, but its caller may repeat the request. One of
  * several leaves it to the node's log, since others may have led in between.
  */
 void sandbox_boot(struct core *core, struct sandbox *sandbox)
 {
+	if (core->role == CORE_STANDBY)
+		take_up_again(core, sandbox);
 	if (sandbox->row.state == SANDBOX_PLACING && core->role == CORE_ALONE)
 		start_timer(core, sandbox, &core->attempts);
 	dispatch_queue(core, sandbox);

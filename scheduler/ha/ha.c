@@ -216,6 +216,11 @@ static char *ha_copy(const char *text)
 	return copy;
 }
 
+int ha_check(const struct ha_options *options, struct err *err)
+{
+	return fleet_check_now(options, err);
+}
+
 int ha_open(struct ha **out, uv_loop_t *loop, const struct ha_options *options,
 	    const struct ha_callbacks *callbacks, struct err *err)
 {
@@ -223,8 +228,6 @@ int ha_open(struct ha **out, uv_loop_t *loop, const struct ha_options *options,
 
 	if (!name[0] || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.")])
 		return err_set(err, "\"%s\" cannot be a replica's name: [a-z0-9-_.]", name);
-	if (fleet_check_now(options, err))
-		return -1;
 	struct ha *ha = calloc(1, sizeof(*ha));
 	CHECK(ha);
 	ha->loop = loop;

@@ -78,10 +78,13 @@ struct ha_callbacks {
 struct election_limits ha_limits_default(void);
 
 /*
- * Looks at the fleet's key first, and waits at most a few seconds for it: a fleet that was never
- * initialised, or that has other secrets, is a fault.  An etcd that does not answer is none: this
- * replica follows until it does.
+ * Before the loop runs: blocks for at most a few seconds on the fleet's key.  A fleet that was
+ * never initialised, or that has other secrets, is a fault.  An etcd that does not answer is none.
  */
+int ha_check(const struct ha_options *options, struct err *err);
+
+/* Does not block. What ha_check would refuse is refused by following, loudly, until it is mended;
+ * so is etcd's silence. */
 int ha_open(struct ha **out, uv_loop_t *loop, const struct ha_options *options,
 	    const struct ha_callbacks *callbacks, struct err *err);
 

@@ -7,6 +7,7 @@
 #include "scheduler/ha/admin.h"
 #include "scheduler/ha/ask.h"
 #include "scheduler/ha/codec.h"
+#include "scheduler/ha/init_rows.h"
 
 #include "common/base/check.h"
 #include "common/io/daemon.h"
@@ -208,85 +209,6 @@ static int init_end(struct init *init, struct err *err)
 
 /* ---- the store ---- */
 
-static void init_id(struct sqlite *reader, enum store_read statement, int column, struct id *out)
-{
-	snprintf(out->text, sizeof(out->text), "%s", sqlite_text(reader, statement, column));
-}
-
-static void init_hash(struct sqlite *reader, enum store_read statement, int column,
-		      uint8_t out[STORE_HASH_N])
-{
-	size_t n;
-	const void *bytes = sqlite_blob(reader, statement, column, &n);
-
-	memset(out, 0, STORE_HASH_N);
-	if (bytes && n == STORE_HASH_N)
-		memcpy(out, bytes, STORE_HASH_N);
-}
-
-#define INIT_TEXT(column, out) snprintf(out, sizeof(out), "%s", sqlite_text(reader, at, column))
-#define INIT_INT(column)       sqlite_int(reader, at, column)
-
-static void init_take(struct sqlite *reader, enum store_read at, struct store_op *op)
-{
-	switch (op->kind) {
-	case STORE_OP_PLAN:
-		INIT_TEXT(0, op->plan.name);
-		op->plan.concurrent_max = INIT_INT(1);
-		op->plan.session_max_s = INIT_INT(2);
-		op->plan.credit_nano = INIT_INT(3);
-		op->plan.prepaid = INIT_INT(4) != 0;
-		break;
-	case STORE_OP_PRICE:
-		op->price = (struct store_price){.version = INIT_INT(0),
-						 .meter = INIT_INT(1),
-						 .price_nano = INIT_INT(2),
-						 .divisor = INIT_INT(3)};
-		break;
-	case STORE_OP_TENANT:
-		init_id(reader, at, 0, &op->tenant.id);
-		INIT_TEXT(1, op->tenant.name);
-		INIT_TEXT(2, op->tenant.plan);
-		op->tenant.concurrent_max = INIT_INT(3);
-		op->tenant.session_max_s = INIT_INT(4);
-		op->tenant.credit_nano = INIT_INT(5);
-		op->wall_ns = INIT_INT(6);
-		break;
-	case STORE_OP_KEY:
-		init_hash(reader, at, 0, op->key.hash);
-		init_id(reader, at, 1, &op->key.id);
-		init_id(reader, at, 2, &op->key.tenant);
-		INIT_TEXT(3, op->key.name);
-		op->wall_ns = INIT_INT(4);
-		break;
-	case STORE_OP_TOKEN: /* it stays in etcd when it is over, and says so itself */
-		init_hash(reader, at, 0, op->token.hash);
-		op->token.expires_at = INIT_INT(1);
-		break;
-	case STORE_OP_NODE:
-		init_id(reader, at, 0, &op->node.id);
-		INIT_TEXT(1, op->node.name);
-		init_hash(reader, at, 2, op->node.public_key);
-		init_hash(reader, at, 3, op->node.token_hash);
-		op->wall_ns = INIT_INT(4);
-		break;
-	case STORE_OP_NODE_SET:
-		init_id(reader, at, 0, &op->node_set.id);
-		INIT_TEXT(1, op->node_set.name);
-		op->node_set.cordoned = INIT_INT(2) != 0;
-		op->node_set.lost_below = (uint64_t)INIT_INT(3);
-		op->node_set.lost_at_ns = INIT_INT(4);
-		break;
-	case STORE_OP_EPOCH:
-	case STORE_OP_PROBE:
-	case STORE_OP_SANDBOX_NEW:
-	case STORE_OP_SANDBOX_ADOPT:
-	case STORE_OP_EFFECT:
-	case STORE_OP_REVISION:
-		check_broken("a decision", __FILE__, __LINE__);
-	}
-}
-
 static int init_rows(struct init *init, enum store_op_kind kind, enum store_read statement,
 		     int64_t now, struct err *err)
 {
@@ -299,7 +221,7 @@ static int init_rows(struct init *init, enum store_op_kind kind, enum store_read
 		memset(&init->op, 0, sizeof(init->op));
 		init->op.kind = kind;
 		init->op.wall_ns = now;
-		init_take(reader, statement, &init->op);
+		init_row(reader, statement, &init->op);
 		if (init_add(init, err)) {
 			sqlite_reset(reader, statement);
 			return -1;

@@ -82,13 +82,26 @@ struct decision {
 	void *data;
 };
 
+static void on_told(void *data, bool durable)
+{
+	struct decision *decision = data;
+
+	(void)durable; /* the decision is; what follows from it is derived again */
+	decision->cb(decision->data, REFUSAL_NONE);
+	free(decision);
+}
+
+/* What follows from it (a lost node's sandboxes end) is durable too when it is answered. */
 static void on_durable(void *data, bool durable)
 {
 	struct decision *decision = data;
 
-	if (durable)
+	if (durable) {
 		tell(decision->decisions, &decision->op);
-	decision->cb(decision->data, durable ? REFUSAL_NONE : REFUSAL_STORE_UNAVAILABLE);
+		engine_then(decision->decisions->engine, on_told, decision);
+		return;
+	}
+	decision->cb(decision->data, REFUSAL_STORE_UNAVAILABLE);
 	free(decision);
 }
 
@@ -123,16 +136,36 @@ struct application {
 	size_t n;
 };
 
+static bool is_current(const struct application *application)
+{
+	const struct decisions *decisions = application->decisions;
+
+	return decisions->ha && decisions->ha_generation == application->ha_generation;
+}
+
+static void on_all_told(void *data, bool durable)
+{
+	struct application *application = data;
+
+	(void)durable; /* the decisions are */
+	if (is_current(application))
+		ha_applied(application->decisions->ha, true);
+	free(application);
+}
+
 static void on_applied(void *data, bool durable)
 {
 	struct application *application = data;
 	struct decisions *decisions = application->decisions;
 
-	if (decisions->ha && decisions->ha_generation == application->ha_generation) {
-		for (size_t i = 0; durable && i < application->n; i++)
+	if (durable && is_current(application)) {
+		for (size_t i = 0; i < application->n; i++)
 			tell(decisions, &application->ops[i]);
-		ha_applied(decisions->ha, durable);
+		engine_then(decisions->engine, on_all_told, application);
+		return;
 	}
+	if (is_current(application))
+		ha_applied(decisions->ha, false);
 	free(application);
 }
 

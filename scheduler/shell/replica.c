@@ -132,7 +132,9 @@ int replica_open(struct replica *replica, struct err *err)
 	uv_timer_init(replica->loop, replica->again);
 	replica->again->data = replica;
 	replica->options.limits = ha_limits_default();
-	return replica_begin(replica, err) ? err_wrap(err, "etcd") : 0;
+	if (ha_check(&replica->options, err) || replica_begin(replica, err))
+		return err_wrap(err, "etcd");
+	return 0;
 }
 
 static void replica_free_handle(uv_handle_t *handle)

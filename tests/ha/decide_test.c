@@ -159,9 +159,8 @@ static void with_one_swallowed(enum swallow_what what, bool again_late)
 
 	world_open(&world, 1, NULL);
 	swallow_open(&swallow, &world.loop, world.rig.client_port[0]);
-	world.endpoints = world.rig.endpoints;
 	leader = &world.replicas[0];
-	/* ha_open asks before the loop runs, and so before the proxy does: it goes on without. */
+	/* ha_check asks before the loop runs, and so before the proxy does: it goes on without. */
 	world.endpoints = swallow.endpoints;
 	replica_open(&world, 0, &world.loop);
 	AWAIT(&world.loop, replica_leads(leader));
@@ -206,6 +205,61 @@ static void a_decision_that_arrives_late_changes_nothing_any_more(void **unused)
 {
 	(void)unused;
 	with_one_swallowed(SWALLOW_HOLD, true);
+}
+
+/* ---- the network ---- */
+
+static void a_leader_that_is_cut_off_ends_before_another_begins_and_follows_it_later(void **unused)
+{
+	struct world world;
+	struct swallow swallow;
+	struct replica *cut, *other;
+
+	(void)unused;
+	world_open(&world, 1, NULL);
+	swallow_open(&swallow, &world.loop, world.rig.client_port[0]);
+	world.endpoints = swallow.endpoints;
+	cut = replica_open(&world, 0, &world.loop);
+	AWAIT(&world.loop, replica_leads(cut));
+	world.endpoints = world.rig.endpoints;
+	other = replica_open(&world, 1, &world.loop);
+	AWAIT(&world.loop, strcmp(other->leader, "r0") == 0);
+	swallow.is_cut = true;
+	struct store_op op = tenant_op("ten_lost");
+	decide(cut, &op);
+	/* on_lead asserts that nobody leads beside it. */
+	AWAIT(&world.loop, replica_leads(other));
+	AWAIT(&world.loop, cut->decided_n);
+	assert_int_equal(cut->refusal, REFUSAL_NO_LEADER);
+	assert_int_equal(cut->epoch, 0);
+	decide_at_last(other, "ten_a");
+	assert_null(strstr(cut->log, "ten_a"));
+	swallow_mend(&swallow);
+	AWAIT(&world.loop, strstr(cut->log, "ten_a") && strcmp(cut->leader, "r1") == 0);
+	assert_null(strstr(cut->log, "ten_lost"));
+	swallow_close(&swallow);
+	world_close(&world);
+}
+
+static void a_slow_etcd_is_led_and_decides_slowly(void **unused)
+{
+	struct world world;
+	struct swallow swallow;
+	struct replica *leader = NULL;
+
+	(void)unused;
+	world_open(&world, 1, NULL);
+	swallow_open(&swallow, &world.loop, world.rig.client_port[0]);
+	world.endpoints = swallow.endpoints;
+	swallow.delay_ms = 200;
+	leader = replica_open(&world, 0, &world.loop);
+	for (int i = 0; i < 5; i++) {
+		char id[] = {'t', 'e', 'n', '_', (char)('a' + i), 0};
+
+		decide_at_last(leader, id);
+	}
+	swallow_close(&swallow);
+	world_close(&world);
 }
 
 /* ---- what is in etcd ---- */
@@ -326,6 +380,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_decision_whose_answer_was_lost_is_found_out_to_be_there),
 		cmocka_unit_test(a_decision_that_never_arrived_is_written_again),
 		cmocka_unit_test(a_decision_that_arrives_late_changes_nothing_any_more),
+		cmocka_unit_test(
+			a_leader_that_is_cut_off_ends_before_another_begins_and_follows_it_later),
+		cmocka_unit_test(a_slow_etcd_is_led_and_decides_slowly),
 		cmocka_unit_test(what_cannot_be_read_is_left_out_and_stops_nothing),
 		cmocka_unit_test(a_whole_has_what_others_need_first_and_more_than_one_page),
 		cmocka_unit_test(a_token_leaves_etcd_when_it_expires),

@@ -84,10 +84,54 @@ static void on_room(uv_handle_t *handle, size_t wanted, uv_buf_t *out)
 	*out = uv_buf_init(room, sizeof(room));
 }
 
+/* An answer that is late; the pair may be gone by then. */
+struct swallow_late {
+	uv_timer_t timer;
+	struct swallow *swallow;
+	struct swallow_pair *pair;
+	size_t n;
+	char *bytes;
+};
+
+static void on_late_closed(uv_handle_t *handle)
+{
+	struct swallow_late *late = (struct swallow_late *)(void *)handle;
+
+	free(late->bytes);
+	free(late);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+	struct swallow_late *late = (struct swallow_late *)(void *)timer;
+
+	for (struct swallow_pair *at = late->swallow->pairs; at; at = at->next)
+		if (at == late->pair && !late->swallow->is_cut)
+			send_on(&at->client, late->bytes, late->n);
+	uv_close((uv_handle_t *)timer, on_late_closed);
+}
+
+static void send_late(struct swallow_pair *pair, const char *bytes, size_t n)
+{
+	struct swallow_late *late = malloc(sizeof(*late));
+
+	*late = (struct swallow_late){.swallow = pair->swallow, .pair = pair, .n = n};
+	late->bytes = malloc(n);
+	memcpy(late->bytes, bytes, n);
+	uv_timer_init(pair->swallow->loop, &late->timer);
+	uv_timer_start(&late->timer, on_late, pair->swallow->delay_ms, 0);
+}
+
 static void on_answer(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
 {
 	struct swallow_pair *pair = stream->data;
 
+	if (pair->swallow->is_cut)
+		return;
+	if (n > 0 && pair->swallow->delay_ms) {
+		send_late(pair, bytes->base, (size_t)n);
+		return;
+	}
 	if (pair->is_held && n != 0) {
 		pair->swallow->released = true;
 		uv_stop(pair->swallow->loop);
@@ -169,6 +213,8 @@ static void on_request(uv_stream_t *stream, ssize_t n, const uv_buf_t *bytes)
 			close_side(&pair->server);
 		return;
 	}
+	if (pair->swallow->is_cut)
+		return;
 	pair->held = realloc(pair->held, pair->held_n + (size_t)n + 1);
 	memcpy(pair->held + pair->held_n, bytes->base, (size_t)n);
 	pair->held_n += (size_t)n;
@@ -222,6 +268,15 @@ void swallow_open(struct swallow *swallow, uv_loop_t *loop, uint16_t etcd_port)
 	uv_tcp_getsockname(&swallow->listener, (struct sockaddr *)&at, &at_n);
 	snprintf(swallow->endpoints, sizeof(swallow->endpoints), "http://127.0.0.1:%d",
 		 ntohs(at.sin_port));
+}
+
+void swallow_mend(struct swallow *swallow)
+{
+	swallow->is_cut = false;
+	for (struct swallow_pair *pair = swallow->pairs; pair; pair = pair->next) {
+		close_side(&pair->client);
+		close_side(&pair->server);
+	}
 }
 
 void swallow_release(struct swallow *swallow)

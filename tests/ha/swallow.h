@@ -23,13 +23,17 @@ struct swallow {
 	enum swallow_what next; /* becomes SWALLOW_NOTHING when it has happened */
 	int swallowed_n;
 	struct swallow_pair *pairs, *held;
-	bool released; /* what was held has been answered by etcd */
+	bool released;     /* what was held has been answered by etcd */
+	bool is_cut;       /* nothing passes, and no connection ends by it */
+	uint64_t delay_ms; /* of each answer */
 	char endpoints[64];
 };
 
 void swallow_open(struct swallow *swallow, uv_loop_t *loop, uint16_t etcd_port);
 /* Before the loop ends. */
 void swallow_close(struct swallow *swallow);
+/* The network is whole again; what was open before is closed. */
+void swallow_mend(struct swallow *swallow);
 /* etcd hears what was held; runs the loop until it has answered it. */
 void swallow_release(struct swallow *swallow);
 

@@ -99,6 +99,7 @@ static void on_leader(void *data, const struct ha_peer *leader)
 	struct replica *replica = data;
 
 	uv_stop(replica->loop);
+	replica->leaders_n += leader != NULL;
 	snprintf(replica->leader, sizeof(replica->leader), "%s", leader ? leader->name : "");
 }
 
@@ -184,6 +185,8 @@ int replica_try_open(struct world *world, int number, uv_loop_t *loop, struct er
 	snprintf(replica->options.self.bus, ADDRESS_TEXT_MAX, "127.0.0.1:400%d", number);
 	replica->epoch = 0;
 	replica->leader[0] = 0;
+	if (ha_check(&replica->options, err))
+		return -1;
 	return ha_open(&replica->ha, loop, &replica->options, &callbacks, err);
 }
 

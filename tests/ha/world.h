@@ -21,6 +21,7 @@ struct replica {
 	int leads_n, follows_n;
 	struct mono led_at;
 	char leader[HA_NAME_MAX]; /* as told; empty: nobody */
+	unsigned leaders_n;       /* times that there was one */
 	/* the store */
 	char log[REPLICA_LOG_MAX]; /* "tenant:ten_a " of each op, as applied */
 	uint64_t revision;

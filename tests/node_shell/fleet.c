@@ -84,7 +84,7 @@ static void set_options(struct fleet *fleet)
 	options->capacity_sandboxes = 8;
 	options->pool_floor = options->pool_ceiling = 1;
 	options->pool_restores = 1;
-	options->meter_tick_ms = 60 * 1000;
+	options->meter_tick_ms = 24 * 3600 * 1000; /* not by itself */
 }
 
 void fleet_open(struct fleet *fleet, size_t schedulers_n)
@@ -264,11 +264,13 @@ void fleet_fill_disk(struct fleet *fleet, size_t most)
 	limit = fleet->file_limit;
 	limit.rlim_cur = most;
 	CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+	fleet->is_disk_full = true;
 }
 
 void fleet_free_disk(struct fleet *fleet)
 {
 	CHECK(setrlimit(RLIMIT_FSIZE, &fleet->file_limit) == 0);
+	fleet->is_disk_full = false;
 }
 
 uint64_t fleet_journaled_epoch(const struct fleet *fleet)

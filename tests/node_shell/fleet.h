@@ -25,7 +25,8 @@ struct fleet {
 	size_t schedulers_n;
 	struct shim_double shims[FLEET_SHIMS_MAX];
 	size_t shims_n;
-	struct rlimit file_limit;
+	bool is_disk_full;
+	struct rlimit file_limit; /* before it was */
 };
 
 /* Folders, a template "base", and so many schedulers; the first leads, the others are standbys. */

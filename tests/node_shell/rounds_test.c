@@ -21,7 +21,7 @@ struct shell {
 	uv_loop_t loop;
 	struct rounds rounds;
 	uint64_t told[TOLD_MAX]; /* end_seq of each RECORDS effect carried out */
-	size_t told_n, lost_n;
+	size_t told_n, lost_n, committed_n;
 	size_t durable_when_told[TOLD_MAX];
 	struct err lost_err;
 	void (*on_told)(struct shell *shell, uint64_t end_seq);
@@ -38,6 +38,13 @@ static void shell_on_after(void *arg, const struct node_effect *effect)
 		shell->on_told(shell, effect->records.end_seq);
 }
 
+static void shell_on_committed(void *arg)
+{
+	struct shell *shell = arg;
+
+	shell->committed_n++;
+}
+
 static void shell_on_lost(void *arg, const struct err *err)
 {
 	struct shell *shell = arg;
@@ -52,6 +59,7 @@ static int setup(void **state)
 	struct shell *shell = calloc(1, sizeof(*shell));
 	const struct rounds_callbacks callbacks = {
 		.on_after = shell_on_after,
+		.on_committed = shell_on_committed,
 		.on_lost = shell_on_lost,
 		.arg = shell,
 	};
@@ -274,6 +282,48 @@ static void a_drop_in_the_middle_of_telling_ends_it(void **state)
 	assert_told(shell, (uint64_t[]){2, 50}, 2); /* the next round is a new state's */
 }
 
+static void a_probe_finds_out_whether_writing_works_and_changes_nothing(void **state)
+{
+	struct shell *shell = *state;
+
+	world_fill_disk(&shell->world, 0);
+	rounds_probe(&shell->rounds);
+	run(shell);
+	assert_int_equal(shell->lost_n, 1);
+	assert_int_equal(shell->committed_n, 0);
+	world_free_disk(&shell->world);
+	rounds_probe(&shell->rounds);
+	run(shell);
+	assert_int_equal(shell->lost_n, 1);
+	assert_int_equal(shell->committed_n, 1);
+	assert_int_equal(shell->told_n, 0);
+	assert_int_equal(world_records_n(&shell->world), 0);
+}
+
+/* What is to be written is the better proof. */
+static void a_probe_goes_with_the_round_that_gathers(void **state)
+{
+	struct shell *shell = *state;
+
+	add_told_record(shell, 1);
+	rounds_probe(&shell->rounds);
+	rounds_probe(&shell->rounds); /* one behind it, however often it is asked for */
+	rounds_probe(&shell->rounds);
+	run(shell);
+	assert_told(shell, (uint64_t[]){2}, 1);
+	assert_int_equal(shell->committed_n, 2);
+}
+
+static void what_was_dropped_proves_nothing(void **state)
+{
+	struct shell *shell = *state;
+
+	rounds_probe(&shell->rounds);
+	rounds_drop(&shell->rounds);
+	run(shell);
+	assert_int_equal(shell->committed_n, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -288,6 +338,9 @@ int main(void)
 		TEST(what_was_dropped_is_not_told),
 		TEST(a_failure_of_what_was_dropped_starts_nothing_over),
 		TEST(a_drop_in_the_middle_of_telling_ends_it),
+		TEST(a_probe_finds_out_whether_writing_works_and_changes_nothing),
+		TEST(a_probe_goes_with_the_round_that_gathers),
+		TEST(what_was_dropped_proves_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,9 +136,9 @@ bool shim_double_was_killed(struct shim_double *shim)
 	if (shim->child && waitpid(shim->child, &status, WNOHANG) == shim->child) {
 		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		shim->child = 0;
-		return true;
+		shim->was_killed = true;
 	}
-	return false;
+	return shim->was_killed;
 }
 
 void shim_double_close(struct shim_double *shim)

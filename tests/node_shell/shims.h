@@ -17,6 +17,7 @@ struct shim_double {
 	uint8_t claim_memory[32768];
 	bool is_mute; /* it listens, and no more */
 	pid_t child;  /* stands for its process; 0: none */
+	bool was_killed;
 	/* What it was told: */
 	uint32_t agents_n, leases_n;
 	int64_t lease_mono_ns, end_mono_ns;

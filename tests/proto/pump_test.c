@@ -97,6 +97,23 @@ static void a_parked_poll_ends_by_its_deadline(void **state)
 	assert_false(pump_server_next_deadline(&server, &at));
 }
 
+static void no_poll_is_parked_until_its_lease_is_half_over(void **state)
+{
+	struct mono at;
+
+	(void)state;
+	pump_server_lease(&server, 6000);
+	server_step(PUMP_SERVER_POLL, 0, 1, 0);
+	assert_true(pump_server_next_deadline(&server, &at));
+	assert_int_equal(at.ns, 2000 * NS_PER_MS);
+	server_step(PUMP_SERVER_TICK, 2000, 0, 0);
+	answers_are(1, 1);
+	pump_server_lease(&server, 60000);
+	server_step(PUMP_SERVER_POLL, 3000, 2, 0);
+	assert_true(pump_server_next_deadline(&server, &at));
+	assert_int_equal(at.ns, (3000 + PUMP_PARK_MS) * NS_PER_MS);
+}
+
 static void records_are_answered_once_they_are_durable(void **state)
 {
 	(void)state;
@@ -188,9 +205,10 @@ static void client_step(enum pump_client_event_kind kind, int64_t at_ms, uint64_
 static void client_answer(int64_t at_ms, uint32_t id, uint64_t epoch, uint64_t next_seq,
 			  bool resync)
 {
-	struct pump_client_event event = {.kind = PUMP_CLIENT_ANSWER,
-					  .now = {at_ms * NS_PER_MS},
-					  .answer = {id, epoch, next_seq, resync}};
+	struct pump_client_event event = {
+		.kind = PUMP_CLIENT_ANSWER,
+		.now = {at_ms * NS_PER_MS},
+		.answer = {.id = id, .epoch = epoch, .next_seq = next_seq, .resync = resync}};
 
 	pump_client_step(&client, &event, &effects);
 }
@@ -546,6 +564,8 @@ int main(void)
 		cmocka_unit_test_setup(an_order_answers_one_parked_poll_at_once, fresh_server),
 		cmocka_unit_test_setup(an_order_that_found_no_poll_answers_the_next, fresh_server),
 		cmocka_unit_test_setup(a_parked_poll_ends_by_its_deadline, fresh_server),
+		cmocka_unit_test_setup(no_poll_is_parked_until_its_lease_is_half_over,
+				       fresh_server),
 		cmocka_unit_test_setup(records_are_answered_once_they_are_durable, fresh_server),
 		cmocka_unit_test_setup(records_refused_for_a_gap_are_answered_with_resync,
 				       fresh_server),

@@ -355,8 +355,10 @@ static void on_answer(struct bus *bus, uint64_t token, const uint8_t *body, size
 		assert_int_equal(wire_answer_decode(opened.data, opened.n, &arena, &answer, &err),
 				 0);
 		agent_steps((struct pump_client_event){.kind = PUMP_CLIENT_ANSWER,
-						       .answer = {(uint32_t)token, answer.epoch,
-								  answer.next_seq, answer.resync}},
+						       .answer = {.id = (uint32_t)token,
+								  .epoch = answer.epoch,
+								  .next_seq = answer.next_seq,
+								  .resync = answer.resync}},
 			    &answer);
 	}
 }

@@ -52,7 +52,7 @@ def a_cordoned_node_gets_nothing_new_until_it_is_uncordoned():
 
 
 def a_lost_node_gives_its_room_back_at_once_and_ends_what_it_ran_when_it_returns():
-    with Rig(agents=1, options=["--lease", "3s"]) as rig:
+    with Rig(agents=1, options=["--lease", "6s"]) as rig:
         key = rig.tenant()
         made = rig.create(key, metadata={"a": "b"})[1]["sandboxID"]
         status, refused = decide(rig, "fake0", "lost")
@@ -75,7 +75,7 @@ def a_lost_node_gives_its_room_back_at_once_and_ends_what_it_ran_when_it_returns
         assert rig.create(key)[0] == 201 and used(rig, key) == 1
         row = next(row for row in rig.api("GET", "/v1/usage", key=key)[1]["sandboxes"] if row["sandboxID"] == made)
         ran = rig.truth(rig.agents[0])
-        assert ran[made] < 4000, f"it ran on without a lease: {ran}"
+        assert ran[made] < 7000, f"it ran on without a lease: {ran}"
         assert row["cause"] == "node_lost" and row["unbilledSeconds"] + row["seconds"] == max(1, (ran[made] + 500) // 1000), (row, ran)
 
 

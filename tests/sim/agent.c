@@ -12,19 +12,19 @@ enum { RETRY_MS = 1000 };
 static void start(struct world *world, const struct call *call);
 /* ---- clocks and names ---- */
 
-struct mono agent_mono(const struct world *world, uint32_t host, int64_t at_ns)
+const struct clock *agent_clock(const struct world *world, uint32_t host)
 {
-	return (struct mono){at_ns - world->agents[host]->booted_ns + S(10)};
+	return &world->agents[host]->clock;
 }
 
-int64_t agent_world_ns(const struct world *world, uint32_t host, struct mono at)
+struct mono agent_mono(const struct world *world, uint32_t host)
 {
-	return at.ns + world->agents[host]->booted_ns - S(10);
+	return clock_mono(&world->agents[host]->clock, world->now_ns);
 }
 
-struct wall agent_wall(const struct world *world, uint32_t host, int64_t at_ns)
+void agent_set_skew(struct world *world, uint32_t host, int64_t skew_ns)
 {
-	return (struct wall){at_ns + world->agents[host]->skew_ns + S(1700000000)};
+	world->agents[host]->clock.skew_ns = skew_ns;
 }
 
 struct id agent_id(uint32_t host)
@@ -66,26 +66,29 @@ static void on_timer(struct world *world, const struct call *call)
 
 static void set_timer(struct world *world, struct agent *agent)
 {
-	struct mono now = agent_mono(world, agent->host, world->now_ns), at;
 	struct call call = {.fn = on_timer, .host = agent->host, .life = agent->life};
+	struct mono at;
 
+	call.of = OF_AGENT(agent->host);
 	call.a = ++agent->timer;
 	if (node_core_next_deadline(agent->core, &at))
-		world_plan(world, at.ns > now.ns ? at.ns - now.ns : 0, call);
+		world_plan(world, clock_until_ns(&agent->clock, world->now_ns, at), call);
 }
 
 void agent_step_once(struct world *world, struct agent *agent, struct node_event *event)
 {
 	static struct node_effects effects;
 
-	event->now = agent_mono(world, agent->host, world->now_ns);
-	event->wall = agent_wall(world, agent->host, world->now_ns);
+	event->now = agent_mono(world, agent->host);
+	event->wall = clock_wall(&agent->clock, world->now_ns);
 	world_say(world, "host %u %s", agent->host, node_event_name(event->kind));
 	node_core_step(agent->core, event, &effects);
 	if (world_verifies)
 		node_core_check(agent->core);
 	for (uint32_t i = 0; i < effects.n; i++) {
 		agent_say_effect(world, agent, &effects.items[i]);
+		if (effects.items[i].kind == NODE_EFFECT_JOURNAL_RECORD)
+			agent_add_note(world, agent, &effects.items[i]);
 		if (node_effect_class(effects.items[i].kind) == NODE_CLASS_EARLY)
 			agent_carry_out(world, agent, &effects.items[i]);
 		else
@@ -113,12 +116,13 @@ static void get_ready(struct world *world, struct agent *agent)
 	struct node_event ready = {.kind = NODE_EVENT_READY};
 	struct node_meta meta = node_core_meta(agent->core);
 
-	pump_client_init(&agent->pump, meta.epoch, meta.acked_seq, meta.acked_seq);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		pump_client_init(&agent->links[i].pump, meta.epoch, meta.acked_seq, meta.acked_seq);
 	agent->is_ready = true;
-	agent->epoch_heard = agent->journal.meta.epoch;
+	agent->epoch_heard = agent->epoch_said = agent->journal.meta.epoch;
 	agent_step(world, agent->host, &ready);
-	if (agent->is_ready)
-		agent_greet(world, agent);
+	for (uint32_t i = 0; agent->is_ready && i < world->shape.replicas_n; i++)
+		agent_greet(world, agent, i);
 }
 
 void agent_adopt(struct world *world, uint32_t host, struct shim *shim)
@@ -133,13 +137,15 @@ void agent_adopt(struct world *world, uint32_t host, struct shim *shim)
 		event.adopted.state = shim->state;
 		memcpy(event.adopted.template_, shim->template_, sizeof(shim->template_));
 		memcpy(event.adopted.template_id, shim->template_id, sizeof(shim->template_id));
-		event.adopted.claim = shim->claim_taken ? &shim->claim : NULL;
-		if (shim->resumed_ns)
-			event.adopted.resumed_mono = agent_mono(world, host, shim->resumed_ns);
-		if (shim->claim_taken)
-			event.adopted.end_mono = agent_mono(world, host, shim->end_ns);
+		if (shim->claim_taken) {
+			event.adopted.claim = &shim->claim;
+			event.adopted.payload = agent_keep_payload(
+				agent, &(struct wire_bytes){shim->note.bytes, shim->note.n});
+			event.adopted.end_mono = shim->end;
+		}
+		event.adopted.resumed_mono = shims_resumed(shim);
 		if (shim->state == WIRE_SHIM_ENDED)
-			event.adopted.ended_mono = agent_mono(world, host, shim->ended_ns);
+			event.adopted.ended_mono = shim->ended;
 		event.adopted.cause = shim->cause;
 		agent_step(world, host, &event);
 	}
@@ -184,8 +190,10 @@ void agent_change_template(struct world *world, uint32_t host, bool gone)
 	struct agent *agent = world->agents[host];
 	uint32_t i = (uint32_t)world_between(world, 0, TEMPLATES_N - 1);
 
+	/* Programs that are stopped do not look; a start does. */
 	agent->contents[i] = gone ? 0 : ++agent->last_content;
-	set_template(world, agent, i);
+	if (!(world->stopped & OF_AGENT(host)))
+		set_template(world, agent, i);
 }
 
 void agent_mend_templates(struct world *world, uint32_t host)
@@ -204,12 +212,11 @@ static void start(struct world *world, const struct call *call)
 
 	if (call->life != agent->life)
 		return;
-	if (agent->rounds.disk_fails) {
-		world_plan(world, MS(RETRY_MS), *call);
-		return;
-	}
+	/* A journal that cannot be written can be read: it says so, and keeps its lease, until
+	 * there is something to write. */
 	agent->life++;
 	agent->is_up = agent->has_core = true;
+	agent->is_leaving = false;
 	agent->payloads_n = 0;
 	if (world_chance(world, world->faults.resize))
 		declare(agent, (uint32_t)world_between(world, 1, world->shape.capacity_sandboxes));
@@ -226,7 +233,7 @@ static void start(struct world *world, const struct call *call)
 /* The state is dropped; a new one is loaded in a while. */
 static void fall(struct world *world, struct agent *agent, int64_t back_in_ns)
 {
-	struct call call = {.fn = start, .host = agent->host};
+	struct call call = {.fn = start, .of = OF_AGENT(agent->host), .host = agent->host};
 
 	agent->life++;
 	agent->has_core = agent->is_ready = false;
@@ -246,10 +253,35 @@ static void commit_failed(struct world *world, void *owner)
 
 void agent_crash(struct world *world, uint32_t host)
 {
+	/* Nothing at all happens on a host that is stopped. */
+	if (world->stopped & OF_SHIMS(host))
+		return;
 	world_say(world, "host %u: the agent dies", host);
 	world->totals.crashes_agent++;
+	world_go_on(world, OF_AGENT(host));
 	fall(world, world->agents[host],
 	     world_between(world, MS(10), world_chance(world, 500000) ? MS(200) : S(8)));
+}
+
+static void on_leave(struct world *world, const struct call *call)
+{
+	if (call->life == world->agents[call->host]->life)
+		agent_crash(world, call->host);
+}
+
+void agent_leave(struct world *world, uint32_t host)
+{
+	struct agent *agent = world->agents[host];
+	struct pump_client_event news = {.kind = PUMP_CLIENT_NEWS, .urgent = true};
+	struct call call = {.fn = on_leave, .of = OF_AGENT(host), .host = host};
+
+	if (!agent->is_ready || agent->is_leaving || world->stopped & OF_AGENT(host))
+		return;
+	world_say(world, "host %u: the agent is stopped in good order", host);
+	agent->is_leaving = true;
+	call.life = agent->life;
+	agent_pump_all(world, agent, &news);
+	world_plan(world, MS(50), call);
 }
 
 void agent_reboot(struct world *world, uint32_t host)
@@ -258,9 +290,10 @@ void agent_reboot(struct world *world, uint32_t host)
 
 	world_say(world, "host %u reboots", host);
 	world->totals.reboots++;
+	world_go_on(world, OF_AGENT(host) | OF_SHIMS(host));
 	fall(world, agent, world_between(world, S(1), S(20)));
 	shims_reboot(world, host);
-	agent->booted_ns = world->now_ns;
+	agent->clock.booted_ns = world->now_ns;
 	agent->boots_n++;
 }
 
@@ -309,13 +342,16 @@ void agent_open(struct world *world, uint32_t host)
 						commit_failed,
 						die};
 	struct agent *agent = calloc(1, sizeof(*agent));
-	struct call call = {.fn = start, .host = host};
+	struct call call = {.fn = start, .of = OF_AGENT(host), .host = host};
 	uint32_t vms_max = world->shape.capacity_sandboxes + (uint32_t)world_between(world, 2, 12);
 
 	CHECK(agent);
 	world->agents[host] = agent;
 	agent->host = host;
-	agent->skew_ns = world->faults.skew ? world_between(world, -MS(200), MS(200)) : 0;
+	agent->clock.origin_ns = S(10);
+	agent->clock.skew_ns = world->faults.skew ? world_between(world, -MS(200), MS(200)) : 0;
+	if (world->faults.drift)
+		agent->clock.fast_ppm = (int32_t)world_between(world, -DRIFT_PPM, DRIFT_PPM);
 	agent->limits = (struct node_limits){
 		.vms_max = vms_max,
 		.attempts_max = 2 * vms_max + world->shape.attempts_spare,
@@ -326,6 +362,7 @@ void agent_open(struct world *world, uint32_t host)
 		.demand_ms = world_chance(world, 700000) ? 10000 : 0,
 		.tick_ms = world->shape.tick_ms,
 		.keep_ms = world->shape.keep_ms,
+		.replicas_n = world->shape.replicas_n,
 	};
 	declare(agent, world->shape.capacity_sandboxes);
 	for (uint32_t i = 0; i < TEMPLATES_N; i++)
@@ -333,7 +370,7 @@ void agent_open(struct world *world, uint32_t host)
 	agent->memory_n = node_core_size(&agent->limits);
 	agent->memory = aligned_alloc(64, agent->memory_n);
 	CHECK(agent->memory);
-	rounds_open(&agent->rounds, &kind, agent);
+	rounds_open(&agent->rounds, &kind, agent, OF_AGENT(host));
 	world_plan(world, 0, call);
 }
 

@@ -3,6 +3,7 @@
 #define FLOTILLA_SIM_AGENT_H
 
 #include "node-agent/core/core.h"
+#include "tests/sim/clock.h"
 #include "tests/sim/net.h"
 #include "tests/sim/rounds.h"
 #include "tests/sim/shims.h"
@@ -33,15 +34,18 @@ void agent_adopt(struct world *world, uint32_t host, struct shim *shim);
 /* Another one for each agent that lives on this host, one after the other. */
 uint64_t agent_life(const struct world *world, uint32_t host);
 
-/* The host's clocks. */
-struct mono agent_mono(const struct world *world, uint32_t host, int64_t at_ns);
-struct wall agent_wall(const struct world *world, uint32_t host, int64_t at_ns);
+/* The host's clock, and what it says now. */
+const struct clock *agent_clock(const struct world *world, uint32_t host);
+struct mono agent_mono(const struct world *world, uint32_t host);
 
-/* The world's time of an instant of this host's boot. */
-int64_t agent_world_ns(const struct world *world, uint32_t host, struct mono at);
+/* Its wall clock is off by this from now on. */
+void agent_set_skew(struct world *world, uint32_t host, int64_t skew_ns);
 
 /* The agent dies, and comes back in a while. */
 void agent_crash(struct world *world, uint32_t host);
+
+/* The agent is stopped in good order, and says so before. */
+void agent_leave(struct world *world, uint32_t host);
 
 /* The host's boot ends, and with it every microVM. */
 void agent_reboot(struct world *world, uint32_t host);

@@ -2,25 +2,56 @@
 #include "tests/sim/agent_internal.h"
 
 #include <inttypes.h>
+#include <string.h>
 
-static void drop_payload(struct world *world, struct agent *agent, uint64_t payload)
+/* ---- payloads ---- */
+
+uint64_t agent_keep_payload(struct agent *agent, const struct wire_bytes *note)
+{
+	struct payload *payload = &agent->payloads[agent->payloads_n++];
+
+	CHECK(agent->payloads_n <= PAYLOADS_MAX && note->n <= sizeof(payload->note.bytes));
+	payload->number = ++agent->last_payload;
+	payload->note.n = (uint32_t)note->n;
+	if (note->n)
+		memcpy(payload->note.bytes, note->data, note->n);
+	return payload->number;
+}
+
+static void drop_payload(struct world *world, struct agent *agent, uint64_t number)
 {
 	for (size_t i = 0; i < agent->payloads_n; i++)
-		if (agent->payloads[i] == payload) {
+		if (agent->payloads[i].number == number) {
 			agent->payloads[i] = agent->payloads[--agent->payloads_n];
 			return;
 		}
 	world_fail(world, "host %u: payload %" PRIu64 " is dropped and was not kept", agent->host,
-		   payload);
+		   number);
 }
 
-static void need_payload(struct world *world, struct agent *agent, uint64_t payload)
+const struct note *agent_note(struct world *world, const struct agent *agent, uint64_t number)
 {
 	for (size_t i = 0; i < agent->payloads_n; i++)
-		if (agent->payloads[i] == payload)
-			return;
-	world_fail(world, "host %u: a claim without its payload", agent->host);
+		if (agent->payloads[i].number == number)
+			return &agent->payloads[i].note;
+	world_fail(world, "host %u: payload %" PRIu64 " is wanted and was not kept", agent->host,
+		   number);
 }
+
+/* The bytes stay in this payload's place only until it is dropped, and others move: so they are
+ * copied into what the journal will keep. */
+void agent_add_note(struct world *world, struct agent *agent, struct node_effect *effect)
+{
+	const struct note *note;
+
+	if (!effect->note_of)
+		return;
+	note = agent_note(world, agent, effect->note_of);
+	effect->record.note.n = note->n;
+	effect->record.note.data = world_keep(world, note->bytes, note->n);
+}
+
+/* ---- effects ---- */
 
 void agent_carry_out(struct world *world, struct agent *agent, const struct node_effect *effect)
 {
@@ -31,11 +62,17 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 		shims_start(world, agent->host, effect);
 		break;
 	case NODE_EFFECT_VM_CLAIM:
-		need_payload(world, agent, effect->claim.payload);
-		shims_claim(world, agent->host, effect);
+		shims_claim(world, agent->host, effect,
+			    agent_note(world, agent, effect->claim.payload));
 		break;
 	case NODE_EFFECT_LEASE:
+		shims_lease(world, agent->host, effect->lease_mono);
+		break;
 	case NODE_EFFECT_EPOCH:
+		agent->epoch_said = effect->epoch;
+		event.urgent = true;
+		if (agent->is_ready)
+			agent_pump_all(world, agent, &event);
 		break;
 	case NODE_EFFECT_VM_DEADLINE:
 		shims_deadline(world, agent->host, effect);
@@ -57,11 +94,11 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 			break;
 		event.kind = PUMP_CLIENT_RECORDS;
 		event.end_seq = effect->records.end_seq;
-		agent_pump(world, agent, &event, NULL);
+		agent_pump_all(world, agent, &event);
 		break;
 	case NODE_EFFECT_NEWS:
 		if (agent->is_ready)
-			agent_pump(world, agent, &event, NULL);
+			agent_pump_all(world, agent, &event);
 		break;
 	case NODE_EFFECT_JOURNAL_META:
 	case NODE_EFFECT_JOURNAL_ATTEMPT:

@@ -4,17 +4,32 @@
 
 #include "proto/pump.h"
 #include "tests/sim/agent.h"
+#include "tests/sim/clock.h"
 
 enum { PAYLOADS_MAX = 256 };
 
+/* What is kept of a claim for the core, until it says that it may go. */
+struct payload {
+	uint64_t number;
+	struct note note;
+};
+
+/* To one scheduler. */
+struct link {
+	struct pump_client pump;
+	uint64_t greets;  /* sessions asked for */
+	uint64_t session; /* meaningful if pump.is_open */
+	uint64_t timer;
+};
+
 struct agent {
 	uint32_t host;
-	bool is_up;      /* the program runs */
-	bool has_core;   /* and its state is loaded */
-	bool is_ready;   /* READY was stepped */
-	uint64_t life;   /* of the present core */
-	uint64_t greets; /* sessions asked for */
-	int64_t booted_ns, skew_ns;
+	bool is_up;    /* the program runs */
+	bool has_core; /* and its state is loaded */
+	bool is_ready; /* READY was stepped */
+	bool is_leaving;
+	uint64_t life; /* of the present core */
+	struct clock clock;
 	uint32_t boots_n;
 	struct journal journal;
 	void *memory;
@@ -22,16 +37,16 @@ struct agent {
 	struct node_limits limits;
 	struct node_core *core;
 	struct rounds rounds;
-	struct pump_client pump;
-	uint64_t session;           /* meaningful if pump.is_open */
-	uint64_t timer, pump_timer; /* number of the newest timer planned */
+	struct link links[REPLICAS_MAX];
+	uint64_t timer; /* number of the newest planned */
 	uint32_t adopting_n;
-	uint64_t payloads[PAYLOADS_MAX];
+	struct payload payloads[PAYLOADS_MAX];
 	size_t payloads_n;
 	uint64_t last_payload;
 	uint32_t contents[TEMPLATES_N]; /* of each template, at present; 0: it is gone */
 	uint32_t last_content;
 	uint64_t epoch_heard; /* highest epoch of an answer that was stepped */
+	uint64_t epoch_said;  /* that polls may say: it is journaled */
 };
 
 /* ---- agent.c ---- */
@@ -46,6 +61,13 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 void agent_say_effect(struct world *world, const struct agent *agent,
 		      const struct node_effect *effect);
 
+/* Keeps a payload, and names it. */
+uint64_t agent_keep_payload(struct agent *agent, const struct wire_bytes *note);
+const struct note *agent_note(struct world *world, const struct agent *agent, uint64_t payload);
+
+/* A record gets the note that it is of, before it waits for its commit. */
+void agent_add_note(struct world *world, struct agent *agent, struct node_effect *effect);
+
 /* ---- journal.c ---- */
 
 bool journal_takes(const void *effect);
@@ -57,11 +79,20 @@ void journal_free(struct journal *journal);
 
 /* ---- agent_link.c ---- */
 
-/* Opens a session. */
-void agent_greet(struct world *world, struct agent *agent);
+/* Opens a session with one scheduler. */
+void agent_greet(struct world *world, struct agent *agent, uint32_t replica);
 
 /* answer: the one that PUMP_CLIENT_ANSWER is about, or NULL. */
-void agent_pump(struct world *world, struct agent *agent, struct pump_client_event *event,
-		const struct wire_answer *answer);
+struct answered {
+	const struct wire_answer *answer;
+	int64_t polled_ns; /* in truth */
+};
+
+void agent_pump(struct world *world, struct agent *agent, uint32_t replica,
+		struct pump_client_event *event, const struct answered *answered);
+
+/* The same for each of them. */
+void agent_pump_all(struct world *world, struct agent *agent,
+		    const struct pump_client_event *event);
 
 #endif

@@ -1,7 +1,10 @@
 /* The agent's end of the bus: its pump, and the sessions under it. */
 #include "tests/sim/agent_internal.h"
 
+#include "tests/sim/oracle.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { GREET_AGAIN_MS = 1000, POLL_BYTES_MAX = 1 << 18 };
@@ -9,19 +12,22 @@ enum { GREET_AGAIN_MS = 1000, POLL_BYTES_MAX = 1 << 18 };
 static void on_greet_again(struct world *world, const struct call *call)
 {
 	struct agent *agent = world->agents[call->host];
+	const struct link *link = &agent->links[call->replica];
 
-	if (call->life == agent->life && call->a == agent->greets && !agent->pump.is_open)
-		agent_greet(world, agent);
+	if (call->life == agent->life && call->a == link->greets && !link->pump.is_open)
+		agent_greet(world, agent, call->replica);
 }
 
-void agent_greet(struct world *world, struct agent *agent)
+void agent_greet(struct world *world, struct agent *agent, uint32_t replica)
 {
-	struct message hello = {.kind = MESSAGE_HELLO, .to_leader = true, .host = agent->host};
+	struct message hello = {.kind = MESSAGE_HELLO, .to_replica = true, .host = agent->host};
 	struct pump_client_event closed = {.kind = PUMP_CLIENT_CLOSED};
 	struct call again = {.fn = on_greet_again, .host = agent->host, .life = agent->life};
 
-	agent_pump(world, agent, &closed, NULL);
-	hello.hello = again.a = ++agent->greets;
+	agent_pump(world, agent, replica, &closed, NULL);
+	hello.replica = again.replica = replica;
+	hello.hello = again.a = ++agent->links[replica].greets;
+	again.of = OF_AGENT(agent->host);
 	net_send(world, &hello);
 	world_plan(world, MS(GREET_AGAIN_MS), again);
 }
@@ -31,24 +37,44 @@ static void on_pump_timer(struct world *world, const struct call *call)
 	struct agent *agent = world->agents[call->host];
 	struct pump_client_event event = {.kind = PUMP_CLIENT_TICK};
 
-	if (call->life == agent->life && call->a == agent->pump_timer)
-		agent_pump(world, agent, &event, NULL);
+	if (call->life == agent->life && call->a == agent->links[call->replica].timer)
+		agent_pump(world, agent, call->replica, &event, NULL);
 }
 
-static void set_pump_timer(struct world *world, struct agent *agent)
+static void set_pump_timer(struct world *world, struct agent *agent, uint32_t replica)
 {
-	struct mono now = agent_mono(world, agent->host, world->now_ns), at;
 	struct call call = {.fn = on_pump_timer, .host = agent->host, .life = agent->life};
+	struct link *link = &agent->links[replica];
+	struct mono at;
 
-	call.a = ++agent->pump_timer;
-	if (pump_client_next_deadline(&agent->pump, &at))
-		world_plan(world, at.ns > now.ns ? at.ns - now.ns : 0, call);
+	call.of = OF_AGENT(agent->host);
+	call.replica = replica;
+	call.a = ++link->timer;
+	if (pump_client_next_deadline(&link->pump, &at))
+		world_plan(world, clock_until_ns(&agent->clock, world->now_ns, at), call);
 }
 
-static void send_poll(struct world *world, struct agent *agent,
-		      const struct pump_client_effect *effect)
+/* ---- polls ---- */
+
+static void fill_poll(struct world *world, struct agent *agent, struct wire_poll *poll)
 {
 	static struct wire_template templates[NODE_TEMPLATES_MAX];
+
+	node_core_report(agent->core, poll);
+	poll->epoch = agent->epoch_said;
+	poll->leaving = agent->is_leaving;
+	if (agent->rounds.disk_fails)
+		snprintf(poll->trouble, sizeof(poll->trouble), "its journal cannot be written");
+	agent_boot_id(agent, poll->boot_id);
+	poll->at_wall_ns = clock_wall(&agent->clock, world->now_ns).ns;
+	poll->templates = templates;
+	poll->templates_n = node_core_templates(agent->core, templates);
+	oracle_polls(world, agent->host, poll);
+}
+
+static void send_poll(struct world *world, struct agent *agent, uint32_t replica,
+		      const struct pump_client_effect *effect)
+{
 	static uint8_t buffer[sizeof(struct message) + POLL_BYTES_MAX];
 	struct message *message = (struct message *)(void *)buffer;
 	struct journal *journal = &agent->journal;
@@ -65,48 +91,65 @@ static void send_poll(struct world *world, struct agent *agent,
 		if (poll.records_n > effect->records_n)
 			poll.records_n = effect->records_n;
 	}
-	node_core_report(agent->core, &poll);
-	agent_boot_id(agent, poll.boot_id);
-	poll.at_wall_ns = agent_wall(world, agent->host, world->now_ns).ns;
-	poll.templates = templates;
-	poll.templates_n = node_core_templates(agent->core, templates);
+	fill_poll(world, agent, &poll);
 	memset(message, 0, sizeof(*message));
 	message->kind = MESSAGE_POLL;
-	message->to_leader = true;
+	message->to_replica = true;
 	message->host = agent->host;
-	message->session = agent->session;
+	message->replica = replica;
+	message->session = agent->links[replica].session;
+	message->polled_ns = world->now_ns;
 	message->poll_id = effect->id;
 	if (wire_poll_encode(&poll, message->body, POLL_BYTES_MAX, &message->body_n, &err))
 		world_fail(world, "a poll cannot be written: %s", err.text);
-	world_say(world, "host %u polls %u: %zu records from %" PRIu64, agent->host, effect->id,
-		  poll.records_n, effect->first_seq);
+	world_say(world,
+		  "host %u polls replica %u, %u: %zu records from %" PRIu64 " epoch %" PRIu64
+		  " pending %u",
+		  agent->host, replica, effect->id, poll.records_n, effect->first_seq, poll.epoch,
+		  poll.pending_n);
 	net_send(world, message);
 }
 
-static void take(struct world *world, struct agent *agent, const struct wire_answer *answer)
+/* ---- answers ---- */
+
+static void give_order(struct world *world, struct agent *agent, const struct wire_order *order)
 {
+	struct node_event event = {.kind = NODE_EVENT_ORDER};
+
+	event.order.order = order;
+	if (order->kind == WIRE_ORDER_CLAIM)
+		event.order.payload = agent_keep_payload(agent, &order->note);
+	world_say(world, "host %u order %d attempt %" PRIx64, agent->host, (int)order->kind,
+		  order->attempt);
+	agent_step(world, agent->host, &event);
+}
+
+/* Whether it is of an epoch that is over: then it must change nothing. */
+static bool is_stale(const struct agent *agent, const struct wire_answer *answer)
+{
+	return answer->epoch < agent->epoch_heard;
+}
+
+static void take(struct world *world, struct agent *agent, const struct answered *answered,
+		 struct mono sent_at)
+{
+	const struct wire_answer *answer = answered->answer;
 	struct node_event event = {.kind = NODE_EVENT_ANSWER};
-	bool stale = answer->epoch < agent->epoch_heard;
+	bool stale = is_stale(agent, answer);
 	struct node_counts before, after;
 
 	node_core_count(agent->core, &before);
 	event.answer.epoch = answer->epoch;
-	if (!stale)
+	event.answer.lease_ms = answer->lease_ms;
+	event.answer.lost_below = answer->lost_below;
+	event.answer.sent_at = sent_at;
+	if (!stale) {
 		agent->epoch_heard = answer->epoch;
-	agent_step(world, agent->host, &event);
-	for (size_t i = 0; i < answer->orders_n && agent->has_core; i++) {
-		const struct wire_order *order = &answer->orders[i];
-		event = (struct node_event){.kind = NODE_EVENT_ORDER};
-		event.order.order = order;
-		if (order->kind == WIRE_ORDER_CLAIM) {
-			CHECK(agent->payloads_n < PAYLOADS_MAX);
-			event.order.payload = ++agent->last_payload;
-			agent->payloads[agent->payloads_n++] = event.order.payload;
-		}
-		world_say(world, "host %u order %d attempt %" PRIx64, agent->host, (int)order->kind,
-			  order->attempt);
-		agent_step(world, agent->host, &event);
+		oracle_leased(world, agent->host, answered->polled_ns, answer->lease_ms);
 	}
+	agent_step(world, agent->host, &event);
+	for (size_t i = 0; i < answer->orders_n && agent->has_core; i++)
+		give_order(world, agent, &answer->orders[i]);
 	if (!agent->has_core)
 		return;
 	node_core_count(agent->core, &after);
@@ -116,38 +159,58 @@ static void take(struct world *world, struct agent *agent, const struct wire_ans
 			   answer->epoch);
 }
 
-void agent_pump(struct world *world, struct agent *agent, struct pump_client_event *event,
-		const struct wire_answer *answer)
+static void step_acked(struct world *world, struct agent *agent, uint32_t replica,
+		       uint64_t next_seq, const struct answered *answered)
 {
-	struct node_event acked = {.kind = NODE_EVENT_ACKED};
+	struct node_event event = {.kind = NODE_EVENT_ACKED};
+
+	event.acked.next_seq = next_seq;
+	event.acked.replica = replica;
+	event.acked.leader =
+		answered && !answered->answer->standby && !is_stale(agent, answered->answer);
+	agent_step(world, agent->host, &event);
+}
+
+void agent_pump(struct world *world, struct agent *agent, uint32_t replica,
+		struct pump_client_event *event, const struct answered *answered)
+{
 	struct pump_client_effects effects;
 	uint64_t life = agent->life;
 
-	event->now = agent_mono(world, agent->host, world->now_ns);
-	pump_client_step(&agent->pump, event, &effects);
+	event->now = agent_mono(world, agent->host);
+	pump_client_step(&agent->links[replica].pump, event, &effects);
 	for (uint32_t i = 0; i < effects.n && agent->life == life; i++) {
 		const struct pump_client_effect *effect = &effects.items[i];
 		switch (effect->kind) {
 		case PUMP_CLIENT_SEND:
-			send_poll(world, agent, effect);
+			send_poll(world, agent, replica, effect);
 			break;
 		case PUMP_CLIENT_TAKE:
-			take(world, agent, answer);
+			take(world, agent, answered, effect->sent_at);
 			break;
 		case PUMP_CLIENT_REFUSE:
 			world->totals.stale++;
 			break;
 		case PUMP_CLIENT_ACKED:
-			acked.acked.next_seq = effect->first_seq;
-			agent_step(world, agent->host, &acked);
+			step_acked(world, agent, replica, effect->first_seq, answered);
 			break;
 		case PUMP_CLIENT_RENEW:
-			agent_greet(world, agent);
+			agent_greet(world, agent, replica);
 			break;
 		}
 	}
 	if (agent->life == life)
-		set_pump_timer(world, agent);
+		set_pump_timer(world, agent, replica);
+}
+
+void agent_pump_all(struct world *world, struct agent *agent, const struct pump_client_event *event)
+{
+	uint64_t life = agent->life;
+
+	for (uint32_t i = 0; i < world->shape.replicas_n && agent->life == life; i++) {
+		struct pump_client_event one = *event;
+		agent_pump(world, agent, i, &one, NULL);
+	}
 }
 
 static void receive_answer(struct world *world, struct agent *agent, const struct message *message)
@@ -155,41 +218,41 @@ static void receive_answer(struct world *world, struct agent *agent, const struc
 	struct pump_client_event event = {.kind = PUMP_CLIENT_ANSWER};
 	static _Alignas(16) uint8_t lists[1 << 18];
 	struct wire_arena arena = {lists, sizeof(lists), 0};
+	const struct link *link = &agent->links[message->replica];
 	struct wire_answer answer;
+	struct answered answered = {&answer, message->polled_ns};
 	struct err err;
 
+	if (message->session != link->session || !link->pump.is_open)
+		return;
 	if (wire_answer_decode(message->body, message->body_n, &arena, &answer, &err))
 		world_fail(world, "an answer cannot be read: %s", err.text);
-	/* With several schedulers, the answers of each come by a pump of its own, which does not
-	 * know the epochs of the others: so does what an earlier scheduler left on its way. */
-	if (message->session != agent->session || !agent->pump.is_open) {
-		take(world, agent, &answer);
-		return;
-	}
 	event.answer.id = message->poll_id;
 	event.answer.epoch = answer.epoch;
 	event.answer.next_seq = answer.next_seq;
 	event.answer.resync = answer.resync;
-	agent_pump(world, agent, &event, &answer);
+	event.answer.standby = answer.standby;
+	agent_pump(world, agent, message->replica, &event, &answered);
 }
 
 void agent_receive(struct world *world, const struct message *message)
 {
 	struct agent *agent = world->agents[message->host];
+	struct link *link = &agent->links[message->replica];
 	struct pump_client_event open = {.kind = PUMP_CLIENT_OPEN};
 
 	if (!agent->is_ready)
 		return;
 	switch (message->kind) {
 	case MESSAGE_WELCOME:
-		if (message->hello != agent->greets || agent->pump.is_open)
+		if (message->hello != link->greets || link->pump.is_open)
 			break;
-		agent->session = message->session;
-		agent_pump(world, agent, &open, NULL);
+		link->session = message->session;
+		agent_pump(world, agent, message->replica, &open, NULL);
 		break;
 	case MESSAGE_UNKNOWN:
-		if (message->session == agent->session && agent->pump.is_open)
-			agent_greet(world, agent);
+		if (message->session == link->session && link->pump.is_open)
+			agent_greet(world, agent, message->replica);
 		break;
 	case MESSAGE_ANSWER:
 		receive_answer(world, agent, message);

@@ -1,7 +1,7 @@
 #include "tests/sim/net.h"
 
 #include "tests/sim/agent.h"
-#include "tests/sim/leader.h"
+#include "tests/sim/replica.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,8 @@
 struct net {
 	struct {
 		bool to_host, from_host;
-	} cuts[HOSTS_MAX];
+	} cuts[HOSTS_MAX][REPLICAS_MAX];
+	bool apart[REPLICAS_MAX][REPLICAS_MAX];
 };
 
 void net_open(struct world *world)
@@ -23,16 +24,26 @@ void net_close(struct world *world)
 	free(world->net);
 }
 
-void net_cut(struct world *world, uint32_t host, bool to_host, bool from_host)
+void net_cut(struct world *world, uint32_t host, uint32_t replica, bool to_host, bool from_host)
 {
-	world->net->cuts[host].to_host = to_host;
-	world->net->cuts[host].from_host = from_host;
+	world->net->cuts[host][replica].to_host = to_host;
+	world->net->cuts[host][replica].from_host = from_host;
+}
+
+void net_part(struct world *world, uint32_t a, uint32_t b, bool apart)
+{
+	world->net->apart[a][b] = world->net->apart[b][a] = apart;
+}
+
+bool net_is_apart(const struct world *world, uint32_t a, uint32_t b)
+{
+	return world->net->apart[a][b];
 }
 
 static bool is_cut(const struct world *world, const struct message *message)
 {
-	return message->to_leader ? world->net->cuts[message->host].from_host
-				  : world->net->cuts[message->host].to_host;
+	return message->to_replica ? world->net->cuts[message->host][message->replica].from_host
+				   : world->net->cuts[message->host][message->replica].to_host;
 }
 
 static void on_arrived(struct world *world, const struct call *call)
@@ -41,8 +52,8 @@ static void on_arrived(struct world *world, const struct call *call)
 
 	if (is_cut(world, message))
 		world->totals.lost++;
-	else if (message->to_leader)
-		leader_receive(world, message);
+	else if (message->to_replica)
+		replica_receive(world, message);
 	else
 		agent_receive(world, message);
 }
@@ -59,6 +70,7 @@ static void send_one(struct world *world, const struct message *message)
 	struct call call = {.fn = on_arrived, .owned = true};
 	size_t n = sizeof(*message) + message->body_n;
 
+	call.of = message->to_replica ? OF_REPLICA(message->replica) : OF_AGENT(message->host);
 	call.data = malloc(n);
 	CHECK(call.data);
 	memcpy(call.data, message, n);

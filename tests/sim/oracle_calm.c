@@ -1,27 +1,33 @@
-/* What must hold when nothing fails any more, and when everything has ended. */
+/* What must hold when nothing fails any more, and when everything has ended: rules 15 and 16. */
 #include "tests/sim/oracle_internal.h"
 
 #include "tests/sim/agent.h"
-#include "tests/sim/leader.h"
+#include "tests/sim/etcd.h"
+#include "tests/sim/replica.h"
 #include "tests/sim/tenants.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- 10: the calm ---- */
+/* ---- 15: the calm ---- */
 
 static void look_at_calm_host(struct world *world, uint32_t host)
 {
 	const struct node_core *core = agent_core(world, host);
+	uint64_t end_seq = agent_journal(world, host)->records_n + 1;
 	struct wire_room runs = {0};
 	struct node_counts counts;
-	struct wire_poll poll;
+	struct wire_poll poll = {0};
 
 	if (!core)
 		world_fail(world, "host %u has not come back", host);
-	for (size_t i = 0; i < world->vms[host]->n; i++)
-		if (shim_is_running(&world->vms[host]->shims[i]))
-			runs.vcpus += world->vms[host]->shims[i].claim.vcpus, runs.sandboxes++;
+	for (size_t i = 0; i < world->vms[host]->n; i++) {
+		const struct shim *shim = &world->vms[host]->shims[i];
+		if (shim_is_alive(shim))
+			runs.vcpus += shim->claim.vcpus, runs.sandboxes++;
+		if (shim_is_alive(shim) && shim->freeze != FREEZE_RUNS)
+			world_fail(world, "host %u: vm %" PRIu64 " is frozen", host, shim->number);
+	}
 	node_core_report(core, &poll);
 	if (poll.used.sandboxes != runs.sandboxes || poll.used.vcpus != runs.vcpus)
 		world_fail(world, "host %u holds room for nothing", host);
@@ -31,9 +37,11 @@ static void look_at_calm_host(struct world *world, uint32_t host)
 		world_fail(world, "host %u: something still waits", host);
 	if (agent_payloads_n(world, host))
 		world_fail(world, "host %u: a payload is never dropped", host);
-	if (world->oracle->next_seq[host] != agent_journal(world, host)->records_n + 1)
-		world_fail(world, "host %u: records were not fetched", host);
-	if (node_core_meta(core).acked_seq != world->oracle->next_seq[host])
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		if (world->oracle->next_seq[i][host] != end_seq)
+			world_fail(world, "host %u: records were not fetched by replica %u", host,
+				   i);
+	if (node_core_meta(core).acked_seq != end_seq)
 		world_fail(world, "host %u does not know what was fetched", host);
 }
 
@@ -43,26 +51,38 @@ static const struct shim *find_run(const struct world *world, const struct core_
 	const struct host_vms *vms = world->vms[strtoul(row->node.text + 4, NULL, 10)];
 
 	for (size_t i = 0; i < vms->n; i++)
-		if (shim_is_running(&vms->shims[i]) && vms->shims[i].claim.attempt == row->attempt)
+		if (shim_is_alive(&vms->shims[i]) && vms->shims[i].claim.attempt == row->attempt)
 			return &vms->shims[i];
 	return NULL;
 }
 
-static void look_at_calm_row(struct world *world, const struct core_sandbox *row)
+static void look_at_calm_row(struct world *world, uint32_t replica, const struct core_sandbox *row)
 {
 	size_t n = sandbox_number(&row->id);
 	const struct shim *shim = find_run(world, row);
+	uint32_t host = (uint32_t)strtoul(row->node.text + 4, NULL, 10);
 	int64_t off_ms;
 
-	if (row->state != SANDBOX_RUNNING)
-		world_fail(world, "sandbox %zu is still %s", n, sandbox_state_name(row->state));
+	/* A kill that a leader could not tell of stays with it, and ends with the sandbox. */
+	if (row->state != SANDBOX_RUNNING &&
+	    (row->state != SANDBOX_ENDING || replica == replica_leader(world)))
+		world_fail(world, "replica %u: sandbox %zu is still %s", replica, n,
+			   sandbox_state_name(row->state));
 	if (!shim)
-		world_fail(world, "sandbox %zu is called running and does not", n);
+		world_fail(world, "replica %u calls sandbox %zu running, and it does not", replica,
+			   n);
+	if (row->state != SANDBOX_RUNNING)
+		return;
 	if (row->deadline_known != row->deadline_version)
-		world_fail(world, "sandbox %zu: its time limit was not confirmed", n);
-	off_ms = (row->end_at.ns - S(1700000000) - shim->end_ns) / NS_PER_MS;
-	if (off_ms > SLACK_MS || off_ms < -SLACK_MS)
-		world_fail(world, "sandbox %zu ends %" PRId64 " ms off its time limit", n, off_ms);
+		world_fail(world, "replica %u: the time limit of sandbox %zu was not confirmed",
+			   replica, n);
+	off_ms = (row->end_at.ns - CLOCK_WALL_BEGIN_NS -
+		  clock_world_ns(agent_clock(world, host), shim->end)) /
+		 NS_PER_MS;
+	if (!world->faults.wild &&
+	    (off_ms > oracle_slack_ms(world) || off_ms < -oracle_slack_ms(world)))
+		world_fail(world, "replica %u: sandbox %zu ends %" PRId64 " ms off its time limit",
+			   replica, n, off_ms);
 }
 
 bool oracle_is_settled(const struct world *world)
@@ -70,52 +90,87 @@ bool oracle_is_settled(const struct world *world)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		const struct node_core *core = agent_core(world, i);
 		uint64_t next_seq = agent_journal(world, i)->records_n + 1;
-		if (!core || node_core_meta(core).acked_seq != next_seq ||
-		    world->oracle->next_seq[i] != next_seq)
+		if (!core || node_core_meta(core).acked_seq != next_seq)
 			return false;
+		for (uint32_t j = 0; j < world->shape.replicas_n; j++)
+			if (world->oracle->next_seq[j][i] != next_seq)
+				return false;
 	}
 	return world->now_ns - world->oracle->stirred_ns > MS(50);
 }
 
-void oracle_look_at_calm(struct world *world)
+static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t runs_n)
 {
-	uint32_t rows_n = 0, runs_n = 0;
+	uint32_t rows_n = 0;
 	struct core_counts counts;
 
+	if (!replica_core(world, replica))
+		world_fail(world, "replica %u has not come back", replica);
+	if (replica_store(world, replica)->revision < etcd_decided(world))
+		world_fail(world, "replica %u has not heard what was decided", replica);
+	for (size_t i = 0; i < sandboxes_n(world); i++) {
+		const struct core_sandbox *row = replica_row(world, replica, i);
+		const struct known *known = oracle_sandbox(world, i);
+		const struct attempt *told =
+			known->told_attempt ? oracle_attempt(world, known->told_attempt) : NULL;
+		if (!row && told && told->number >= world->oracle->hosts[told->host].lost_below)
+			world_fail(world, "replica %u does not know sandbox %zu, which was told",
+				   replica, i);
+		if (!row || row->state == SANDBOX_ENDED)
+			continue;
+		look_at_calm_row(world, replica, row);
+		rows_n++;
+	}
+	core_count(replica_core(world, replica), &counts);
+	if (rows_n != runs_n || counts.sandboxes != rows_n)
+		world_fail(world, "replica %u: %u sandboxes are open, %u run", replica, rows_n,
+			   runs_n);
+}
+
+void oracle_look_at_calm(struct world *world)
+{
+	uint32_t runs_n = 0, leader = replica_leader(world);
+
 	world_say(world, "the calm is looked at");
-	if (!leader_core(world))
-		world_fail(world, "the scheduler has not come back");
+	if (leader == REPLICAS_MAX || !replica_admits(world, leader))
+		world_fail(world, "nobody leads in the calm");
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		look_at_calm_host(world, i);
 		for (size_t j = 0; j < world->vms[i]->n; j++)
-			runs_n += shim_is_running(&world->vms[i]->shims[j]);
+			runs_n += shim_is_alive(&world->vms[i]->shims[j]);
 	}
-	for (size_t i = 0; i < sandboxes_n(world); i++) {
-		const struct core_sandbox *row = leader_row(world, i);
-		if (!row || row->state == SANDBOX_ENDED)
-			continue;
-		look_at_calm_row(world, row);
-		rows_n++;
-	}
-	core_count(leader_core(world), &counts);
-	if (rows_n != runs_n || counts.running != rows_n)
-		world_fail(world, "%u sandboxes are called running, %u run", rows_n, runs_n);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		look_at_calm_replica(world, i, runs_n);
 }
 
-/* ---- 11: the end ---- */
+/* ---- 16: the end ---- */
 
-static void look_at_bill(struct world *world, const struct attempt *attempt)
+static void look_at_bill(struct world *world, uint32_t replica, const struct attempt *attempt)
 {
 	const struct run *run = &world->oracle->runs[attempt->serial];
+	uint64_t posted_ms = attempt->posted[replica].ms;
 
-	if (!attempt->posted_end || attempt->posted_ms != attempt->told_ms)
+	if (!attempt->posted[replica].end || posted_ms != attempt->told_ms)
 		world_fail(world, "attempt %" PRIx64 " is not posted to its end", attempt->number);
 	if (!attempt->serial || !run->ended)
 		world_fail(world, "attempt %" PRIx64 " is billed and never ran", attempt->number);
-	if (run->lost ? attempt->posted_ms > run->ran_ms || attempt->posted_ms < run->journaled_ms
-		      : attempt->posted_ms != run->ran_ms)
+	if (run->lost ? posted_ms > run->ran_ms || posted_ms < run->journaled_ms
+		      : posted_ms != run->ran_ms)
 		world_fail(world, "attempt %" PRIx64 " ran %" PRIu64 " ms and is billed %" PRIu64,
-			   attempt->number, run->ran_ms, attempt->posted_ms);
+			   attempt->number, run->ran_ms, posted_ms);
+}
+
+static void look_at_end_replica(struct world *world, uint32_t replica)
+{
+	for (size_t i = 0; i < sandboxes_n(world); i++) {
+		const struct core_sandbox *row = replica_row(world, replica, i);
+		if (row && row->state != SANDBOX_ENDED)
+			world_fail(world, "replica %u: sandbox %zu is still %s", replica, i,
+				   sandbox_state_name(row->state));
+	}
+	for (size_t i = 0; i < ATTEMPTS_MAX; i++)
+		if (world->oracle->attempts[i].yes)
+			look_at_bill(world, replica, &world->oracle->attempts[i]);
 }
 
 void oracle_look_at_end(struct world *world)
@@ -126,16 +181,9 @@ void oracle_look_at_end(struct world *world)
 		if (agent_journal(world, i)->sandboxes_n)
 			world_fail(world, "host %u: a sandbox is still journaled", i);
 		for (size_t j = 0; j < world->vms[i]->n; j++)
-			if (shim_is_running(&world->vms[i]->shims[j]))
+			if (shim_is_alive(&world->vms[i]->shims[j]))
 				world_fail(world, "host %u: a sandbox still runs", i);
 	}
-	for (size_t i = 0; i < sandboxes_n(world); i++) {
-		const struct core_sandbox *row = leader_row(world, i);
-		if (row && row->state != SANDBOX_ENDED)
-			world_fail(world, "sandbox %zu is still %s", i,
-				   sandbox_state_name(row->state));
-	}
-	for (size_t i = 0; i < ATTEMPTS_MAX; i++)
-		if (world->oracle->attempts[i].yes)
-			look_at_bill(world, &world->oracle->attempts[i]);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		look_at_end_replica(world, i);
 }

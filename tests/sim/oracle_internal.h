@@ -4,17 +4,24 @@
 
 #include "tests/sim/oracle.h"
 
-enum { ATTEMPTS_MAX = 1 << 15, SLACK_MS = 1000 };
+enum {
+	ATTEMPTS_MAX = 1 << 15,
+	STOP_LIMIT_MS = 1500, /* a microVM has stopped so long after its lease */
+};
 
 /* What is known of an attempt. */
 struct attempt {
 	uint64_t number;     /* 0: an empty place */
 	bool yes, no, ended; /* as journaled */
 	bool told;           /* to a tenant, as running */
-	uint64_t serial;     /* of the microVM that ran it; 0: none is known */
-	uint64_t told_ms;    /* running time that records tell */
-	uint64_t posted_ms;  /* and that the scheduler has posted */
-	bool posted_end;
+	uint32_t host;
+	uint64_t serial;        /* of the microVM that ran it; 0: none is known */
+	uint64_t limit_version; /* of its time limit, as journaled */
+	uint64_t told_ms;       /* running time that records tell */
+	struct {
+		uint64_t ms; /* that this scheduler has posted */
+		bool end;
+	} posted[REPLICAS_MAX];
 };
 
 /* What a microVM ran. */
@@ -24,21 +31,52 @@ struct run {
 	uint64_t journaled_ms; /* lost: as its journal had it */
 };
 
+/* What is known of a sandbox. */
+struct known {
+	uint64_t seen;         /* the look in which it was seen running */
+	bool killed;           /* a tenant was told that it is killed */
+	bool asked;            /* somebody asked for its end */
+	uint64_t told_attempt; /* as running; 0: it was not told */
+	uint32_t open_n;       /* requests for its kill or its limit whose outcome is not known */
+	bool limit_is_told;    /* when there was no other: */
+	int64_t limit_ns;      /* a wall clock's */
+};
+
+/* What is known of a host. */
+struct host {
+	struct wire_room used; /* at the last look */
+	struct mono leased;    /* what runs there may run until then */
+	bool is_endless;       /* or without end */
+	uint64_t said_epoch;   /* it said so, and that nothing older is pending */
+	uint64_t said_seq;     /* and that its log was so long then, be it durable or not */
+	uint64_t lost_below;   /* it was declared lost */
+};
+
 struct oracle {
 	bool stirred;
 	int64_t stirred_ns;                    /* last */
 	struct attempt attempts[ATTEMPTS_MAX]; /* by their number's hash, then the next free */
 	struct run *runs;                      /* by serial */
 	size_t runs_cap;
-	uint64_t next_seq[HOSTS_MAX], posted_seq[HOSTS_MAX];
-	struct wire_room used[HOSTS_MAX]; /* at the last look */
-	uint64_t *seen;                   /* by sandbox: the look in which it was seen running */
-	size_t seen_cap;
+	uint64_t next_seq[REPLICAS_MAX][HOSTS_MAX], posted_seq[REPLICAS_MAX][HOSTS_MAX];
+	struct host hosts[HOSTS_MAX];
+	struct known *known; /* by sandbox */
+	size_t known_cap;
+	uint64_t *keys; /* by key: the sandbox that was told, and 1 */
+	size_t keys_cap;
 	uint64_t look;
-	bool *killed; /* by sandbox: a tenant was told that it is killed */
-	size_t killed_cap;
-	bool *asked; /* by sandbox: somebody asked for its end */
-	size_t asked_cap;
+	bool caps_are_strict; /* in this seed */
 };
+
+/* ---- oracle.c ---- */
+
+struct attempt *oracle_attempt(struct world *world, uint64_t number);
+struct known *oracle_sandbox(struct world *world, size_t n);
+
+/* An array that grows, zeroed, to hold index n. */
+void *oracle_hold(void *data, size_t n, size_t *cap, size_t size);
+
+/* How far a time limit may be missed: clocks differ. */
+int64_t oracle_slack_ms(const struct world *world);
 
 #endif

@@ -3,9 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner)
+void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner, uint32_t of)
 {
-	*rounds = (struct rounds){.kind = kind, .owner = owner};
+	*rounds = (struct rounds){.kind = kind, .owner = owner, .of = of};
+}
+
+bool rounds_are_idle(const struct rounds *rounds)
+{
+	return !rounds->is_committing && rounds->gathering.n == 0;
 }
 
 void rounds_close(struct rounds *rounds)
@@ -97,7 +102,8 @@ void rounds_flush(struct world *world, struct rounds *rounds)
 		rounds->is_committing = true;
 		rounds->is_written = false;
 		if (has_durable(rounds, &rounds->committing)) {
-			struct call call = {.fn = on_committed, .life = rounds->life};
+			struct call call = {.fn = on_committed, .of = rounds->of};
+			call.life = rounds->life;
 			call.data = rounds;
 			world_plan(world, commit_ns(world), call);
 			return;

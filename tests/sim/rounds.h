@@ -25,18 +25,22 @@ struct items {
 struct rounds {
 	const struct rounds_kind *kind;
 	void *owner;
+	uint32_t of; /* the owner's program, as in struct call */
 	struct items gathering, committing;
 	bool is_committing, is_written;
 	uint64_t life; /* grows when the owner dies: what was planned for it is void */
 	bool disk_fails;
 };
 
-void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner);
+void rounds_open(struct rounds *rounds, const struct rounds_kind *kind, void *owner, uint32_t of);
 void rounds_close(struct rounds *rounds);
 void rounds_add(struct world *world, struct rounds *rounds, const void *item);
 
 /* Begins the next commit, unless one is under way. */
 void rounds_flush(struct world *world, struct rounds *rounds);
+
+/* Nothing is being committed, and nothing waits. */
+bool rounds_are_idle(const struct rounds *rounds);
 
 /* The owner dies, or drops its state: nothing more is carried out.  A commit under way may have
  * reached the disk or not. */

@@ -1,4 +1,4 @@
-#include "tests/sim/shims.h"
+#include "tests/sim/shims_internal.h"
 
 #include "tests/sim/agent.h"
 #include "tests/sim/oracle.h"
@@ -19,9 +19,25 @@ void shims_close(struct world *world, uint32_t host)
 	free(world->vms[host]);
 }
 
-bool shim_is_running(const struct shim *shim)
+bool shim_is_alive(const struct shim *shim)
 {
-	return shim->resumed_ns && shim->state != WIRE_SHIM_ENDED;
+	return shim->resumed.ns && shim->state != WIRE_SHIM_ENDED;
+}
+
+bool shim_is_running(const struct world *world, uint32_t host, const struct shim *shim)
+{
+	return shim_is_alive(shim) && shim->freeze <= FREEZE_FREEZING &&
+	       !(world->stopped & OF_SHIMS(host));
+}
+
+struct mono shims_resumed(const struct shim *shim)
+{
+	return (struct mono){shim->resumed.ns ? shim->resumed.ns - shim->ran_ns : 0};
+}
+
+struct mono shims_metered(const struct world *world, uint32_t host, const struct shim *shim)
+{
+	return shim->freeze == FREEZE_RUNS ? agent_mono(world, host) : shim->froze;
 }
 
 static struct shim *find(const struct world *world, uint32_t host, uint64_t number)
@@ -34,7 +50,7 @@ static struct shim *find(const struct world *world, uint32_t host, uint64_t numb
 	return NULL;
 }
 
-static struct shim *find_serial(const struct world *world, uint32_t host, uint64_t serial)
+struct shim *shims_find_serial(const struct world *world, uint32_t host, uint64_t serial)
 {
 	struct host_vms *vms = world->vms[host];
 
@@ -44,17 +60,19 @@ static struct shim *find_serial(const struct world *world, uint32_t host, uint64
 	return NULL;
 }
 
-static void plan(struct world *world, uint32_t host, const struct shim *shim, int64_t in_ns,
-		 void (*fn)(struct world *world, const struct call *call))
+void shims_plan(struct world *world, uint32_t host, const struct shim *shim, int64_t in_ns,
+		void (*fn)(struct world *world, const struct call *call))
 {
-	world_plan(world, in_ns, (struct call){.fn = fn, .host = host, .a = shim->serial});
+	struct call call = {.fn = fn, .of = OF_SHIMS(host), .host = host, .a = shim->serial};
+
+	world_plan(world, in_ns, call);
 }
 
 /* ---- words to the agent ---- */
 
 static void on_told(struct world *world, const struct call *call)
 {
-	const struct shim *shim = find_serial(world, call->host, call->a);
+	const struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	/* To an agent that is no more, or of a folder that is: nobody hears. */
 	if (shim && shim->told && agent_life(world, call->host) == call->life)
@@ -68,6 +86,7 @@ static void tell(struct world *world, uint32_t host, const struct shim *shim,
 
 	if (!shim->told)
 		return;
+	call.of = OF_AGENT(host);
 	call.life = agent_life(world, host);
 	call.data = malloc(sizeof(*event));
 	CHECK(call.data);
@@ -92,13 +111,13 @@ static void tell_claimed(struct world *world, uint32_t host, const struct shim *
 	event.claimed.attempt = attempt;
 	event.claimed.ok = ok;
 	if (ok)
-		event.claimed.resumed_mono = agent_mono(world, host, shim->resumed_ns);
+		event.claimed.resumed_mono = shim->resumed;
 	tell(world, host, shim, &event);
 }
 
 /* ---- its end ---- */
 
-static void end(struct world *world, uint32_t host, struct shim *shim, enum cause cause, bool gone)
+void shims_end(struct world *world, uint32_t host, struct shim *shim, enum cause cause, bool gone)
 {
 	struct node_event event = {.kind = NODE_EVENT_VM_ENDED};
 
@@ -108,6 +127,7 @@ static void end(struct world *world, uint32_t host, struct shim *shim, enum caus
 		  gone ? ", unseen" : "");
 	oracle_stir(world);
 	shim->state = WIRE_SHIM_ENDED;
+	shim->ended = shims_metered(world, host, shim);
 	shim->ended_ns = world->now_ns;
 	shim->cause = cause;
 	shim->gone = gone;
@@ -118,32 +138,32 @@ static void end(struct world *world, uint32_t host, struct shim *shim, enum caus
 	}
 	event.ended.vm = shim->number;
 	event.ended.cause = cause;
-	event.ended.at = agent_mono(world, host, shim->ended_ns);
+	event.ended.at = shim->ended;
+	event.ended.resumed_mono = shims_resumed(shim);
 	tell(world, host, shim, &event);
 }
 
 static void on_time_limit(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	/* The limit may have been moved. */
-	if (shim && shim->claim_taken && shim->end_ns <= world->now_ns)
-		end(world, call->host, shim, CAUSE_TIMEOUT, false);
+	if (shim && shim->claim_taken && shim->end.ns <= agent_mono(world, call->host).ns)
+		shims_end(world, call->host, shim, CAUSE_TIMEOUT, false);
 }
 
-static void set_limit(struct world *world, uint32_t host, struct shim *shim, int64_t end_ns)
+static void set_limit(struct world *world, uint32_t host, struct shim *shim, struct mono end)
 {
-	int64_t in_ns = end_ns - world->now_ns;
-
-	shim->end_ns = end_ns;
-	plan(world, host, shim, in_ns > 0 ? in_ns : 0, on_time_limit);
+	shim->end = end;
+	shims_plan(world, host, shim, clock_until_ns(agent_clock(world, host), world->now_ns, end),
+		   on_time_limit);
 }
 
 /* ---- from its start to the pool ---- */
 
 static void on_ready(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
@@ -153,24 +173,25 @@ static void on_ready(struct world *world, const struct call *call)
 
 static void on_restored(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 	bool warm = call->b != 0;
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
 	if (world_chance(world, world->faults.restore_fail)) {
-		end(world, call->host, shim, CAUSE_VM_FAULT, world_chance(world, 500000));
+		shims_end(world, call->host, shim, CAUSE_VM_FAULT, world_chance(world, 500000));
 		return;
 	}
 	shim->state = WIRE_SHIM_WARMING;
 	tell_kind(world, call->host, shim, NODE_EVENT_VM_WARMING);
-	plan(world, call->host, shim, warm ? world_between(world, MS(40), MS(150)) : 0, on_ready);
+	shims_plan(world, call->host, shim, warm ? world_between(world, MS(40), MS(150)) : 0,
+		   on_ready);
 }
 
 void shims_start(struct world *world, uint32_t host, const struct node_effect *effect)
 {
 	struct host_vms *vms = world->vms[host];
-	struct call call = {.fn = on_restored, .host = host, .b = effect->start.warm};
+	struct call call = {.fn = on_restored, .of = OF_SHIMS(host), .host = host};
 	struct shim *shim;
 
 	if (find(world, host, effect->start.vm))
@@ -190,6 +211,7 @@ void shims_start(struct world *world, uint32_t host, const struct node_effect *e
 	memcpy(shim->template_, effect->start.template_, sizeof(shim->template_));
 	memcpy(shim->template_id, effect->start.template_id, sizeof(shim->template_id));
 	call.a = shim->serial;
+	call.b = effect->start.warm;
 	world_plan(world, world_between(world, MS(60), MS(200)), call);
 }
 
@@ -204,57 +226,63 @@ static int64_t claim_ns(struct world *world)
 
 static void on_claim_failed(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	if (shim)
-		end(world, call->host, shim, CAUSE_VM_FAULT, false);
+		shims_end(world, call->host, shim, CAUSE_VM_FAULT, false);
 }
 
 static void on_initialised(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
 	if (world_chance(world, world->faults.claim_fail)) {
 		tell_claimed(world, call->host, shim, shim->claim.attempt, false);
-		plan(world, call->host, shim, world_between(world, 0, MS(3)), on_claim_failed);
+		shims_plan(world, call->host, shim, world_between(world, 0, MS(3)),
+			   on_claim_failed);
 		return;
 	}
 	shim->state = WIRE_SHIM_CLAIMED;
 	tell_claimed(world, call->host, shim, shim->claim.attempt, true);
+	shims_lease_look(world, call->host, shim);
 }
 
 static void on_resumed(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
-	int64_t end_ns;
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
+	struct mono end;
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
-	shim->resumed_ns = world->now_ns;
-	end_ns = shim->resumed_ns + (int64_t)shim->claim.ttl_ms * NS_PER_MS;
-	if (end_ns < shim->end_ns)
-		set_limit(world, call->host, shim, end_ns);
+	shim->resumed = agent_mono(world, call->host);
+	end = mono_add_ms(shim->resumed, (int64_t)shim->claim.ttl_ms);
+	if (end.ns < shim->end.ns)
+		set_limit(world, call->host, shim, end);
 	oracle_stir(world);
-	plan(world, call->host, shim, claim_ns(world), on_initialised);
+	shims_plan(world, call->host, shim, claim_ns(world), on_initialised);
 }
 
-void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect)
+void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect,
+		 const struct note *note)
 {
 	struct shim *shim = find(world, host, effect->claim.vm);
 
 	if (!shim)
 		return;
-	if (shim->state != WIRE_SHIM_READY || shim->claim_taken) {
+	if (shim->state != WIRE_SHIM_READY || shim->claim_taken ||
+	    !shims_lease_begin(world, host, shim, effect->claim.lease_mono)) {
 		tell_claimed(world, host, shim, effect->claim.order.attempt, false);
 		return;
 	}
+	oracle_claims(world, host, effect->claim.order.attempt);
 	shim->claim_taken = true;
 	oracle_stir(world);
 	shim->claim = effect->claim.order;
-	set_limit(world, host, shim, agent_world_ns(world, host, effect->claim.end_mono));
-	plan(world, host, shim, claim_ns(world), on_resumed);
+	shim->note = *note;
+	set_limit(world, host, shim, effect->claim.end_mono);
+	shims_plan(world, host, shim, claim_ns(world), on_resumed);
 }
 
 /* ---- other wishes of the agent ---- */
@@ -264,8 +292,7 @@ void shims_deadline(struct world *world, uint32_t host, const struct node_effect
 	struct shim *shim = find(world, host, effect->deadline.vm);
 
 	if (shim && shim->claim_taken && shim->state != WIRE_SHIM_ENDED)
-		set_limit(world, host, shim,
-			  agent_world_ns(world, host, effect->deadline.end_mono));
+		set_limit(world, host, shim, effect->deadline.end_mono);
 }
 
 void shims_meter(struct world *world, uint32_t host, uint64_t number)
@@ -273,28 +300,30 @@ void shims_meter(struct world *world, uint32_t host, uint64_t number)
 	struct node_event event = {.kind = NODE_EVENT_VM_METERED};
 	const struct shim *shim = find(world, host, number);
 
-	if (!shim || !shim_is_running(shim))
+	if (!shim || !shim_is_alive(shim))
 		return;
 	event.metered.vm = number;
-	event.metered.at = agent_mono(world, host, world->now_ns);
+	event.metered.at = shims_metered(world, host, shim);
+	event.metered.resumed_mono = shims_resumed(shim);
 	tell(world, host, shim, &event);
 }
 
 static void on_killed(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	if (shim)
-		end(world, call->host, shim, (enum cause)call->b, false);
+		shims_end(world, call->host, shim, (enum cause)call->b, false);
 }
 
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect)
 {
 	const struct shim *shim = find(world, host, effect->kill.vm);
-	struct call call = {.fn = on_killed, .host = host, .b = effect->kill.cause};
+	struct call call = {.fn = on_killed, .of = OF_SHIMS(host), .host = host};
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
+	call.b = effect->kill.cause;
 	call.a = shim->serial;
 	world_plan(world, world_between(world, MS(1), MS(10)), call);
 }
@@ -316,7 +345,7 @@ void shims_forget(struct world *world, uint32_t host, uint64_t number)
 
 static void on_adopted(struct world *world, const struct call *call)
 {
-	struct shim *shim = find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	if (agent_life(world, call->host) != call->life)
 		return;
@@ -331,6 +360,7 @@ uint32_t shims_adopt(struct world *world, uint32_t host)
 
 	for (size_t i = 0; i < vms->n; i++) {
 		struct call call = {.fn = on_adopted, .host = host, .a = vms->shims[i].serial};
+		call.of = OF_AGENT(host) | OF_SHIMS(host);
 		call.life = agent_life(world, host);
 		world_plan(world, world_between(world, 0, MS(20)), call);
 	}
@@ -351,7 +381,7 @@ void shims_reboot(struct world *world, uint32_t host)
 
 	shims_unhear(world, host);
 	for (size_t i = 0; i < vms->n; i++) {
-		end(world, host, &vms->shims[i], CAUSE_NODE_RESTARTED, true);
+		shims_end(world, host, &vms->shims[i], CAUSE_NODE_RESTARTED, true);
 		/* Also of those that had ended: nobody read their records. */
 		oracle_ran(world, host, &vms->shims[i], true);
 	}
@@ -363,8 +393,8 @@ void shims_fault(struct world *world, uint32_t host, bool gone)
 	struct host_vms *vms = world->vms[host];
 	struct shim *shim;
 
-	if (vms->n == 0)
+	if (vms->n == 0 || world->stopped & OF_SHIMS(host))
 		return;
 	shim = &vms->shims[rng_below(&world->rng, vms->n)];
-	end(world, host, shim, shim->resumed_ns ? CAUSE_OOM_GUEST : CAUSE_VM_FAULT, gone);
+	shims_end(world, host, shim, shim->resumed.ns ? CAUSE_OOM_GUEST : CAUSE_VM_FAULT, gone);
 }

@@ -9,6 +9,15 @@
 #include "node-agent/core/core.h"
 #include "tests/sim/world.h"
 
+/* A claim's note, as it is kept. */
+struct note {
+	uint32_t n;
+	uint8_t bytes[128];
+};
+
+enum freeze { FREEZE_RUNS, FREEZE_FREEZING, FREEZE_FROZEN, FREEZE_THAWING };
+
+/* Instants are of its host's clock; 0: did not come. */
 struct shim {
 	uint64_t number;
 	uint64_t serial; /* of all shims there ever were */
@@ -16,8 +25,15 @@ struct shim {
 	char template_[TEMPLATE_NAME_MAX], template_id[NODE_TEMPLATE_ID_MAX];
 	bool claim_taken;
 	struct wire_order claim;
-	int64_t resumed_ns, ended_ns; /* of the world's time */
-	int64_t end_ns;               /* the time limit */
+	struct note note;
+	struct mono resumed; /* since when it runs, or ran when it is frozen */
+	int64_t ran_ns;      /* before that */
+	struct mono end;     /* the time limit */
+	struct mono lease;   /* it freezes then; 0: never */
+	enum freeze freeze;
+	struct mono froze; /* when it was asked to stop, unless it runs */
+	struct mono ended; /* where metering ends */
+	int64_t ended_ns;  /* of the world */
 	enum cause cause;
 	bool gone; /* died without a record */
 	bool told; /* the agent knows of it: it was started by it, or adopted */
@@ -31,12 +47,23 @@ struct host_vms {
 void shims_open(struct world *world, uint32_t host);
 void shims_close(struct world *world, uint32_t host);
 
-/* Runs for a sandbox at this moment. */
-bool shim_is_running(const struct shim *shim);
+/* Runs for a sandbox, or would if it were not frozen. */
+bool shim_is_alive(const struct shim *shim);
+
+/* Runs at this moment, as far as anybody could see. */
+bool shim_is_running(const struct world *world, uint32_t host, const struct shim *shim);
+
+/* Since when it would have run, had it never been frozen; 0: it did not begin. */
+struct mono shims_resumed(const struct shim *shim);
+
+/* Until when its running counts, at this moment. */
+struct mono shims_metered(const struct world *world, uint32_t host, const struct shim *shim);
 
 /* What the agent wants. */
 void shims_start(struct world *world, uint32_t host, const struct node_effect *effect);
-void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect);
+void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect,
+		 const struct note *note);
+void shims_lease(struct world *world, uint32_t host, struct mono until);
 void shims_deadline(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_meter(struct world *world, uint32_t host, uint64_t number);
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect);

@@ -1,5 +1,5 @@
-/* The scheduler's store, as it is on its disk. */
-#include "tests/sim/leader_internal.h"
+/* A scheduler's store, as it is on its disk. */
+#include "tests/sim/replica_internal.h"
 
 #include "tests/sim/agent.h"
 #include "tests/sim/oracle.h"
@@ -9,20 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void write_sandbox(struct world *world, struct store *store, const struct core_sandbox *row)
+static void write_sandbox(struct world *world, struct replica *replica, const struct item *item)
 {
+	const struct core_sandbox *row = &item->effect.sandbox;
+	struct store *store = &replica->store;
 	size_t n = sandbox_number(&row->id);
+	bool adopts = item->effect.kind == CORE_EFFECT_ADOPT_SANDBOX;
 
-	if (n >= store->sandboxes_cap) {
-		size_t cap = 2 * n + 64;
-		store->sandboxes = realloc(store->sandboxes, cap * sizeof(*store->sandboxes));
-		CHECK(store->sandboxes);
-		store->sandboxes_cap = cap;
+	if (n >= store->rows_cap) {
+		store->rows_cap = 2 * n + 64;
+		store->rows = realloc(store->rows, store->rows_cap * sizeof(*store->rows));
+		CHECK(store->rows);
 	}
-	while (store->sandboxes_n <= n)
-		memset(&store->sandboxes[store->sandboxes_n++], 0, sizeof(*store->sandboxes));
-	oracle_saved(world, &store->sandboxes[n], row);
-	store->sandboxes[n] = *row;
+	while (store->rows_n <= n)
+		memset(&store->rows[store->rows_n++], 0, sizeof(*store->rows));
+	world->totals.adopted += adopts;
+	if (adopts)
+		oracle_adopted(world, replica->number, row, item->key);
+	oracle_saved(world, replica->number, adopts, &store->rows[n].it, row);
+	if (store->rows[n].it.state == SANDBOX_NONE)
+		store->rows[n].key = item->key;
+	/* A create that was refused frees its key. */
+	if (row->refusal != REFUSAL_NONE)
+		store->rows[n].key = 0;
+	store->rows[n].it = *row;
 }
 
 static void write_template(struct store *store, const struct core_template *row)
@@ -37,30 +47,72 @@ static void write_template(struct store *store, const struct core_template *row)
 		store->templates_n++;
 }
 
-bool store_takes(const struct item *it)
+/* What the core knows of a node; what was decided of it is written with the decision. */
+static void write_node(struct world *world, struct replica *replica, const struct core_node *row)
 {
-	return !it->is_answer && core_effect_is_durable(it->effect.kind);
+	uint32_t host = replica_host_of(&row->id);
+	struct core_node *node = &replica->store.nodes[host];
+
+	oracle_expects(world, replica->number, host, row->next_seq);
+	node->next_seq = row->next_seq;
+	node->capacity = row->capacity;
+	if (replica_is_alone(world))
+		node->lost_below = row->lost_below;
 }
 
-void store_write(struct world *world, struct store *store, const struct core_effect *effect)
+static void write_decision(const struct world *world, struct store *store, const struct item *item)
 {
+	const struct decision *decision = &item->decision;
+	struct core_tenant *tenant = &store->tenants[decision->n % TENANTS_MAX];
+	struct core_node *node = &store->nodes[decision->n % HOSTS_MAX];
 
+	if (decision->kind == DECISION_TENANT) {
+		tenant->concurrent_max = decision->concurrent_max;
+		tenant->credit_exhausted = decision->credit_exhausted;
+	} else {
+		node->cordoned = decision->cordoned;
+		/* Alone, the core still asks whether it may be: then it says so itself. */
+		if (!replica_is_alone(world) && decision->lost_below > node->lost_below)
+			node->lost_below = decision->lost_below;
+	}
+	if (item->revision > store->revision)
+		store->revision = item->revision;
+}
+
+bool store_takes(const void *item_)
+{
+	const struct item *item = item_;
+
+	return item->kind == ITEM_DECIDED ||
+	       (item->kind == ITEM_EFFECT && core_effect_is_durable(item->effect.kind));
+}
+
+void store_write_item(struct world *world, void *owner, const void *item_)
+{
+	struct replica *replica = owner;
+	const struct item *item = item_;
+	const struct core_effect *effect = &item->effect;
+
+	if (item->kind == ITEM_DECIDED) {
+		write_decision(world, &replica->store, item);
+		return;
+	}
 	switch (effect->kind) {
 	case CORE_EFFECT_SAVE_NODE:
-		oracle_expects(world, leader_host_of(&effect->node.id), effect->node.next_seq);
-		store->nodes[leader_host_of(&effect->node.id)] = effect->node;
+		write_node(world, replica, &effect->node);
 		break;
 	case CORE_EFFECT_SAVE_TEMPLATE:
-		write_template(store, &effect->template_);
+		write_template(&replica->store, &effect->template_);
 		break;
+	case CORE_EFFECT_ADOPT_SANDBOX:
 	case CORE_EFFECT_SAVE_SANDBOX:
-		write_sandbox(world, store, &effect->sandbox);
+		write_sandbox(world, replica, item);
 		break;
 	case CORE_EFFECT_POST_USAGE:
-		oracle_posted(world, leader_host_of(&effect->usage.node), &effect->usage.record);
+		oracle_posted(world, replica->number, replica_host_of(&effect->usage.node),
+			      &effect->usage.record);
 		break;
 	case CORE_EFFECT_REPLY:
-	case CORE_EFFECT_ADOPT_SANDBOX:
 	case CORE_EFFECT_ADMITTING:
 	case CORE_EFFECT_EPOCH_OVER:
 	case CORE_EFFECT_WAKE:
@@ -71,32 +123,45 @@ void store_write(struct world *world, struct store *store, const struct core_eff
 	}
 }
 
-void store_load(struct world *world, const struct store *store)
+void store_load(struct world *world, struct replica *replica)
 {
+	const struct store *store = &replica->store;
 	struct core_event event;
 
 	for (uint32_t i = 0; i < world->shape.tenants_n; i++) {
 		event = (struct core_event){.kind = CORE_EVENT_LOAD_TENANT,
 					    .tenant = store->tenants[i]};
-		leader_step_once(world, &event);
+		replica_step_once(world, replica, &event);
 	}
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		event = (struct core_event){.kind = CORE_EVENT_LOAD_NODE, .node = store->nodes[i]};
-		leader_step_once(world, &event);
+		replica_step_once(world, replica, &event);
 	}
 	for (size_t i = 0; i < store->templates_n; i++) {
 		event = (struct core_event){.kind = CORE_EVENT_LOAD_TEMPLATE,
 					    .template_ = store->templates[i]};
-		leader_step_once(world, &event);
+		replica_step_once(world, replica, &event);
 	}
-	for (size_t i = 0; i < store->sandboxes_n; i++) {
-		if (store->sandboxes[i].state == SANDBOX_NONE ||
-		    store->sandboxes[i].state == SANDBOX_ENDED)
+	for (size_t i = 0; i < store->rows_n; i++) {
+		const struct core_sandbox *row = &store->rows[i].it;
+		if (row->state == SANDBOX_NONE || row->state == SANDBOX_ENDED)
 			continue;
-		event = (struct core_event){.kind = CORE_EVENT_LOAD_SANDBOX,
-					    .sandbox = store->sandboxes[i]};
-		leader_step_once(world, &event);
+		event = (struct core_event){.kind = CORE_EVENT_LOAD_SANDBOX, .sandbox = *row};
+		replica_step_once(world, replica, &event);
 	}
+}
+
+const struct row *store_find_key(const struct store *store, uint32_t key)
+{
+	const struct row *newest = NULL;
+
+	for (size_t i = 0; i < store->rows_n; i++) {
+		const struct row *row = &store->rows[i];
+		if (row->it.state != SANDBOX_NONE && row->key == key &&
+		    (!newest || row->it.attempt > newest->it.attempt))
+			newest = row;
+	}
+	return newest;
 }
 
 void store_fill(struct world *world, struct store *store)
@@ -108,6 +173,10 @@ void store_fill(struct world *world, struct store *store)
 		tenant->price_version = 1;
 		tenant->concurrent_max = (uint32_t)world_between(world, 2, 12);
 		tenant->vcpus_max = world_chance(world, 500000) ? 10 : UINT32_MAX;
+		if (world->shape.cap) {
+			tenant->concurrent_max = world->shape.cap;
+			tenant->vcpus_max = UINT32_MAX;
+		}
 		tenant->mem_mib_max = UINT64_MAX;
 		tenant->session_max_s = 60;
 	}

@@ -1,29 +1,31 @@
 #include "tests/sim/tenants.h"
 
-#include "tests/sim/leader.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/replica.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REQUESTS_MAX = 1 << 14, QUIET_MS = 30000 };
+enum { REQUESTS_MAX = 1 << 13, QUIET_MS = 30000, TRIES_MAX = 20 };
 
-struct request {
-	enum core_event_kind kind; /* CREATE or another; meaningful while open */
-	bool open;
-	size_t sandbox;
+struct asked {
+	uint32_t key, timeout_s;
 };
 
 struct tenants {
 	struct request requests[REQUESTS_MAX]; /* request r is at r % REQUESTS_MAX */
 	uint64_t last_request;
+	uint32_t last_key;
+	uint32_t keys_answered;
+	struct asked *asked; /* by sandbox */
+	size_t asked_cap;
 	size_t sandboxes_n;
 	int64_t stop_ns; /* nobody asks for anything more; 0: not known yet */
 };
 
-static void on_act(struct world *world, const struct call *call);
+/* ---- names ---- */
 
 struct id tenant_id(uint32_t n)
 {
@@ -32,6 +34,11 @@ struct id tenant_id(uint32_t n)
 	memset(&id, 0, sizeof(id));
 	snprintf(id.text, sizeof(id.text), "ten_%020u", n);
 	return id;
+}
+
+uint32_t tenant_number(const struct id *id)
+{
+	return (uint32_t)strtoul(id->text + 4, NULL, 10);
 }
 
 struct id sandbox_id(size_t n)
@@ -53,65 +60,165 @@ size_t sandboxes_n(const struct world *world)
 	return world->tenants->sandboxes_n;
 }
 
-static uint64_t ask(struct world *world, enum core_event_kind kind, size_t sandbox)
+uint32_t sandbox_key(const struct world *world, size_t n)
+{
+	return world->tenants->asked[n].key;
+}
+
+uint32_t sandbox_timeout_s(const struct world *world, size_t n)
+{
+	return world->tenants->asked[n].timeout_s;
+}
+
+struct request *tenants_find(struct world *world, uint64_t number)
+{
+	struct request *request = &world->tenants->requests[number % REQUESTS_MAX];
+
+	return request->number == number ? request : NULL;
+}
+
+/* ---- asking ---- */
+
+static void on_impatient(struct world *world, const struct call *call)
+{
+	tenants_break(world, call->a);
+}
+
+static int64_t patience_ns(struct world *world)
+{
+	if (world_chance(world, world->faults.impatience))
+		return world_between(world, MS(1), S(3));
+	return world_between(world, S(12), S(20));
+}
+
+/* Which scheduler it asks is chance. */
+static void send(struct world *world, struct request *request)
+{
+	uint32_t replica = (uint32_t)world_between(world, 0, world->shape.replicas_n - 1);
+
+	world_plan(world, patience_ns(world),
+		   (struct call){.fn = on_impatient, .a = request->number});
+	world_say(world, "request %" PRIu64 ": %s of sandbox %zu, key %u, at replica %u",
+		  request->number, core_event_name(request->event.kind), request->sandbox,
+		  request->key, replica);
+	oracle_asked(world, request);
+	replica_request(world, replica, request->number);
+}
+
+static void remember(struct world *world, const struct request *request)
+{
+	struct tenants *tenants = world->tenants;
+
+	if (request->sandbox >= tenants->asked_cap) {
+		tenants->asked_cap = 2 * request->sandbox + 64;
+		tenants->asked =
+			realloc(tenants->asked, tenants->asked_cap * sizeof(*tenants->asked));
+		CHECK(tenants->asked);
+	}
+	tenants->asked[request->sandbox] =
+		(struct asked){request->key, request->event.create.timeout_s};
+}
+
+static struct request *begin(struct world *world, enum core_event_kind kind, size_t sandbox)
 {
 	struct tenants *tenants = world->tenants;
 	uint64_t number = ++tenants->last_request;
+	struct request *request = &tenants->requests[number % REQUESTS_MAX];
 
-	tenants->requests[number % REQUESTS_MAX] = (struct request){kind, true, sandbox};
-	return number;
+	*request = (struct request){.number = number, .open = true, .sandbox = sandbox};
+	request->event.kind = kind;
+	request->asked_ns = world->now_ns;
+	request->tries = 1;
+	return request;
 }
 
 static void create(struct world *world, uint32_t tenant)
 {
-	struct core_event event = {.kind = CORE_EVENT_CREATE};
 	size_t sandbox = world->tenants->sandboxes_n++;
+	struct request *request = begin(world, CORE_EVENT_CREATE, sandbox);
+	struct core_event *event = &request->event;
 
-	event.create.request = ask(world, event.kind, sandbox);
-	event.create.sandbox = sandbox_id(sandbox);
-	event.create.tenant = tenant_id(tenant);
-	event.create.timeout_s = (uint32_t)world_between(world, 1, 60);
-	snprintf(event.create.template_, sizeof(event.create.template_), "template-%u",
+	event->create.request = request->number;
+	event->create.sandbox = sandbox_id(sandbox);
+	event->create.tenant = tenant_id(tenant);
+	event->create.timeout_s = (uint32_t)world_between(world, 1, 60);
+	snprintf(event->create.template_, sizeof(event->create.template_), "template-%u",
 		 (unsigned)world_between(world, 0, TEMPLATES_N - 1));
+	if (world_chance(world, 600000))
+		request->key = ++world->tenants->last_key;
 	world->totals.creates++;
-	leader_request(world, &event);
+	remember(world, request);
+	send(world, request);
 }
 
 /* One of the newest sandboxes, be it this tenant's or not; more often one that is alive. */
 static size_t some_sandbox(struct world *world)
 {
+	uint32_t replica = (uint32_t)world_between(world, 0, world->shape.replicas_n - 1);
 	size_t n = world->tenants->sandboxes_n, sandbox = 0;
 
 	for (int tries = 0; tries < 8; tries++) {
 		const struct core_sandbox *row;
 		sandbox = n - 1 - (size_t)world_between(world, 0, n > 60 ? 59 : (int64_t)n - 1);
-		row = leader_row(world, sandbox);
+		row = replica_row(world, replica, sandbox);
 		if (row && row->state == SANDBOX_RUNNING)
 			break;
 	}
 	return sandbox;
 }
 
+static void kill(struct world *world, const struct id *tenant, size_t sandbox)
+{
+	struct request *request = begin(world, CORE_EVENT_KILL, sandbox);
+	struct core_event *event = &request->event;
+
+	event->kill.request = request->number;
+	event->kill.sandbox = sandbox_id(sandbox);
+	event->kill.tenant = *tenant;
+	event->kill.cause = CAUSE_REQUEST;
+	oracle_asked_to_end(world, sandbox);
+	send(world, request);
+}
+
 static void change(struct world *world, uint32_t tenant)
 {
+	const struct id id = tenant_id(tenant);
 	size_t sandbox = some_sandbox(world);
-	struct core_event event = {.kind = CORE_EVENT_KILL};
 	int64_t which = world_between(world, 0, 5);
+	struct request *request;
 
 	if (which < 2) {
-		event.kill.request = ask(world, event.kind, sandbox);
-		event.kill.sandbox = sandbox_id(sandbox);
-		event.kill.tenant = tenant_id(tenant);
-		event.kill.cause = CAUSE_REQUEST;
-		oracle_asked_to_end(world, sandbox);
-	} else {
-		event.kind = which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND;
-		event.timeout.request = ask(world, event.kind, sandbox);
-		event.timeout.sandbox = sandbox_id(sandbox);
-		event.timeout.tenant = tenant_id(tenant);
-		event.timeout.timeout_s = (uint32_t)world_between(world, 1, 60);
+		kill(world, &id, sandbox);
+		return;
 	}
-	leader_request(world, &event);
+	request = begin(world, which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND, sandbox);
+	request->event.timeout.request = request->number;
+	request->event.timeout.sandbox = sandbox_id(sandbox);
+	request->event.timeout.tenant = id;
+	request->event.timeout.timeout_s = (uint32_t)world_between(world, 1, 60);
+	send(world, request);
+}
+
+void tenants_kill_all(struct world *world)
+{
+	for (size_t i = 0; i < world->tenants->sandboxes_n; i++) {
+		const struct core_sandbox *row = replica_row(world, replica_leader(world), i);
+		if (row && row->state == SANDBOX_RUNNING)
+			kill(world, &row->tenant, i);
+	}
+}
+
+size_t tenants_unanswered_n(const struct world *world)
+{
+	size_t n = world->tenants->last_key - world->tenants->keys_answered;
+
+	/* Those whose first answer may still come in time. */
+	for (size_t i = 0; i < REQUESTS_MAX; i++) {
+		const struct request *request = &world->tenants->requests[i];
+		n -= request->open && request->key && request->tries == 1 &&
+		     world->now_ns - request->asked_ns < S(5);
+	}
+	return n;
 }
 
 static void on_act(struct world *world, const struct call *call)
@@ -132,38 +239,130 @@ static void on_act(struct world *world, const struct call *call)
 	world_plan(world, world_around(world, world->shape.ask_ns), *call);
 }
 
-void tenants_answer(struct world *world, const struct core_effect *effect)
+void tenants_flood(struct world *world)
 {
-	struct tenants *tenants = world->tenants;
-	struct request *request = &tenants->requests[effect->reply.request % REQUESTS_MAX];
+	uint32_t tenant = (uint32_t)world_between(world, 0, world->shape.tenants_n - 1);
+	int64_t times = world_between(world, 20, 60);
 
-	if (!request->open)
-		world_fail(world, "request %" PRIu64 " is answered twice", effect->reply.request);
-	request->open = false;
-	if (request->kind == CORE_EVENT_CREATE) {
-		world->totals.granted += effect->reply.refusal == REFUSAL_NONE;
-		world->totals.refused += effect->reply.refusal != REFUSAL_NONE;
-	}
-	oracle_told(world, request->kind == CORE_EVENT_CREATE, effect);
+	world_say(world, "tenant %u asks for %d at once", tenant, (int)times);
+	while (times--)
+		create(world, tenant);
 }
 
-void tenants_abandon(struct world *world)
+/* ---- answers ---- */
+
+/* The same create again, under its key: whoever takes it makes an id of its own. */
+static void on_again(struct world *world, const struct call *call)
 {
-	for (size_t i = 0; i < REQUESTS_MAX; i++)
-		world->tenants->requests[i].open = false;
+	struct tenants *tenants = world->tenants;
+	struct request before = *(struct request *)call->data;
+	struct request *request;
+
+	if (tenants->stop_ns && world->now_ns >= tenants->stop_ns)
+		return;
+	request = begin(world, CORE_EVENT_CREATE, tenants->sandboxes_n++);
+	request->event = before.event;
+	request->event.create.request = request->number;
+	request->event.create.sandbox = sandbox_id(request->sandbox);
+	request->key = before.key;
+	request->tries = before.tries + 1;
+	world->totals.repeats++;
+	remember(world, request);
+	send(world, request);
+}
+
+static void ask_again(struct world *world, const struct request *request)
+{
+	struct call call = {.fn = on_again, .owned = true};
+
+	if (!request->key || request->tries >= TRIES_MAX)
+		return;
+	call.data = malloc(sizeof(*request));
+	CHECK(call.data);
+	memcpy(call.data, request, sizeof(*request));
+	world_plan(world, world_between(world, MS(50), S(2)), call);
+}
+
+void tenants_break(struct world *world, uint64_t number)
+{
+	struct request *request = tenants_find(world, number);
+
+	if (!request || !request->open)
+		return;
+	request->open = false;
+	world_say(world, "request %" PRIu64 " breaks off", number);
+	ask_again(world, request);
+}
+
+/* False: nobody hears the answer. */
+static bool hears(struct world *world, struct request *request)
+{
+	if (!request || !request->open)
+		return false;
+	if (world_chance(world, world->faults.unheard)) {
+		tenants_break(world, request->number);
+		return false;
+	}
+	request->open = false;
+	return true;
+}
+
+/* Says nothing of what becomes of it when it is asked again. */
+static bool is_indefinite(enum refusal refusal)
+{
+	return refusal == REFUSAL_TAKING_OVER || refusal == REFUSAL_NO_LEADER ||
+	       refusal == REFUSAL_UNCONFIRMED || refusal == REFUSAL_STORE_UNAVAILABLE;
+}
+
+static void take_answer(struct world *world, uint32_t replica, struct request *request,
+			enum refusal refusal, const struct core_sandbox *row)
+{
+	if (!hears(world, request))
+		return;
+	world_say(world, "request %" PRIu64 " is told %d", request->number, (int)refusal);
+	if (request->event.kind == CORE_EVENT_CREATE) {
+		world->totals.granted += refusal == REFUSAL_NONE;
+		world->totals.refused += refusal != REFUSAL_NONE;
+	}
+	if (is_indefinite(refusal))
+		ask_again(world, request);
+	else
+		world->tenants->keys_answered += request->key != 0;
+	oracle_told(world, replica, request, refusal, row);
+}
+
+void tenants_answer(struct world *world, uint32_t replica, const struct core_effect *effect)
+{
+	take_answer(world, replica, tenants_find(world, effect->reply.request),
+		    effect->reply.refusal, effect->reply.found ? &effect->reply.sandbox : NULL);
+}
+
+void tenants_replay(struct world *world, uint32_t replica, uint64_t number,
+		    const struct core_sandbox *row)
+{
+	take_answer(world, replica, tenants_find(world, number), REFUSAL_NONE, row);
+}
+
+void tenants_refuse(struct world *world, uint64_t number, enum refusal refusal)
+{
+	take_answer(world, REPLICAS_MAX, tenants_find(world, number), refusal, NULL);
 }
 
 void tenants_end_all(struct world *world)
 {
+	uint32_t leader = replica_leader(world);
+
+	if (leader == REPLICAS_MAX)
+		world_fail(world, "nobody leads at the end");
 	for (size_t i = 0; i < world->tenants->sandboxes_n; i++) {
-		const struct core_sandbox *row = leader_row(world, i);
+		const struct core_sandbox *row = replica_row(world, leader, i);
 		struct core_event event = {.kind = CORE_EVENT_KILL};
 		if (!row || row->state == SANDBOX_ENDED)
 			continue;
 		event.kill.sandbox = row->id;
 		event.kill.cause = CAUSE_OPERATOR;
 		oracle_asked_to_end(world, i);
-		leader_request(world, &event);
+		replica_step(world, world->replicas[leader], &event);
 	}
 }
 
@@ -178,5 +377,6 @@ void tenants_open(struct world *world)
 
 void tenants_close(struct world *world)
 {
+	free(world->tenants->asked);
 	free(world->tenants);
 }

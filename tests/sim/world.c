@@ -1,10 +1,11 @@
 #include "tests/sim/world.h"
 
 #include "tests/sim/agent.h"
+#include "tests/sim/etcd.h"
 #include "tests/sim/faults.h"
-#include "tests/sim/leader.h"
 #include "tests/sim/net.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/replica.h"
 #include "tests/sim/shims.h"
 #include "tests/sim/tenants.h"
 
@@ -66,6 +67,65 @@ static struct planned take_first(struct world *world)
 	}
 }
 
+/* ---- programs that are stopped in their tracks ---- */
+
+void world_go_on(struct world *world, uint32_t programs)
+{
+	size_t kept = 0;
+
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & world->stopped & 1u << i)
+			world->go_on_ns[i] = world->now_ns;
+	world->stopped &= ~programs;
+	for (size_t i = 0; i < world->waiting_n; i++)
+		if (world->waiting[i].of & world->stopped)
+			world->waiting[kept++] = world->waiting[i];
+		else
+			world_plan(world, 0, world->waiting[i]);
+	world->waiting_n = kept;
+	oracle_stir(world);
+}
+
+static void on_go_on(struct world *world, const struct call *call)
+{
+	uint32_t programs = (uint32_t)call->a;
+
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (world->go_on_ns[i] != world->now_ns)
+			programs &= ~(1u << i);
+	world_go_on(world, programs & world->stopped);
+}
+
+void world_stop(struct world *world, uint32_t programs, int64_t for_ns)
+{
+	int64_t until_ns = world->now_ns + for_ns;
+
+	world_say(world, "programs %x stop in their tracks", programs);
+	world->totals.stops++;
+	for (uint32_t i = 0; i < PROGRAMS_MAX; i++)
+		if (programs & 1u << i &&
+		    (!(world->stopped & 1u << i) || world->go_on_ns[i] < until_ns))
+			world->go_on_ns[i] = until_ns;
+	world->stopped |= programs;
+	world_plan(world, for_ns, (struct call){.fn = on_go_on, .a = programs});
+	oracle_stir(world);
+}
+
+/* Whether the call waits; those that do keep their order. */
+static bool has_to_wait(struct world *world, const struct call *call)
+{
+	if (!(call->of & world->stopped))
+		return false;
+	if (world->waiting_n == world->waiting_cap) {
+		world->waiting_cap = world->waiting_cap ? 2 * world->waiting_cap : 64;
+		world->waiting =
+			realloc(world->waiting, world->waiting_cap * sizeof(*world->waiting));
+		CHECK(world->waiting);
+	}
+	world->waiting[world->waiting_n++] = *call;
+	return true;
+}
+
 /* ---- the story ---- */
 
 void world_say(struct world *world, const char *format, ...)
@@ -113,6 +173,33 @@ void world_fail(struct world *world, const char *format, ...)
 	exit(1);
 }
 
+/* ---- bytes that stay ---- */
+
+struct kept {
+	struct kept *next;
+	uint8_t bytes[];
+};
+
+const uint8_t *world_keep(struct world *world, const uint8_t *bytes, size_t n)
+{
+	struct kept *kept = malloc(sizeof(*kept) + n);
+
+	CHECK(kept);
+	memcpy(kept->bytes, bytes, n);
+	kept->next = world->kept;
+	world->kept = kept;
+	return kept->bytes;
+}
+
+static void free_kept(struct world *world)
+{
+	while (world->kept) {
+		struct kept *next = world->kept->next;
+		free(world->kept);
+		world->kept = next;
+	}
+}
+
 /* ---- chance ---- */
 
 bool world_chance(struct world *world, uint32_t in_a_million)
@@ -132,35 +219,42 @@ int64_t world_around(struct world *world, int64_t mean)
 
 /* ---- one seed ---- */
 
-/* One host, tenants that ask often, and no faults. */
-static void make_quiet(struct world *world)
+/* Tenants that ask often, and no faults. */
+static void make_quiet(struct world *world, const struct plot *plot)
 {
 	memset(&world->faults, 0, sizeof(world->faults));
-	world->shape.hosts_n = 1;
-	world->shape.capacity_sandboxes = 8;
-	world->shape.chaos_ns = S(70);
+	world->shape.hosts_n = plot->hosts_n ? plot->hosts_n : 1;
+	world->shape.replicas_n = plot->replicas_n ? plot->replicas_n : 1;
+	world->shape.lease_ms = plot->lease_ms;
+	world->shape.capacity_sandboxes = 40;
+	world->shape.cap = 100;
+	world->shape.chaos_ns = S(110);
 	world->shape.ask_ns = MS(300);
 }
 
-static void world_open(struct world *world, void (*begin)(struct world *world))
+static void world_open(struct world *world, const struct plot *plot)
 {
 	world->trace = calloc(TRACE_LINES, sizeof(*world->trace));
 	CHECK(world->trace);
 	world->hash = 0xcbf29ce484222325u;
 	faults_choose(world);
-	if (begin)
-		make_quiet(world);
+	if (plot)
+		make_quiet(world, plot);
+	world->totals.several = world->shape.replicas_n > 1;
 	oracle_open(world);
 	net_open(world);
-	leader_open(world);
+	if (world->shape.replicas_n > 1)
+		etcd_open(world);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		replica_open(world, i);
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		shims_open(world, i);
 		agent_open(world, i);
 	}
 	tenants_open(world);
 	faults_begin(world);
-	if (begin)
-		begin(world);
+	if (plot)
+		plot->begin(world);
 }
 
 static void world_close(struct world *world)
@@ -168,14 +262,21 @@ static void world_close(struct world *world)
 	while (world->queue_n--)
 		if (world->queue[world->queue_n].call.owned)
 			free(world->queue[world->queue_n].call.data);
+	while (world->waiting_n--)
+		if (world->waiting[world->waiting_n].owned)
+			free(world->waiting[world->waiting_n].data);
 	tenants_close(world);
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		agent_close(world, i);
 		shims_close(world, i);
 	}
-	leader_close(world);
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		replica_close(world, i);
+	etcd_close(world);
 	net_close(world);
 	oracle_close(world);
+	free_kept(world);
+	free(world->waiting);
 	free(world->queue);
 	free(world->trace);
 }
@@ -185,6 +286,8 @@ static void run_until(struct world *world, int64_t end_ns)
 	while (world->queue_n && world->queue[0].at_ns <= end_ns) {
 		struct planned next = take_first(world);
 		world->now_ns = next.at_ns;
+		if (has_to_wait(world, &next.call))
+			continue;
 		next.call.fn(world, &next.call);
 		if (next.call.owned)
 			free(next.call.data);
@@ -208,13 +311,13 @@ void world_run(uint64_t seed, bool print_trace, struct totals *totals, uint64_t 
 	world_run_story(seed, NULL, print_trace, totals, out_hash);
 }
 
-void world_run_story(uint64_t seed, void (*begin)(struct world *world), bool print_trace,
+void world_run_story(uint64_t seed, const struct plot *plot, bool print_trace,
 		     struct totals *totals, uint64_t *out_hash)
 {
 	struct world world = {.seed = seed, .rng.state = seed, .print_trace = print_trace};
 
 	world_running = &world;
-	world_open(&world, begin);
+	world_open(&world, plot);
 	run_until(&world, world.shape.chaos_ns);
 	faults_end(&world);
 	/* Long enough for what was unanswered to be given up, cancelled and answered. */

@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/io/log.h"
 #include "scheduler/shell/api/door.h"
+#include "scheduler/shell/api/forward.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -261,8 +262,10 @@ uint32_t api_waiting_n(const struct api *api)
 
 void api_on_role(struct api *api)
 {
-	if (api->door_timer)
+	if (api->door_timer) {
+		forward_look(api);
 		door_look(api);
+	}
 }
 
 void api_on_round(struct api *api)

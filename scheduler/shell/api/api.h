@@ -26,8 +26,9 @@ struct api_options {
 	const char *(*node_version)(void *data, const struct id *node);
 	/* Who leads, NULL: nobody does now. The function is NULL where there is one scheduler. */
 	const struct ha_peer *(*leader)(void *data);
-	const char *replica_name; /* where there are several */
-	uint64_t leader_wait_ms;  /* requests wait so long for a leader that admits */
+	bool (*leads)(void *data); /* this replica, by its own clock, at this moment */
+	const char *replica_name;  /* where there are several */
+	uint64_t leader_wait_ms;   /* requests wait so long for a leader that admits */
 	void *data;
 };
 

@@ -42,6 +42,7 @@ struct api_call {
 	struct api_call *door_next;
 	uint64_t wait_until_ms; /* of uv_hrtime; 0: it did not wait yet */
 	struct http_client_call *forwarded;
+	char forwarded_to[ADDRESS_TEXT_MAX];
 	/* While it waits for the core. */
 	void (*on_reply)(struct api_call *call, const struct core_effect *reply);
 	struct id sandbox;

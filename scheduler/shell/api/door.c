@@ -21,6 +21,9 @@ enum core_role api_role(const struct api *api)
 	if (!engine_is_available(api->engine))
 		return CORE_STANDBY;
 	role = core_role(engine_core(api->engine));
+	/* One that was stopped in its tracks may have been followed by another meanwhile. */
+	if (role != CORE_STANDBY && !api->options.leads(api->options.data))
+		return CORE_STANDBY;
 	return role == CORE_LEADING && api->is_leaving ? CORE_TAKING_OVER : role;
 }
 
@@ -98,6 +101,9 @@ void door_pass(struct api_call *call)
 		break;
 	}
 	leader = api->options.leader(api->options.data);
+	/* etcd may still show this one, which knows better. */
+	if (leader && strcmp(leader->name, api->options.replica_name) == 0)
+		leader = NULL;
 	if (call->route->who == ROUTE_ANYONE)
 		api_serve(call);
 	else if (forward_was_forwarded(call))

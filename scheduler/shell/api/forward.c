@@ -139,6 +139,7 @@ void forward_start(struct api_call *call, const struct ha_peer *leader)
 		(struct http_client_header){"X-Request-Id", http_request_id(call->request)};
 	headers.items[headers.n++] =
 		(struct http_client_header){FORWARDED, api->options.replica_name};
+	snprintf(call->forwarded_to, sizeof(call->forwarded_to), "%s", leader->api);
 	request.url = url;
 	request.headers = headers.items;
 	request.headers_n = headers.n;
@@ -151,4 +152,23 @@ void forward_start(struct api_call *call, const struct ha_peer *leader)
 			 err.text);
 	}
 	free(url);
+}
+
+void forward_look(struct api *api)
+{
+	const struct ha_peer *leader =
+		api->options.leader ? api->options.leader(api->options.data) : NULL;
+	struct http_request *request;
+	uint32_t slot = 0;
+
+	while (leader && (request = http_next_held(api->http, &slot)) != NULL) {
+		struct api_call *call = http_data(request);
+		if (!call || !call->forwarded || !door_is_repeatable(call) ||
+		    strcmp(call->forwarded_to, leader->api) == 0)
+			continue;
+		http_client_cancel(call->forwarded);
+		call->forwarded = NULL;
+		call->wait_until_ms = 0;
+		door_again(call);
+	}
 }

@@ -11,6 +11,12 @@
  */
 void forward_start(struct api_call *call, const struct ha_peer *leader);
 
+/*
+ * Somebody else leads: what may be sent twice no longer waits for the one before, who may have been
+ * cut off or stopped with its connections open, and would be waited for until the client gave up.
+ */
+void forward_look(struct api *api);
+
 /* Another replica has sent it. */
 bool forward_was_forwarded(const struct api_call *call);
 

@@ -66,6 +66,9 @@ void nodes_reply_clear(struct nodes *nodes, uint64_t token, const struct wire_sh
 void nodes_on_enrol(struct nodes *nodes, uint64_t token, const struct wire_bytes *body);
 void nodes_on_hello(struct nodes *nodes, uint64_t token, const struct wire_bytes *body);
 
+/* records.c: steps one of the node's log into the core. */
+void records_take(struct nodes *nodes, struct node *node, const struct wire_record *record);
+
 /* orders.c: from ORDER effects to answers. */
 void nodes_keep_order(struct nodes *nodes, const struct core_effect *effect);
 void nodes_drop_orders(struct node *node);

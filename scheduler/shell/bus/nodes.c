@@ -30,6 +30,7 @@ struct node *nodes_add(struct nodes *nodes, const struct store_node *row)
 	memcpy(node->public_key, row->public_key, sizeof(node->public_key));
 	node->orders_end = &node->orders;
 	pump_server_init(&node->pump, row->row.next_seq);
+	pump_server_lease(&node->pump, nodes->options.lease_ms);
 	index_add(&nodes->by_id, nodes->nodes_n++);
 	return node;
 }
@@ -195,56 +196,6 @@ void nodes_reply_clear(struct nodes *nodes, uint64_t token, const struct wire_sh
 		bus_reply(&nodes->bus, token, nodes->out, n);
 }
 
-/* Another sandbox of its tenant has this key: its create was answered, or neither was, and the one
- * of the earlier attempt is nobody's. The store gives the key to the later one. False: there is no
- * other. */
-static bool nodes_loser_of_key(struct nodes *nodes, const struct wire_record *record,
-			       const struct wire_sandbox_note *note, struct id *out_loser)
-{
-	struct store *store = engine_store(nodes->engine);
-	struct sqlite *reader = store_reader(store);
-	struct store_sandbox holder = {0};
-	struct err err;
-
-	if (!note->idempotency_key[0] ||
-	    sqlite_bind(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY,
-			SQL(SQL_TEXT(record->tenant.text), SQL_TEXT(note->idempotency_key)), &err))
-		return false;
-	if (sqlite_next(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &err) != 1)
-		return false;
-	store_sandbox_row(store, STORE_READ_SANDBOX_BY_IDEMPOTENCY, &holder);
-	sqlite_reset(reader, STORE_READ_SANDBOX_BY_IDEMPOTENCY);
-	*out_loser = holder.row.attempt < record->attempt ? holder.row.id : record->sandbox;
-	return !id_equal(&holder.row.id, &record->sandbox);
-}
-
-static void nodes_take_record(struct nodes *nodes, struct node *node,
-			      const struct wire_record *record)
-{
-	struct core_event event = {.kind = CORE_EVENT_RECORD,
-				   .record = {.node = node->id, .record = record}};
-	struct core_event kill = {.kind = CORE_EVENT_KILL, .kill.cause = CAUSE_PLATFORM};
-	struct wire_arena none = {0};
-	struct wire_sandbox_note note;
-	struct err err;
-	bool is_known = core_sandbox_find(engine_core(nodes->engine), &record->sandbox) != NULL;
-
-	if (is_known || record->note.n == 0) {
-		engine_record(nodes->engine, &event, NULL);
-		return;
-	}
-	if (wire_sandbox_note_decode(record->note.data, record->note.n, &none, &note, &err)) {
-		log_warn("bus", "a note that no scheduler wrote", LOG_TEXT("node", node->id.text),
-			 LOG_ERR(&err));
-		engine_record(nodes->engine, &event, NULL);
-		return;
-	}
-	bool is_shared = nodes_loser_of_key(nodes, record, &note, &kill.kill.sandbox);
-	engine_record(nodes->engine, &event, &note);
-	if (is_shared)
-		engine_step(nodes->engine, &kill); /* only a leader's core does it */
-}
-
 static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t token,
 			    const struct wire_poll *poll)
 {
@@ -270,7 +221,7 @@ static void nodes_take_poll(struct nodes *nodes, struct node *node, uint64_t tok
 	snprintf(node->version, sizeof(node->version), "%s", poll->version);
 	engine_step(nodes->engine, &report);
 	for (size_t i = 0; i < poll->records_n; i++)
-		nodes_take_record(nodes, node, &poll->records[i]);
+		records_take(nodes, node, &poll->records[i]);
 	nodes->options.metrics->polls++;
 	nodes->options.metrics->records += poll->records_n;
 	nodes_step_pump(nodes, node, &parked);

@@ -48,6 +48,9 @@ void nodes_on_enrolled(struct nodes *nodes, const struct store_node *row);
 /* This replica leads from now on: every node hears of its epoch at once. */
 void nodes_on_lead(struct nodes *nodes);
 
+/* The take-over is done: ends what nobody was ever told of (see 0003.sql). */
+void nodes_on_admitting(struct nodes *nodes);
+
 /* Hooks of the engine. */
 void nodes_on_tell(struct nodes *nodes, const struct core_effect *effect); /* WAKE ORDER ACK */
 void nodes_on_lost(struct nodes *nodes);

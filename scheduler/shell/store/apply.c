@@ -68,8 +68,14 @@ static int store_apply_epoch(struct sqlite *writer, struct store_batch *batch, u
 static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sandbox *row,
 				   const struct store_sandbox_extra *extra, struct err *err)
 {
-	struct sqlite_value hash =
-		extra->idempotency_key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+	const char *key = extra->idempotency_key;
+	struct sqlite_value hash = key ? SQL_BLOB(extra->idempotency_hash, STORE_HASH_N) : SQL_NULL;
+
+	if (key && sqlite_run(writer, STORE_WRITE_SANDBOX_KEY_PASS,
+			      SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->tenant.text),
+				  SQL_INT((int64_t)row->attempt), SQL_TEXT(key)),
+			      err))
+		return -1;
 
 	return sqlite_run(
 		writer, STORE_WRITE_SANDBOX_ADD,
@@ -84,18 +90,6 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
 		    SQL_INT(row->timeout_s)),
 		err);
-}
-
-static int store_apply_adoption(struct sqlite *writer, const struct core_sandbox *row,
-				const struct store_sandbox_extra *extra, struct err *err)
-{
-	if (extra->idempotency_key &&
-	    sqlite_run(writer, STORE_WRITE_SANDBOX_KEY_YIELD,
-		       SQL(SQL_TEXT(row->tenant.text), SQL_TEXT(extra->idempotency_key),
-			   SQL_INT((int64_t)row->attempt)),
-		       err))
-		return -1;
-	return store_apply_sandbox_new(writer, row, extra, err);
 }
 
 static int store_apply_sandbox(struct sqlite *writer, const struct core_sandbox *row,
@@ -161,9 +155,8 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 	case STORE_OP_PROBE:
 		return sqlite_run(writer, STORE_WRITE_META_SET,
 				  SQL(SQL_TEXT("probed_at"), SQL_INT(op->wall_ns)), err);
-	case STORE_OP_SANDBOX_ADOPT:
-		return store_apply_adoption(writer, &op->sandbox.row, &op->sandbox.extra, err);
 	case STORE_OP_SANDBOX_NEW:
+	case STORE_OP_SANDBOX_ADOPT:
 		return store_apply_sandbox_new(writer, &op->sandbox.row, &op->sandbox.extra, err);
 	case STORE_OP_EFFECT:
 		return store_apply_effect(writer, batch, op, err);

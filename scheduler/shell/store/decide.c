@@ -61,7 +61,8 @@ static int decide_token(struct sqlite *writer, const struct store_op *op, struct
 	if (sqlite_run(writer, STORE_WRITE_TOKEN_EXPIRE, SQL(SQL_INT(op->wall_ns)), err))
 		return -1;
 	return sqlite_run(writer, STORE_WRITE_TOKEN_ADD,
-			  SQL(SQL_BLOB(token->hash, STORE_HASH_N), SQL_INT(token->expires_at)), err);
+			  SQL(SQL_BLOB(token->hash, STORE_HASH_N), SQL_INT(token->expires_at)),
+			  err);
 }
 
 static int decide_node_set(struct sqlite *writer, const struct store_node_set *set, struct err *err)

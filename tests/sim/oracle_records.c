@@ -1,0 +1,131 @@
+/* Records: rules 5 and 8. */
+#include "tests/sim/oracle_internal.h"
+
+#include "tests/sim/agent.h"
+#include "tests/sim/replica.h"
+
+#include <inttypes.h>
+
+void oracle_journaled(struct world *world, uint32_t host, const struct node_sandbox *row)
+{
+	struct attempt *attempt = oracle_attempt(world, row->attempt);
+	const struct host_vms *vms = world->vms[host];
+
+	if (row->deadline_version < attempt->limit_version)
+		world_fail(world, "host %u goes back to an older time limit of attempt %" PRIx64,
+			   host, row->attempt);
+	attempt->limit_version = row->deadline_version;
+	for (size_t i = 0; i < vms->n; i++) {
+		const struct shim *shim = &vms->shims[i];
+		if (shim->number != row->vm)
+			continue;
+		if (attempt->serial && attempt->serial != shim->serial)
+			world_fail(world, "attempt %" PRIx64 " runs in two microVMs", row->attempt);
+		attempt->serial = shim->serial;
+	}
+}
+
+/* Of an order that an older leader gave.  A single scheduler gives those of its earlier epochs
+ * again. */
+static bool is_of_older_leader(const struct world *world, uint32_t host, uint64_t attempt)
+{
+	return world->shape.replicas_n > 1 && attempt >> 32 < world->oracle->hosts[host].said_epoch;
+}
+
+void oracle_claims(struct world *world, uint32_t host, uint64_t attempt)
+{
+	if (is_of_older_leader(world, host, attempt))
+		world_fail(world, "host %u obeys attempt %" PRIx64 " of a leader that is none",
+			   host, attempt);
+}
+
+static void answered(struct world *world, uint32_t host, struct attempt *attempt,
+		     const struct wire_record *record)
+{
+	bool over = attempt->no || attempt->ended;
+
+	/* A forgotten attempt is refused again; the scheduler knows better. */
+	if (record->refusal == REFUSAL_STALE_ATTEMPT && over)
+		return;
+	if (attempt->yes || attempt->no)
+		world_fail(world, "host %u answers attempt %" PRIx64 " again", host,
+			   record->attempt);
+	if (record->kind == WIRE_RECORD_STARTED &&
+	    record->seq >= world->oracle->hosts[host].said_seq)
+		oracle_claims(world, host, record->attempt);
+	attempt->host = host;
+	attempt->yes = record->kind == WIRE_RECORD_STARTED;
+	attempt->no = record->kind == WIRE_RECORD_REFUSED;
+}
+
+void oracle_recorded(struct world *world, uint32_t host, const struct wire_record *record)
+{
+	struct attempt *attempt = oracle_attempt(world, record->attempt);
+
+	if (record->kind == WIRE_RECORD_STARTED || record->kind == WIRE_RECORD_REFUSED) {
+		answered(world, host, attempt, record);
+		return;
+	}
+	if (!attempt->yes || attempt->ended)
+		world_fail(world, "host %u meters attempt %" PRIx64 " which does not run", host,
+			   record->attempt);
+	if (record->from_ms != attempt->told_ms)
+		world_fail(world,
+			   "host %u meters attempt %" PRIx64 " from %" PRIu64 " after %" PRIu64,
+			   host, record->attempt, record->from_ms, attempt->told_ms);
+	attempt->told_ms = record->to_ms;
+	attempt->ended = record->kind == WIRE_RECORD_ENDED;
+}
+
+void oracle_posted(struct world *world, uint32_t replica, uint32_t host,
+		   const struct wire_record *record)
+{
+	struct attempt *attempt = oracle_attempt(world, record->attempt);
+	const struct journal *journal = agent_journal(world, host);
+	uint64_t *posted_seq = &world->oracle->posted_seq[replica][host];
+
+	if (record->seq <= *posted_seq)
+		world_fail(world, "record %" PRIu64 " of host %u is posted twice", record->seq,
+			   host);
+	*posted_seq = record->seq;
+	if (record->seq > journal->records_n ||
+	    !wire_equal(&wire_shape_record, record, &journal->records[record->seq - 1]))
+		world_fail(world, "record %" PRIu64 " of host %u is not as journaled", record->seq,
+			   host);
+	if (record->from_ms != attempt->posted[replica].ms || attempt->posted[replica].end)
+		world_fail(world, "attempt %" PRIx64 " is posted from %" PRIu64 " after %" PRIu64,
+			   record->attempt, record->from_ms, attempt->posted[replica].ms);
+	attempt->posted[replica].ms = record->to_ms;
+	attempt->posted[replica].end = record->kind == WIRE_RECORD_ENDED;
+	world->totals.usage_ms += record->to_ms - record->from_ms;
+}
+
+void oracle_expects(struct world *world, uint32_t replica, uint32_t host, uint64_t next_seq)
+{
+	uint64_t *expected = &world->oracle->next_seq[replica][host];
+
+	if (next_seq != *expected && next_seq != *expected + 1)
+		world_fail(world, "replica %u skips from %" PRIu64 " to %" PRIu64 " of host %u",
+			   replica, *expected, next_seq, host);
+	if (next_seq > agent_journal(world, host)->records_n + 1)
+		world_fail(world, "record %" PRIu64 " of host %u was told before it was durable",
+			   next_seq - 1, host);
+	*expected = next_seq;
+}
+
+void oracle_acknowledged(struct world *world, uint32_t replica, uint32_t host, uint64_t next_seq)
+{
+	if (next_seq > world->oracle->next_seq[replica][host])
+		world_fail(world,
+			   "host %u is told that record %" PRIu64 " is durable, and it is not",
+			   host, next_seq - 1);
+}
+
+void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq)
+{
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		if (seq >= world->oracle->next_seq[i][host])
+			world_fail(world,
+				   "host %u forgets record %" PRIu64 " which replica %u has not",
+				   host, seq, i);
+}
