@@ -87,14 +87,18 @@ static void look_at_admitting(struct world *world, uint32_t replica)
 void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
 		    const struct core_effects *effects)
 {
+	bool leads = replica_leads(world, replica);
+
 	for (uint32_t i = 0; i < effects->n; i++) {
 		const struct core_effect *effect = &effects->items[i];
 		if (effect->kind == CORE_EFFECT_ORDER &&
 		    core_role(replica_core(world, replica)) == CORE_STANDBY)
 			world_fail(world, "replica %u orders, and is a standby", replica);
-		if (effect->kind == CORE_EFFECT_ADMITTING)
+		/* What it decides and may not tell, its clock being over, is dropped with it. */
+		if (effect->kind == CORE_EFFECT_ADMITTING && leads)
 			look_at_admitting(world, replica);
-		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE)
+		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE &&
+		    leads)
 			look_at_admission(world, replica, &effect->sandbox);
 	}
 }
