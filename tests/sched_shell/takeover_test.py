@@ -179,6 +179,8 @@ def a_lost_node_is_lost_on_every_replica_and_holds_up_no_take_over():
         name = next(name for name, row in nodes(rig).items() if row["nodeID"] == node)
         dead = rig.agents[int(name[-1])]
         gone = sorted(sandbox for sandbox in made if where[sandbox] == node)
+        # What only a dead node's log tells is known to nobody but the leader that heard it.
+        rig.everywhere("both", "SELECT count(*) FROM sandbox WHERE state = 2", [(2,)])
         status, refused = rig.api("POST", f"/v1/nodes/{node}/lost", {}, key=rig.operator_key, to=rig.standby())
         assert status == 409 and refused["code"] == "node_alive", refused
         dead.send_signal(signal.SIGSTOP)
