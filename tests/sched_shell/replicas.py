@@ -232,3 +232,59 @@ class Replicas(Rig):
             super().__exit__(kind, value, trace)
         finally:
             self.etcd.close()
+
+
+# ---- what is asked of them by name ----
+
+def names(rows):
+    return sorted(row["sandboxID"] for row in rows)
+
+
+def listed(rig, key, to):
+    found, token = {}, ""
+    while token is not None:
+        status, page = rig.api("GET", "/v2/sandboxes?limit=100&nextToken=" + token, key=key, to=to)
+        assert status == 200, page
+        found.update((row["sandboxID"], row) for row in page)
+        token = rig.last["X-Next-Token"]
+    return found
+
+
+def used(rig, key):
+    return rig.ask(key, "GET", "/v1/limits")[1]["concurrentSandboxes"]["current"]
+
+
+def nodes(rig):
+    return {node["name"]: node for node in rig.ask(rig.operator_key, "GET", "/v1/nodes")[1]}
+
+
+def in_state(rig, name, state, seconds=30):
+    wait_for(f"{name} to be {state}", seconds, lambda: nodes(rig)[name]["state"] == state)
+
+
+def end_all(rig, key):
+    for name in listed(rig, key, rig.leader()):
+        assert rig.ask(key, "DELETE", "/sandboxes/" + name)[0] in (204, 404)
+    wait_for("calm", 30, lambda: used(rig, key) == 0)
+
+
+def every_ledger_is_the_truth(rig):
+    """Waits until each has the whole log and ends the agents; what each replica billed is what ran, once."""
+    log = "SELECT id, next_seq FROM node ORDER BY id"
+    rig.everywhere("the logs", log, rig.rows(rig.leader(), log))
+    ran = {}
+    for agent in rig.agents:
+        ran.update(rig.truth(agent))
+    truth = sorted((name, max(1, (ms + 500) // 1000)) for name, ms in ran.items())
+    rig.everywhere("the truth", "SELECT sandbox, sum(seconds) FROM rated_line WHERE meter = 1 GROUP BY sandbox", truth)
+    rig.everywhere("each record once", "SELECT node, seq FROM usage_event GROUP BY node, seq HAVING count(*) > 1", [])
+    rig.everywhere("every end", "SELECT id FROM sandbox WHERE state <> 4", [])
+    logs = [sorted(rig.rows(scheduler, "SELECT node, seq, sandbox, kind FROM usage_event ORDER BY node, seq"))
+            for scheduler in rig.schedulers if scheduler.alive()]
+    assert all(log == logs[0] for log in logs), "the replicas keep different logs"
+    return ran
+
+
+def report(what, old, new, from_kill, from_key):
+    print(f"   {what}: {old.name} to {new.name}, admits after {from_kill:.3f} s"
+          + (f", {from_key * 1000:.0f} ms after etcd deleted the key" if from_key is not None else ""))

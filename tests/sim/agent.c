@@ -206,17 +206,25 @@ void agent_mend_templates(struct world *world, uint32_t host)
 	}
 }
 
+bool agent_is_there(const struct agent *agent)
+{
+	return agent->is_ready || agent->is_troubled;
+}
+
 static void start(struct world *world, const struct call *call)
 {
 	struct agent *agent = world->agents[call->host];
 
 	if (call->life != agent->life)
 		return;
-	/* A journal that cannot be written can be read: it says so, and keeps its lease, until
-	 * there is something to write. */
+	if (agent->rounds.disk_fails) {
+		agent_go_on_without_core(world, agent);
+		world_plan(world, MS(RETRY_MS), *call);
+		return;
+	}
 	agent->life++;
 	agent->is_up = agent->has_core = true;
-	agent->is_leaving = false;
+	agent->is_leaving = agent->is_troubled = false;
 	agent->payloads_n = 0;
 	if (world_chance(world, world->faults.resize))
 		declare(agent, (uint32_t)world_between(world, 1, world->shape.capacity_sandboxes));
@@ -236,7 +244,7 @@ static void fall(struct world *world, struct agent *agent, int64_t back_in_ns)
 	struct call call = {.fn = start, .of = OF_AGENT(agent->host), .host = agent->host};
 
 	agent->life++;
-	agent->has_core = agent->is_ready = false;
+	agent->has_core = agent->is_ready = agent->is_troubled = false;
 	rounds_die(world, &agent->rounds);
 	shims_unhear(world, agent->host);
 	call.life = agent->life;
@@ -248,7 +256,10 @@ static void commit_failed(struct world *world, void *owner)
 	struct agent *agent = owner;
 
 	world_say(world, "host %u: a commit failed", agent->host);
+	if (agent->is_ready)
+		agent_remember_report(agent);
 	fall(world, agent, MS(RETRY_MS));
+	agent_go_on_without_core(world, agent);
 }
 
 void agent_crash(struct world *world, uint32_t host)

@@ -66,7 +66,7 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 			    agent_note(world, agent, effect->claim.payload));
 		break;
 	case NODE_EFFECT_LEASE:
-		shims_lease(world, agent->host, effect->lease_mono);
+		shims_lease(world, agent->host, effect->lease_mono, 0);
 		break;
 	case NODE_EFFECT_EPOCH:
 		agent->epoch_said = effect->epoch;

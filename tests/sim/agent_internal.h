@@ -28,6 +28,11 @@ struct agent {
 	bool has_core; /* and its state is loaded */
 	bool is_ready; /* READY was stepped */
 	bool is_leaving;
+	/* There is no core, because the journal cannot be written; but it is known, and hears of
+	 * leases, as node-agent/shell/trouble.h has it. */
+	bool is_troubled;
+	struct wire_poll last; /* what it said of itself before */
+	struct wire_template last_templates[TEMPLATES_N];
 	uint64_t life; /* of the present core */
 	struct clock clock;
 	uint32_t boots_n;
@@ -54,6 +59,9 @@ struct agent {
 /* Steps the core and hands its effects on; nothing is committed yet. */
 void agent_step_once(struct world *world, struct agent *agent, struct node_event *event);
 void agent_boot_id(const struct agent *agent, char out[NODE_BOOT_ID_MAX]);
+
+/* There is somebody who speaks with schedulers. */
+bool agent_is_there(const struct agent *agent);
 
 /* ---- agent_effects.c ---- */
 
@@ -94,5 +102,17 @@ void agent_pump(struct world *world, struct agent *agent, uint32_t replica,
 /* The same for each of them. */
 void agent_pump_all(struct world *world, struct agent *agent,
 		    const struct pump_client_event *event);
+
+/* ---- agent_trouble.c ---- */
+
+/* Whether an answer is of an epoch that is over: then it must change nothing. */
+bool agent_is_stale(const struct agent *agent, const struct wire_answer *answer);
+
+/* What it says of itself is kept for when there is no core; then it is said again. */
+void agent_remember_report(struct agent *agent);
+void agent_report_without_core(struct agent *agent, struct wire_poll *poll);
+void agent_keep_leases(struct world *world, struct agent *agent, const struct answered *answered,
+		       struct mono sent_at);
+void agent_go_on_without_core(struct world *world, struct agent *agent);
 
 #endif

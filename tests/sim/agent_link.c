@@ -60,15 +60,19 @@ static void fill_poll(struct world *world, struct agent *agent, struct wire_poll
 {
 	static struct wire_template templates[NODE_TEMPLATES_MAX];
 
-	node_core_report(agent->core, poll);
+	poll->templates = templates;
+	if (agent->is_troubled) {
+		agent_report_without_core(agent, poll);
+	} else {
+		node_core_report(agent->core, poll);
+		poll->templates_n = node_core_templates(agent->core, templates);
+	}
 	poll->epoch = agent->epoch_said;
 	poll->leaving = agent->is_leaving;
 	if (agent->rounds.disk_fails)
 		snprintf(poll->trouble, sizeof(poll->trouble), "its journal cannot be written");
 	agent_boot_id(agent, poll->boot_id);
 	poll->at_wall_ns = clock_wall(&agent->clock, world->now_ns).ns;
-	poll->templates = templates;
-	poll->templates_n = node_core_templates(agent->core, templates);
 	oracle_polls(world, agent->host, poll);
 }
 
@@ -124,20 +128,18 @@ static void give_order(struct world *world, struct agent *agent, const struct wi
 	agent_step(world, agent->host, &event);
 }
 
-/* Whether it is of an epoch that is over: then it must change nothing. */
-static bool is_stale(const struct agent *agent, const struct wire_answer *answer)
-{
-	return answer->epoch < agent->epoch_heard;
-}
-
 static void take(struct world *world, struct agent *agent, const struct answered *answered,
 		 struct mono sent_at)
 {
 	const struct wire_answer *answer = answered->answer;
 	struct node_event event = {.kind = NODE_EVENT_ANSWER};
-	bool stale = is_stale(agent, answer);
+	bool stale = agent_is_stale(agent, answer);
 	struct node_counts before, after;
 
+	if (agent->is_troubled) {
+		agent_keep_leases(world, agent, answered, sent_at);
+		return;
+	}
 	node_core_count(agent->core, &before);
 	event.answer.epoch = answer->epoch;
 	event.answer.lease_ms = answer->lease_ms;
@@ -167,7 +169,7 @@ static void step_acked(struct world *world, struct agent *agent, uint32_t replic
 	event.acked.next_seq = next_seq;
 	event.acked.replica = replica;
 	event.acked.leader =
-		answered && !answered->answer->standby && !is_stale(agent, answered->answer);
+		answered && !answered->answer->standby && !agent_is_stale(agent, answered->answer);
 	agent_step(world, agent->host, &event);
 }
 
@@ -241,7 +243,7 @@ void agent_receive(struct world *world, const struct message *message)
 	struct link *link = &agent->links[message->replica];
 	struct pump_client_event open = {.kind = PUMP_CLIENT_OPEN};
 
-	if (!agent->is_ready)
+	if (!agent_is_there(agent))
 		return;
 	switch (message->kind) {
 	case MESSAGE_WELCOME:

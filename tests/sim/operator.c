@@ -49,6 +49,18 @@ void operator_decide(struct world *world)
 	replica_decide(world, leader, &decision);
 }
 
+void operator_cordon(struct world *world, uint32_t host, bool cordoned)
+{
+	uint32_t leader = replica_leader(world);
+	struct decision decision;
+
+	if (leader == REPLICAS_MAX)
+		return;
+	decision = decision_of(world, leader, DECISION_NODE, host);
+	decision.cordoned = cordoned;
+	replica_decide(world, leader, &decision);
+}
+
 bool operator_lose(struct world *world, uint32_t host)
 {
 	uint32_t leader = replica_leader(world);

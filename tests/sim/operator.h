@@ -7,6 +7,9 @@
 /* One decision of the first two kinds. */
 void operator_decide(struct world *world);
 
+/* Whether anything new may be placed on the node. */
+void operator_cordon(struct world *world, uint32_t host, bool cordoned);
+
 /* Declares the node lost if the scheduler that leads would take it. */
 bool operator_lose(struct world *world, uint32_t host);
 

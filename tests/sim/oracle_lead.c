@@ -7,16 +7,18 @@
 
 #include <inttypes.h>
 
-/* What runs there and is not known to this scheduler, of one tenant or (NULL) at all. */
-static const struct shim *unknown_run(const struct world *world, uint32_t replica, uint32_t host,
-				      const struct id *tenant)
+/* What runs there and is not known to this scheduler: of one tenant or (NULL) at all; only what its
+ * host has journaled, or all. */
+static const struct shim *unknown_run(struct world *world, uint32_t replica, uint32_t host,
+				      const struct id *tenant, bool journaled)
 {
 	const struct host_vms *vms = world->vms[host];
 
 	for (size_t i = 0; i < vms->n; i++) {
 		const struct shim *shim = &vms->shims[i];
 		if (!shim_is_running(world, host, shim) ||
-		    (tenant && !id_equal(&shim->claim.tenant, tenant)))
+		    (tenant && !id_equal(&shim->claim.tenant, tenant)) ||
+		    (journaled && !oracle_attempt(world, shim->claim.attempt)->yes))
 			continue;
 		if (!core_sandbox_find(replica_core(world, replica), &shim->claim.sandbox))
 			return shim;
@@ -37,7 +39,7 @@ static void look_at_admission(struct world *world, uint32_t replica, const struc
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		const struct id node = agent_id(i);
 		struct core_node_view view;
-		const struct shim *shim = unknown_run(world, replica, i, &row->tenant);
+		const struct shim *shim = unknown_run(world, replica, i, &row->tenant, false);
 		if (!shim || !core_node_find(core, &node, &view) || !view.joined ||
 		    shim->claim.attempt < view.lost_below)
 			continue;
@@ -59,12 +61,13 @@ static bool runs_anything(const struct world *world, uint32_t host)
 
 /* The node said that it knows this epoch and owes nothing to an older one, or that it cannot even
  * write that; and was heard out. */
-static bool was_heard(const struct world *world, uint32_t replica, uint32_t host,
+static bool was_heard(struct world *world, uint32_t replica, uint32_t host,
 		      const struct core_node_view *view)
 {
 	bool said = world->oracle->hosts[host].said_epoch >= replica_epoch(world, replica);
 
-	return (said || view->trouble[0]) && !unknown_run(world, replica, host, NULL);
+	/* What could not be journaled was told to nobody, and is adopted when it can be. */
+	return (said || view->trouble[0]) && !unknown_run(world, replica, host, NULL, !said);
 }
 
 static void look_at_admitting(struct world *world, uint32_t replica)
@@ -87,14 +90,18 @@ static void look_at_admitting(struct world *world, uint32_t replica)
 void oracle_stepped(struct world *world, uint32_t replica, const struct core_event *event,
 		    const struct core_effects *effects)
 {
+	bool leads = replica_leads(world, replica);
+
 	for (uint32_t i = 0; i < effects->n; i++) {
 		const struct core_effect *effect = &effects->items[i];
 		if (effect->kind == CORE_EFFECT_ORDER &&
 		    core_role(replica_core(world, replica)) == CORE_STANDBY)
 			world_fail(world, "replica %u orders, and is a standby", replica);
-		if (effect->kind == CORE_EFFECT_ADMITTING)
+		/* What it decides and may not tell, its clock being over, is dropped with it. */
+		if (effect->kind == CORE_EFFECT_ADMITTING && leads)
 			look_at_admitting(world, replica);
-		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE)
+		if (effect->kind == CORE_EFFECT_SAVE_SANDBOX && event->kind == CORE_EVENT_CREATE &&
+		    leads)
 			look_at_admission(world, replica, &effect->sandbox);
 	}
 }

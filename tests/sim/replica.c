@@ -38,6 +38,9 @@ static void add_effect(struct world *world, struct replica *replica,
 	replica_say_effect(world, replica, effect);
 	if (effect->kind == CORE_EFFECT_SAVE_SANDBOX)
 		item.key = requests_key_of(replica, &effect->sandbox.id);
+	/* As of now: a create that is given up in the same round loses its key. */
+	if (effect->kind == CORE_EFFECT_ORDER)
+		item.key = requests_key_of(replica, &effect->order.order.sandbox);
 	if (effect->kind == CORE_EFFECT_ADOPT_SANDBOX)
 		item.key = replica->stepping_key;
 	rounds_add(world, &replica->rounds, &item);
@@ -130,6 +133,7 @@ static void start(struct world *world, const struct call *call)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		memset(&replica->hosts[i], 0, sizeof(replica->hosts[i]));
 		pump_server_init(&replica->hosts[i].pump, replica->store.nodes[i].next_seq);
+		pump_server_lease(&replica->hosts[i].pump, world->shape.lease_ms);
 	}
 	boot(world, replica);
 	if (!replica_is_alone(world))

@@ -6,9 +6,9 @@
 
 #include <inttypes.h>
 
-static void carry_out_effect(struct world *world, struct replica *replica,
-			     const struct core_effect *effect)
+static void carry_out_effect(struct world *world, struct replica *replica, const struct item *item)
 {
+	const struct core_effect *effect = &item->effect;
 	struct pump_server_event event = {.kind = PUMP_SERVER_WAKE};
 
 	switch (effect->kind) {
@@ -19,7 +19,7 @@ static void carry_out_effect(struct world *world, struct replica *replica,
 		replica_pump(world, replica, replica_host_of(&effect->node_id), &event);
 		break;
 	case CORE_EFFECT_ORDER:
-		replica_order(world, replica, effect);
+		replica_order(world, replica, item);
 		break;
 	case CORE_EFFECT_ACK:
 		event.kind = PUMP_SERVER_DURABLE;
@@ -32,6 +32,8 @@ static void carry_out_effect(struct world *world, struct replica *replica,
 		requests_admit(world, replica);
 		break;
 	case CORE_EFFECT_EPOCH_OVER:
+		if (replica_is_alone(world))
+			world_fail(world, "a scheduler that is alone begins an epoch that was");
 		ha_resign(world, replica);
 		replica_follow(world, replica, "a node has seen a newer epoch");
 		break;
@@ -86,7 +88,7 @@ void replica_carry_out(struct world *world, void *owner, const void *item_)
 	}
 	switch (item->kind) {
 	case ITEM_EFFECT:
-		carry_out_effect(world, replica, &item->effect);
+		carry_out_effect(world, replica, item);
 		break;
 	case ITEM_ANSWER:
 		replica_send_answer(world, replica, item);

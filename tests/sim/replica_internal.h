@@ -35,7 +35,7 @@ struct item {
 	uint32_t host; /* ANSWER; so are the next two */
 	uint64_t token;
 	bool resync;
-	uint32_t key;      /* EFFECT: of the sandbox that is saved for the first time */
+	uint32_t key;      /* EFFECT: of the sandbox that is saved, adopted or claimed for */
 	size_t sandbox;    /* ADOPTED */
 	uint64_t revision; /* DECIDED and APPLY */
 	struct decision decision;
@@ -135,7 +135,7 @@ void replica_pump(struct world *world, struct replica *replica, uint32_t host,
 void replica_send_answer(struct world *world, struct replica *replica, const struct item *item);
 
 /* An order goes into the next answer to its node, with its note. */
-void replica_order(struct world *world, struct replica *replica, const struct core_effect *effect);
+void replica_order(struct world *world, struct replica *replica, const struct item *item);
 
 /* ---- requests.c ---- */
 

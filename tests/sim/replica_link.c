@@ -16,7 +16,8 @@ enum { ANSWER_BYTES_MAX = 1 << 18 };
 
 /* All that the row holds beyond a record. */
 static struct wire_bytes write_note(struct world *world, const struct replica *replica,
-				    const struct wire_order *order, uint8_t out[NOTE_BYTES_MAX])
+				    const struct wire_order *order, uint32_t key,
+				    uint8_t out[NOTE_BYTES_MAX])
 {
 	const struct row *row = &replica->store.rows[sandbox_number(&order->sandbox)];
 	struct wire_sandbox_note note = {.created_at_ns = row->it.created_at.ns,
@@ -24,22 +25,24 @@ static struct wire_bytes write_note(struct world *world, const struct replica *r
 	struct err err;
 	size_t n;
 
-	if (row->key)
-		snprintf(note.idempotency_key, sizeof(note.idempotency_key), "key-%u", row->key);
+	if (key)
+		snprintf(note.idempotency_key, sizeof(note.idempotency_key), "key-%u", key);
 	if (wire_sandbox_note_encode(&note, out, NOTE_BYTES_MAX, &n, &err))
 		world_fail(world, "a note cannot be written: %s", err.text);
 	return (struct wire_bytes){out, n};
 }
 
-void replica_order(struct world *world, struct replica *replica, const struct core_effect *effect)
+void replica_order(struct world *world, struct replica *replica, const struct item *item)
 {
+	const struct core_effect *effect = &item->effect;
 	struct host_end *end = &replica->hosts[replica_host_of(&effect->order.node)];
 	struct wire_order order = effect->order.order;
 
 	if (end->batch.n == PUMP_ORDERS_MAX)
 		return; /* it comes again by itself */
 	if (order.kind == WIRE_ORDER_CLAIM)
-		order.note = write_note(world, replica, &order, end->notes[end->batch.n]);
+		order.note =
+			write_note(world, replica, &order, item->key, end->notes[end->batch.n]);
 	pump_batch_add(&end->batch, &order);
 }
 

@@ -40,7 +40,7 @@ uint32_t requests_key_of(const struct replica *replica, const struct id *sandbox
 	for (size_t i = 0; i < replica->flights_n; i++)
 		if (replica->flights[i].sandbox == n)
 			return replica->flights[i].key;
-	return 0;
+	return n < replica->store.rows_n ? replica->store.rows[n].key : 0;
 }
 
 /* True: it is answered, because its key was used before. */

@@ -63,7 +63,9 @@ struct mono shims_metered(const struct world *world, uint32_t host, const struct
 void shims_start(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect,
 		 const struct note *note);
-void shims_lease(struct world *world, uint32_t host, struct mono until);
+
+/* Of all that was claimed for attempts from this one on. */
+void shims_lease(struct world *world, uint32_t host, struct mono until, uint64_t attempts_from);
 void shims_deadline(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_meter(struct world *world, uint32_t host, uint64_t number);
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect);

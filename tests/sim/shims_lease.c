@@ -103,10 +103,11 @@ static void move_lease(struct world *world, uint32_t host, struct shim *shim, st
 	shims_lease_look(world, host, shim);
 }
 
-void shims_lease(struct world *world, uint32_t host, struct mono until)
+void shims_lease(struct world *world, uint32_t host, struct mono until, uint64_t attempts_from)
 {
 	struct host_vms *vms = world->vms[host];
 
 	for (size_t i = 0; i < vms->n; i++)
-		move_lease(world, host, &vms->shims[i], until);
+		if (vms->shims[i].claim.attempt >= attempts_from)
+			move_lease(world, host, &vms->shims[i], until);
 }

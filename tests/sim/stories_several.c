@@ -202,9 +202,17 @@ static void etcd_is_away(struct world *world)
 
 static void etcd_compacts(struct world *world)
 {
-	operator_decide(world);
+	operator_cordon(world, 0, true);
 	etcd_compact(world);
 	etcd_break_watches(world);
+}
+
+static void decisions_were_read(struct world *world)
+{
+	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+		if (!replica_store(world, i)->nodes[0].cordoned)
+			world_fail(world, "story: replica %u does not know what was decided", i);
+	operator_cordon(world, 0, false);
 }
 
 static void etcd_is_full(struct world *world)
@@ -274,7 +282,7 @@ const struct story stories_several[] = {
 	{SEVERAL, .promise = "while etcd is away nobody leads, what runs runs on, and it heals",
 	 .happens = etcd_is_away, .soon_s = 6, .later_s = 18, .nothing_is_granted = true},
 	{SEVERAL, .promise = "what etcd compacted is read anew", .happens = etcd_compacts,
-	 .leader_stays = true, .something_is = true},
+	 .is_over = decisions_were_read, .leader_stays = true, .something_is = true},
 	{SEVERAL, .promise = "a full etcd refuses decisions, and everything else goes on",
 	 .happens = etcd_is_full, .is_over = etcd_has_room, .leader_stays = true,
 	 .something_is = true},

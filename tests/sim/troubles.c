@@ -105,7 +105,7 @@ static void fail_replica_disk(struct world *world)
 	uint32_t replica = some_replica(world);
 
 	replica_disk_fails(world, replica, true);
-	world_plan(world, world_between(world, MS(1), S(4)),
+	world_plan(world, world_between(world, MS(1), world_chance(world, 200000) ? S(40) : S(4)),
 		   (struct call){.fn = on_replica_disk_works, .replica = replica});
 }
 
@@ -114,7 +114,7 @@ static void fail_agent_disk(struct world *world)
 	uint32_t host = some_host(world);
 
 	agent_disk_fails(world, host, true);
-	world_plan(world, world_between(world, MS(1), S(4)),
+	world_plan(world, world_between(world, MS(1), world_chance(world, 200000) ? S(40) : S(4)),
 		   (struct call){.fn = on_agent_disk_works, .host = host});
 }
 

@@ -10,7 +10,8 @@
  *   net.c        messages between schedulers and agents
  *   etcd.c       keys, leases and watches; etcd_serve.c what it answers
  *   shims.c      microVMs and their shims, which outlive agents; shims_lease.c freezes them
- *   agent.c      the shell of the node core; journal.c its disk, agent_link.c its bus
+ *   agent.c      the shell of the node core; journal.c its disk, agent_link.c its bus,
+ *                agent_trouble.c what it does when that disk is full
  *   replica.c    the shell of the scheduler's core; store.c its disk, replica_link.c its bus,
  *                replica_effects.c what it carries out, replica_ha.c its end of etcd,
  *                requests.c its API: forwards, waits, and looks keys up
