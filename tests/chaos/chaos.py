@@ -95,7 +95,7 @@ def check_requests(requests, bills, several):
             raise Failed(f"{request.name} was granted, and lost: {row}")
         # With several schedulers a kill is answered when the node has said so, with one when it will happen.
         until = request.gone if several else time.time()
-        within(f"{request.name} is billed", row["seconds"], 0, until - request.asked, slack=1.5)
+        within(f"{request.name}, granted after {request.granted - request.asked:.2f} s, its kills answered {request.kills}, is billed", row["seconds"], 0, until - request.asked, slack=1.5)
     most = most_at_once([(request.granted, request.killed) for request in granted])
     if most > CAP:
         raise Failed(f"{most} sandboxes at once, and the cap is {CAP}")

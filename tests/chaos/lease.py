@@ -204,6 +204,43 @@ def what_is_declared_lost_costs_nothing_more_and_runs_nowhere_when_its_node_is_b
     check_books()
 
 
+def on_host(key, host):
+    """A sandbox on that host: the other one is cordoned meanwhile."""
+    others = [row["nodeID"] for name, row in cluster.nodes().items() if name != host]
+    for node in others:
+        cluster.ask("POST", f"/v1/nodes/{node}/cordon", key=cluster.operator_key())
+    one = Steady(cluster, key)
+    for node in others:
+        cluster.ask("POST", f"/v1/nodes/{node}/uncordon", key=cluster.operator_key())
+    assert host_of(one)[0] == host
+    return one
+
+
+@mended
+def what_the_next_leader_never_heard_of_is_not_denied():
+    key, leader = cluster.tenant("unheard"), cluster.leader()
+    for master in cluster.masters:
+        if master != leader:
+            cluster.network.cut("h1", master)
+            cluster.network.cut(master, "h1")
+    one = on_host(key, "h1")
+    cluster.schedulers[leader].kill()
+    try:
+        wait_for("the next leader to admit without that node", LEASE_S * 3 + 10, lambda: cluster.leader() not in (None, leader), 0.1)
+        for method in ("GET", "DELETE"):
+            status, answer = cluster.api(method, f"/sandboxes/{one.name}", key=key)
+            assert status == 503, f"{method} of what runs on a node that no leader heard yet: {status} {answer}"
+    finally:
+        restore("h1")
+        cluster.schedulers[leader].start()
+    thawed(one)
+    cluster.ask("DELETE", f"/sandboxes/{one.name}", key=key)
+    row = bill(one, key)
+    assert row["cause"] == "request", row
+    assert cluster.api("GET", f"/sandboxes/{one.name}", key=key)[0] == 404
+    check_books()
+
+
 if __name__ == "__main__":
     with Cluster(faulty=False, scheduler_options=["--lease", f"{LEASE_S}s"],
                  agent_options=["--capacity-vcpus", "256", "--capacity-mem", "256GiB", "--meter-tick", "1s"]) as cluster:
@@ -212,7 +249,8 @@ if __name__ == "__main__":
         try:
             run_tests([a_node_cut_off_freezes_is_not_billed_and_goes_on_when_it_is_back,
                        a_sandbox_freezes_by_itself_when_its_agent_is_dead,
-                       what_is_declared_lost_costs_nothing_more_and_runs_nowhere_when_its_node_is_back])
+                       what_is_declared_lost_costs_nothing_more_and_runs_nowhere_when_its_node_is_back,
+                       what_the_next_leader_never_heard_of_is_not_denied])
         finally:
             machines.stopping.set()
             machines.join(10)

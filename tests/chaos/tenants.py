@@ -75,7 +75,7 @@ class Request:
     def __init__(self):
         self.key = str(uuid.uuid4())
         self.asked = self.granted = self.killed = self.gone = self.name = self.refused = None
-        self.tries = 0
+        self.tries, self.kills = 0, []
 
 
 class Churn:
@@ -138,6 +138,7 @@ class Churn:
         request.killed = time.time()
         while True:
             status, answer = self._call(rng, "DELETE", f"/sandboxes/{request.name}")
+            request.kills.append((round(time.time() - request.asked, 2), status))
             if status in (204, 404):
                 request.gone = time.time()
                 return
