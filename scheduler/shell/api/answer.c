@@ -1,5 +1,5 @@
 /* Answers, and the two manners of saying no: E2B's and RFC 9457's. */
-#include "scheduler/shell/api/call.h"
+#include "scheduler/shell/api/door.h"
 
 #include "common/base/check.h"
 #include "common/io/log.h"
@@ -237,10 +237,26 @@ static void api_expand(struct api_call *call, enum refusal refusal, const char *
 	out[used] = 0;
 }
 
+/* A leader that has not heard every node's log cannot say that there is no such sandbox: another
+ * leader may have told of it.  Lost nodes will not bring any back. */
+static bool api_may_be_unheard(const struct api *api)
+{
+	struct core_counts counts;
+
+	if (api_role(api) != CORE_LEADING)
+		return false;
+	core_count(engine_core(api->engine), &counts);
+	return counts.nodes_joined + counts.nodes_lost < counts.nodes;
+}
+
 void api_refuse(struct api_call *call, enum refusal refusal)
 {
-	const struct refusal_info *info = refusal_info(refusal);
+	const struct refusal_info *info;
 	char text[512];
+
+	if (refusal == REFUSAL_SANDBOX_UNKNOWN && api_may_be_unheard(call->api))
+		refusal = REFUSAL_UNCONFIRMED;
+	info = refusal_info(refusal);
 
 	scheduler_metrics_refused(call->api->options.metrics, refusal);
 	api_expand(call, refusal, info->text, text, sizeof(text));
