@@ -219,6 +219,10 @@ def on_host(key, host):
 @mended
 def what_the_next_leader_never_heard_of_is_not_denied():
     key, leader = cluster.tenant("unheard"), cluster.leader()
+    before = Steady(cluster, key)
+    cluster.ask("DELETE", f"/sandboxes/{before.name}", key=key)
+    bill(before, key)
+    all_have_ended(before)
     for master in cluster.masters:
         if master != leader:
             cluster.network.cut("h1", master)
@@ -230,6 +234,7 @@ def what_the_next_leader_never_heard_of_is_not_denied():
         for method in ("GET", "DELETE"):
             status, answer = cluster.api(method, f"/sandboxes/{one.name}", key=key)
             assert status == 503, f"{method} of what runs on a node that no leader heard yet: {status} {answer}"
+            assert cluster.api(method, f"/sandboxes/{before.name}", key=key)[0] == 404, "what has ended is known to have"
     finally:
         restore("h1")
         cluster.schedulers[leader].start()

@@ -237,16 +237,41 @@ static void api_expand(struct api_call *call, enum refusal refusal, const char *
 	out[used] = 0;
 }
 
+/* Its row is here, and it is the caller's: then it is known to have ended. */
+static bool api_has_ended(struct api_call *call)
+{
+	struct sqlite *reader = store_reader(call->api->store);
+	struct store_sandbox sandbox;
+	struct err err;
+	struct id id;
+	bool found = false;
+
+	if (!id_parse(call->parameter, strcspn(call->parameter, "-"), &id) ||
+	    sqlite_bind(reader, STORE_READ_SANDBOX, SQL(SQL_TEXT(id.text)), &err))
+		return false;
+	if (sqlite_next(reader, STORE_READ_SANDBOX, &err) == 1) {
+		store_sandbox_row(call->api->store, STORE_READ_SANDBOX, &sandbox);
+		found = call->is_operator || id_equal(&sandbox.row.tenant, &call->tenant);
+	}
+	sqlite_reset(reader, STORE_READ_SANDBOX);
+	return found;
+}
+
 /* A leader that has not heard every node's log cannot say that there is no such sandbox: another
  * leader may have told of it.  Lost nodes will not bring any back. */
-static bool api_may_be_unheard(const struct api *api)
+static bool api_may_be_unheard(struct api_call *call)
 {
-	struct core_counts counts;
+	enum core_role role = api_role(call->api);
+	struct core_node_view node;
+	uint32_t cursor = 0;
 
-	if (api_role(api) != CORE_LEADING)
+	/* While it takes over, it answers what only reads. */
+	if (role != CORE_LEADING && role != CORE_TAKING_OVER)
 		return false;
-	core_count(engine_core(api->engine), &counts);
-	return counts.nodes_joined + counts.nodes_lost < counts.nodes;
+	while (core_node_next(engine_core(call->api->engine), &cursor, &node))
+		if (!node.joined && !node.lost)
+			return !api_has_ended(call);
+	return false;
 }
 
 void api_refuse(struct api_call *call, enum refusal refusal)
@@ -254,7 +279,7 @@ void api_refuse(struct api_call *call, enum refusal refusal)
 	const struct refusal_info *info;
 	char text[512];
 
-	if (refusal == REFUSAL_SANDBOX_UNKNOWN && api_may_be_unheard(call->api))
+	if (refusal == REFUSAL_SANDBOX_UNKNOWN && api_may_be_unheard(call))
 		refusal = REFUSAL_UNCONFIRMED;
 	info = refusal_info(refusal);
 
