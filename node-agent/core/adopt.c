@@ -6,6 +6,9 @@
  *   sandbox journaled, microVM runs      go on
  *   sandbox journaled, microVM ended     its end, as the shim recorded it
  *   sandbox journaled, no folder         lost: with the host's boot, or by a fault
+ *   paused and journaled                 its folder stays; without one it is discarded
+ *   restored from what was saved, and
+ *   unclaimed                            not wanted: its claim comes again
  *   claimed and not journaled            the claim succeeded, so it is a yes, said now
  *   claim under way                      wait how it ends
  *   claimed by an attempt answered or
@@ -44,6 +47,12 @@ static void end_unwanted(struct node_core *core, uint64_t number)
 		core->last_vm = number;
 }
 
+static void end_adopted(struct node_core *core, struct vm *vm, const struct node_event *event)
+{
+	vm_end_as_told(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
+		       event->adopted.cause, event->adopted.saved_how, event->adopted.saved_mib);
+}
+
 static void adopt_loaded(struct node_core *core, struct vm *vm, const struct node_event *event)
 {
 	bool ended = event->adopted.state == WIRE_SHIM_ENDED, rebased;
@@ -53,9 +62,7 @@ static void adopt_loaded(struct node_core *core, struct vm *vm, const struct nod
 	rebased = meter_rebase(&vm->sandbox, event->adopted.resumed_mono,
 			       ended ? event->adopted.ended_mono : core->now);
 	if (ended) {
-		enum cause cause = event->adopted.cause;
-		vm_end(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
-		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
+		end_adopted(core, vm, event);
 		return;
 	}
 	if (rebased)
@@ -84,7 +91,10 @@ static void adopt_claimed(struct node_core *core, struct vm *vm, const struct no
 {
 	const struct wire_order *claim = event->adopted.claim;
 	const struct template_ *template_ = warm_find(core, claim->template);
-	uint32_t disk_mib = template_ ? (uint32_t)template_->shape.disk_mib : 0;
+	struct saved *saved = saved_find(core, claim->resume);
+	uint32_t disk_mib = saved       ? saved->row.disk_mib
+			    : template_ ? (uint32_t)template_->shape.disk_mib
+					: 0;
 	struct wire_room room;
 
 	if (event->adopted.state != WIRE_SHIM_CLAIMED && event->adopted.state != WIRE_SHIM_ENDED) {
@@ -98,13 +108,12 @@ static void adopt_claimed(struct node_core *core, struct vm *vm, const struct no
 	room_add(&core->used, &room);
 	claim_say_yes(core, vm, event->adopted.payload);
 	claim_drop_payload(core, event->adopted.payload);
+	if (saved)
+		saved_use_up(core, saved);
 	vm_move(core, vm, NODE_VM_RUNNING);
 	meter_begin(core, vm);
-	if (event->adopted.state == WIRE_SHIM_ENDED) {
-		enum cause cause = event->adopted.cause;
-		vm_end(core, vm, meter_ms(&vm->sandbox, event->adopted.ended_mono),
-		       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
-	}
+	if (event->adopted.state == WIRE_SHIM_ENDED)
+		end_adopted(core, vm, event);
 }
 
 static void adopt_unclaimed(struct node_core *core, struct vm *vm, const struct node_event *event)
@@ -148,12 +157,15 @@ static bool adopt(struct node_core *core, const struct node_event *event)
 		adopt_loaded(core, vm, event);
 		return false;
 	}
+	if (event->adopted.state == WIRE_SHIM_ENDED && saved_adopt(core, number))
+		return false;
 	if (is_leftover(core, event)) {
 		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = number;
 		return false;
 	}
-	if (vm || (claim &&
-		   (attempt_find(core, claim->attempt) != MAP_NONE || !attempt_make_room(core)))) {
+	if (vm || (!claim && event->adopted.resumes) ||
+	    (claim &&
+	     (attempt_find(core, claim->attempt) != MAP_NONE || !attempt_make_room(core)))) {
 		end_unwanted(core, number);
 		return false;
 	}

@@ -9,7 +9,8 @@
  *          3. no such template, or not of this shape: no
  *          4. does not fit beside what sandboxes and claims hold: no
  *          5. the lease is over: ignored; it comes again, with a lease, if it is still wanted
- *          6. the microVM that is ready for longest, or the next to become ready, takes it
+ *          6. the microVM that is ready for longest, or the next to become ready, takes it; one
+ *             that resumes gets its own (see saved.c), and in place of 3: what it resumes is here
  *          7. a microVM that fails it is ended first, then another one is tried, once
  */
 #include "node-agent/core/state.h"
@@ -37,7 +38,22 @@ static void stop_waiting(struct node_core *core, struct claim *claim)
 	if (!list_is_linked(&claim->waiting))
 		return;
 	list_remove(&claim->waiting);
-	core->templates[claim->template_].waiting_n--;
+	if (claim->template_ != POOL_NONE)
+		core->templates[claim->template_].waiting_n--;
+}
+
+void claim_wait(struct node_core *core, struct claim *claim, bool first)
+{
+	struct template_ *template_ =
+		claim->template_ == POOL_NONE ? NULL : &core->templates[claim->template_];
+	struct list *list = template_ ? &template_->waiting : &core->resumes;
+
+	if (first)
+		list_prepend(list, &claim->waiting);
+	else
+		list_append(list, &claim->waiting);
+	if (template_)
+		template_->waiting_n++;
 }
 
 /* Forgets the claim; its attempt and its room are someone else's matter by now. */
@@ -45,8 +61,10 @@ static void claim_free(struct node_core *core, struct claim *claim)
 {
 	claim_drop_payload(core, claim->payload);
 	stop_waiting(core, claim);
-	if (!claim->orphan)
+	if (claim->template_ != POOL_NONE)
 		core->templates[claim->template_].claims_n--;
+	if (claim->saved != POOL_NONE)
+		core->saved[claim->saved].claim = POOL_NONE;
 	pool_give(&core->claim_pool, (uint32_t)(claim - core->claims));
 	memset(claim, 0, sizeof(*claim));
 }
@@ -59,7 +77,7 @@ static void claim_give_room(struct node_core *core, const struct claim *claim)
 	core->news_changed = true;
 }
 
-static void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal)
+void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal)
 {
 	claim_give_room(core, claim);
 	say_no(core, &claim->order, refusal);
@@ -114,7 +132,7 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 		return NULL;
 	claim = &core->claims[slot];
 	*claim = (struct claim){.order = *order, .payload = payload, .disk_mib = disk_mib};
-	claim->template_ = POOL_NONE;
+	claim->template_ = claim->saved = claim->vm = POOL_NONE;
 	claim->order.init = claim->order.note = (struct wire_bytes){0};
 	memset(claim->order.ticket, 0, sizeof(claim->order.ticket));
 	memset(claim->order.gateway, 0, sizeof(claim->order.gateway));
@@ -125,39 +143,69 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 	return claim;
 }
 
+/* shape: of what it would run; NULL: there is no such thing, for this reason. */
 static enum refusal claim_refuses(const struct node_core *core, const struct wire_order *order,
-				  const struct template_ *template_)
+				  const struct wire_room *shape, enum refusal missing)
 {
 	if (order->attempt < core->meta.attempt_floor || order->attempt < core->lost_below)
 		return REFUSAL_STALE_ATTEMPT;
-	if (!template_ || template_->shape.vcpus != order->vcpus ||
-	    template_->shape.mem_mib != order->mem_mib)
+	if (!shape)
+		return missing;
+	if (shape->vcpus != order->vcpus || shape->mem_mib != order->mem_mib)
 		return REFUSAL_NO_COMPATIBLE_NODE;
-	if (!room_fits(&core->limits.capacity, &core->used, &template_->shape))
+	if (!room_fits(&core->limits.capacity, &core->used, shape))
 		return REFUSAL_NODE_FULL;
 	return REFUSAL_NONE;
+}
+
+static bool claim_is_refused(struct node_core *core, const struct wire_order *order,
+			     uint64_t payload, enum refusal refusal)
+{
+	if (refusal == REFUSAL_NONE)
+		return false;
+	say_no(core, order, refusal);
+	claim_drop_payload(core, payload);
+	return true;
+}
+
+/* False: as below, or another claim that resumes it is unanswered. */
+static bool order_resume(struct node_core *core, const struct wire_order *order, uint64_t payload)
+{
+	struct saved *saved = saved_find(core, order->resume);
+	struct wire_room shape = saved ? room_of_saved(&saved->row) : (struct wire_room){0};
+	struct claim *claim;
+
+	if (claim_is_refused(core, order, payload,
+			     claim_refuses(core, order, saved ? &shape : NULL, REFUSAL_SAVED_GONE)))
+		return true;
+	claim = lease_holds(core) && saved->claim == POOL_NONE
+			? claim_add(core, order, payload, saved->row.disk_mib)
+			: NULL;
+	if (!claim)
+		return false;
+	claim->saved = (uint32_t)(saved - core->saved);
+	saved->claim = (uint32_t)(claim - core->claims);
+	claim_wait(core, claim, false);
+	return true;
 }
 
 /* False: there is no memory or no lease for it now; the order will come again. */
 static bool order_claim(struct node_core *core, const struct wire_order *order, uint64_t payload)
 {
 	struct template_ *template_ = warm_find(core, order->template);
-	enum refusal refusal = claim_refuses(core, order, template_);
 	struct claim *claim;
 
-	if (refusal != REFUSAL_NONE) {
-		say_no(core, order, refusal);
-		claim_drop_payload(core, payload);
+	if (claim_is_refused(core, order, payload,
+			     claim_refuses(core, order, template_ ? &template_->shape : NULL,
+					   REFUSAL_NO_COMPATIBLE_NODE)))
 		return true;
-	}
 	claim = lease_holds(core)
 			? claim_add(core, order, payload, (uint32_t)template_->shape.disk_mib)
 			: NULL;
 	if (!claim)
 		return false;
 	claim->template_ = (uint32_t)(template_ - core->templates);
-	list_append(&template_->waiting, &claim->waiting);
-	template_->waiting_n++;
+	claim_wait(core, claim, false);
 	template_->claims_n++;
 	core->counts.claims_warm += template_->ready_n >= template_->waiting_n;
 	warm_demand(core, template_);
@@ -166,9 +214,16 @@ static bool order_claim(struct node_core *core, const struct wire_order *order, 
 
 void claim_cancel(struct node_core *core, struct claim *claim, enum cause cause)
 {
+	struct vm *vm = claim->vm == POOL_NONE ? NULL : &core->vms[claim->vm];
+
 	claim->cause = cause;
 	claim->cancelled = true;
-	if (list_is_linked(&claim->waiting))
+	/* Restored for it alone, and not given to it yet. */
+	if (vm) {
+		vm->claim = POOL_NONE;
+		vm_kill(core, vm, CAUSE_PLATFORM);
+	}
+	if (vm || list_is_linked(&claim->waiting))
 		claim_refuse(core, claim, REFUSAL_CANCELLED);
 }
 
@@ -184,7 +239,21 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_VM) {
 		if (core->vms[slot].state == NODE_VM_RUNNING)
 			vm_kill(core, &core->vms[slot], order->cause);
+	} else if (ATTEMPT_KIND(place) == ATTEMPT_SAVED) {
+		/* Being resumed it comes again, if it is still wanted. */
+		if (core->saved[slot].claim == POOL_NONE)
+			saved_discard(core, &core->saved[slot], order->cause);
+		else
+			core->counts.ignored++;
 	}
+}
+
+static void order_pause(struct node_core *core, const struct wire_order *order)
+{
+	uint32_t place = attempt_find(core, order->attempt);
+
+	if (place != MAP_NONE && ATTEMPT_KIND(place) == ATTEMPT_VM)
+		saved_pause(core, &core->vms[ATTEMPT_SLOT(place)], order);
 }
 
 static void order_deadline(struct node_core *core, const struct wire_order *order)
@@ -210,7 +279,9 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 	case WIRE_ORDER_CLAIM:
 		if (known)
 			break;
-		taken = attempt_make_room(core) && order_claim(core, order, payload);
+		taken = attempt_make_room(core) &&
+			(order->resume ? order_resume(core, order, payload)
+				       : order_claim(core, order, payload));
 		core->counts.ignored += !taken;
 		break;
 	case WIRE_ORDER_KILL:
@@ -222,18 +293,22 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 	case WIRE_ORDER_DEADLINE:
 		order_deadline(core, order);
 		break;
+	case WIRE_ORDER_PAUSE:
+		order_pause(core, order);
+		break;
 	}
 	if (!taken)
 		claim_drop_payload(core, payload);
 }
 
-static void claim_give(struct node_core *core, struct claim *claim, struct vm *vm)
+void claim_give(struct node_core *core, struct claim *claim, struct vm *vm)
 {
 	struct node_effect *effect;
 
 	stop_waiting(core, claim);
 	vm_move(core, vm, NODE_VM_CLAIMING);
 	vm->claim = (uint32_t)(claim - core->claims);
+	claim->vm = POOL_NONE;
 	effect = node_effect_add(core, NODE_EFFECT_VM_CLAIM);
 	effect->claim.vm = vm->number;
 	effect->claim.payload = claim->payload;
@@ -263,6 +338,8 @@ static void claim_runs(struct node_core *core, struct vm *vm, struct mono resume
 	vm->has_sandbox = true;
 	vm->claim = POOL_NONE;
 	claim_say_yes(core, vm, claim->payload);
+	if (claim->saved != POOL_NONE)
+		saved_use_up(core, &core->saved[claim->saved]);
 	lease_claimed(core, claim);
 	claim_free(core, claim);
 	vm_move(core, vm, NODE_VM_RUNNING);
@@ -292,9 +369,9 @@ void claim_answered(struct node_core *core, const struct node_event *event)
 void claim_vm_lost(struct node_core *core, uint32_t slot)
 {
 	struct claim *claim = &core->claims[slot];
-	struct template_ *template_;
 
 	claim->tries++;
+	claim->vm = POOL_NONE;
 	if (claim->cancelled) {
 		claim_refuse(core, claim, REFUSAL_CANCELLED);
 	} else if (claim->orphan) {
@@ -305,9 +382,7 @@ void claim_vm_lost(struct node_core *core, uint32_t slot)
 	} else if (claim->tries >= NODE_CLAIM_TRIES_MAX) {
 		claim_refuse(core, claim, REFUSAL_VM_FAILED);
 	} else {
-		template_ = &core->templates[claim->template_];
-		list_prepend(&template_->waiting, &claim->waiting);
-		template_->waiting_n++;
+		claim_wait(core, claim, true);
 	}
 }
 
@@ -334,10 +409,15 @@ void claim_adopt(struct node_core *core, struct vm *vm, const struct node_event 
 {
 	struct claim *claim =
 		claim_add(core, event->adopted.claim, event->adopted.payload, disk_mib);
+	struct saved *saved = saved_find(core, event->adopted.claim->resume);
 
 	/* As many claims as microVMs are possible, and this is the only one of its. */
 	CHECK(claim);
 	claim->orphan = true;
+	if (saved && saved->claim == POOL_NONE) {
+		claim->saved = (uint32_t)(saved - core->saved);
+		saved->claim = (uint32_t)(claim - core->claims);
+	}
 	vm_move(core, vm, NODE_VM_CLAIMING);
 	vm->claim = (uint32_t)(claim - core->claims);
 }

@@ -25,18 +25,22 @@ static size_t lay_out(struct node_core *core, const struct node_limits *limits, 
 	struct layout layout = {base, 0};
 	struct node_core parts = {.limits = *limits};
 	const uint32_t templates_max = 2 * NODE_TEMPLATES_MAX; /* as many may be dissolving */
-	void *vm_slots, *claim_slots, *template_slots, *due, *numbers, *attempts;
+	void *vm_slots, *claim_slots, *template_slots, *saved_slots;
+	void *due, *numbers, *attempts, *saved_numbers;
 
 	lay(&layout, sizeof(struct node_core));
 	vm_slots = lay(&layout, pool_bytes(limits->vms_max));
 	claim_slots = lay(&layout, pool_bytes(limits->vms_max));
 	template_slots = lay(&layout, pool_bytes(templates_max));
+	saved_slots = lay(&layout, pool_bytes(limits->saved_max));
 	due = lay(&layout, heap_bytes(limits->vms_max));
 	numbers = lay(&layout, map_bytes(limits->vms_max));
 	attempts = lay(&layout, map_bytes(limits->attempts_max));
+	saved_numbers = lay(&layout, map_bytes(limits->saved_max));
 	parts.vms = lay(&layout, limits->vms_max * sizeof(struct vm));
 	parts.claims = lay(&layout, limits->vms_max * sizeof(struct claim));
 	parts.templates = lay(&layout, templates_max * sizeof(struct template_));
+	parts.saved = lay(&layout, limits->saved_max * sizeof(struct saved));
 	parts.ring = lay(&layout, limits->attempts_max * sizeof(struct answered));
 	if (!core)
 		return layout.used;
@@ -47,13 +51,19 @@ static size_t lay_out(struct node_core *core, const struct node_limits *limits, 
 	heap_init(&core->meter_due, due, limits->vms_max);
 	map_init(&core->vm_numbers, numbers, limits->vms_max);
 	map_init(&core->attempts, attempts, limits->attempts_max);
+	pool_init(&core->saved_pool, saved_slots, limits->saved_max);
+	map_init(&core->saved_numbers, saved_numbers, limits->saved_max);
+	list_init(&core->resumes);
+	list_init(&core->resume_ready);
 	return layout.used;
 }
 
 size_t node_core_size(const struct node_limits *limits)
 {
 	CHECK(limits->vms_max > 0 && limits->vms_max < 1u << 30);
-	CHECK(limits->attempts_max / 2 > limits->vms_max && limits->attempts_max < 1u << 30);
+	CHECK(limits->saved_max < 1u << 30);
+	CHECK(limits->attempts_max / 2 > limits->vms_max + limits->saved_max &&
+	      limits->attempts_max < 1u << 30);
 	CHECK(limits->tick_ms > 0);
 	CHECK(limits->replicas_n <= NODE_REPLICAS_MAX);
 	CHECK(limits->restores_max > 0 && limits->claim_restores_max > 0);
@@ -146,6 +156,9 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 	case NODE_EVENT_LOAD_ATTEMPT:
 		attempt_load(core, event->attempt);
 		break;
+	case NODE_EVENT_LOAD_SAVED:
+		saved_load(core, &event->saved);
+		break;
 	case NODE_EVENT_LOAD_SANDBOX:
 		adopt_load(core, &event->sandbox);
 		break;
@@ -188,6 +201,9 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 	case NODE_EVENT_VM_METERED:
 		vm_metered(core, event);
 		break;
+	case NODE_EVENT_VM_RUNS_ON:
+		saved_runs_on(core, event);
+		break;
 	case NODE_EVENT_VM_ENDED:
 		vm_ended(core, event);
 		break;
@@ -216,8 +232,10 @@ void node_core_step(struct node_core *core, const struct node_event *event,
 	hand_over(core, event);
 	if (core->ready) {
 		adopt_settle(core);
+		saved_settle(core);
 		lost_settle(core);
 		lease_settle(core);
+		resume_settle(core);
 		warm_settle(core);
 		meter_settle(core);
 		outbox_settle(core);

@@ -54,7 +54,9 @@ enum {
 struct node_limits {
 	struct wire_room capacity; /* what sandboxes may hold together; declared by the operator */
 	uint32_t vms_max;          /* microVMs at once: running, warm, starting and ending */
-	uint32_t attempts_max; /* answered attempts that are remembered; more than 2 * vms_max */
+	uint32_t saved_max;        /* paused sandboxes at once; 0: none can be paused */
+	/* Answered attempts that are remembered; more than 2 * (vms_max + saved_max). */
+	uint32_t attempts_max;
 	uint32_t pool_floor;   /* warm microVMs of each template at the least, room permitting */
 	uint32_t pool_ceiling; /* and at the most */
 	uint32_t restores_max; /* restores at once to refill the pool */
@@ -94,6 +96,19 @@ struct node_sandbox {
 	uint64_t deadline_version;
 	struct mono end_mono;
 	struct wall end_wall;
+	uint64_t save_answered; /* orders to pause it up to this number came to nothing */
+};
+
+/* A paused sandbox. */
+struct node_saved {
+	struct id id, tenant;
+	uint64_t attempt; /* the key: by which it ran */
+	uint32_t incarnation;
+	char template_[TEMPLATE_NAME_MAX];
+	uint32_t vcpus, mem_mib, disk_mib; /* of the sandbox when it runs */
+	enum wire_save_how how;
+	uint64_t mib; /* on disk */
+	uint64_t vm;  /* number of the microVM that it was, whose folder holds it */
 };
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -113,6 +128,7 @@ struct node_event {
 		struct node_meta meta;
 		uint64_t attempt;
 		struct node_sandbox sandbox;
+		struct node_saved saved;
 		struct {
 			char boot_id[NODE_BOOT_ID_MAX];
 		} boot;
@@ -131,7 +147,10 @@ struct node_event {
 						     struct node_sandbox */
 			struct mono end_mono;     /* the same: the time limit that the shim holds */
 			struct mono ended_mono;   /* ENDED; frozen: of the freeze */
-			enum cause cause;         /* ENDED */
+			enum cause cause;         /* ENDED; PAUSE: the folder holds all of it */
+			enum wire_save_how saved_how; /* ENDED by PAUSE */
+			uint64_t saved_mib;           /* the same */
+			bool resumes; /* restored from what was saved, not from the template */
 		} adopted;
 		struct {
 			char name[TEMPLATE_NAME_MAX];
@@ -171,10 +190,16 @@ struct node_event {
 		} metered;
 		struct {
 			uint64_t vm;
-			enum cause cause;
-			struct mono at;           /* frozen: of the freeze */
-			struct mono resumed_mono; /* as in struct node_sandbox; 0: as it was */
+			enum cause cause;             /* PAUSE: its folder holds all of it */
+			struct mono at;               /* frozen: of the freeze */
+			struct mono resumed_mono;     /* as in struct node_sandbox; 0: as it was */
+			enum wire_save_how saved_how; /* PAUSE */
+			uint64_t saved_mib;           /* PAUSE */
 		} ended;
+		struct {
+			uint64_t vm;
+			uint64_t save; /* of VM_SAVE */
+		} runs_on;
 	};
 };
 
@@ -195,6 +220,7 @@ struct node_effect {
 		struct node_meta meta;
 		uint64_t attempt;
 		struct node_sandbox sandbox;
+		struct node_saved saved;
 		struct {
 			struct wire_record record; /* without its note */
 			uint64_t note_of; /* started: the payload whose note it gets; 0: none */
@@ -209,6 +235,10 @@ struct node_effect {
 			char template_id[NODE_TEMPLATE_ID_MAX];
 			bool warm; /* false: a claim waits for it, so report VM_READY once restored
 				    */
+			/* Not 0: restore what is saved in the folder of this number instead, which
+			 * is to stay as it is until the claim has succeeded.  Then template_id is
+			 * empty: what was saved knows its template. */
+			uint64_t resume;
 		} start;
 		struct {
 			uint64_t vm;
@@ -231,6 +261,11 @@ struct node_effect {
 			uint64_t vm;
 			enum cause cause;
 		} kill;
+		struct {
+			uint64_t vm;
+			uint64_t save;
+			enum wire_save_how how;
+		} save;
 		uint64_t payload;
 		struct {
 			uint64_t end_seq; /* one past the newest */
@@ -294,7 +329,7 @@ bool node_core_vm_next(const struct node_core *core, uint32_t *cursor,
 
 struct node_counts {
 	uint32_t vms[NODE_VM_STATE_N];
-	uint32_t claims_waiting, attempts_known;
+	uint32_t claims_waiting, attempts_known, saved;
 	/* Since the start: */
 	uint64_t claims_ok, claims_refused, claims_warm; /* warm: a ready microVM was there */
 	uint64_t restores_failed;

@@ -46,15 +46,35 @@ static bool lose_sandboxes(struct node_core *core)
 	return left;
 }
 
+/* Whether paused ones below the bound are left. */
+static bool lose_saved(struct node_core *core)
+{
+	bool left = false;
+
+	for (uint32_t slot = pool_next(&core->saved_pool, 0); slot != POOL_NONE;
+	     slot = pool_next(&core->saved_pool, slot + 1)) {
+		struct saved *saved = &core->saved[slot];
+		if (saved->row.attempt >= core->lost_below)
+			continue;
+		if (saved->claim == POOL_NONE && node_effects_fit(core))
+			saved_discard(core, saved, CAUSE_NODE_LOST);
+		else if (saved->claim != POOL_NONE && node_effects_fit(core))
+			claim_cancel(core, &core->claims[saved->claim], CAUSE_NODE_LOST);
+		left |= pool_is_taken(&core->saved_pool, slot);
+	}
+	return left;
+}
+
 void lost_settle(struct node_core *core)
 {
-	bool claims_left, sandboxes_left;
+	bool claims_left, sandboxes_left, saved_left;
 
 	if (core->lost_done == core->lost_below)
 		return;
 	claims_left = lose_claims(core);
 	sandboxes_left = lose_sandboxes(core);
-	if (claims_left || sandboxes_left)
+	saved_left = lose_saved(core);
+	if (claims_left || sandboxes_left || saved_left)
 		return;
 	core->lost_done = core->lost_below;
 	core->news_changed = true;

@@ -69,6 +69,38 @@ void outbox_ended(struct node_core *core, const struct node_sandbox *sandbox, ui
 	record_of(core, WIRE_RECORD_ENDED, sandbox, to_ms)->cause = cause;
 }
 
+void outbox_paused(struct node_core *core, const struct node_sandbox *sandbox, uint64_t to_ms,
+		   enum wire_save_how how, uint64_t mib)
+{
+	struct wire_record *record = record_of(core, WIRE_RECORD_ENDED, sandbox, to_ms);
+
+	record->cause = CAUSE_PAUSE;
+	record->saved_how = how;
+	record->saved_mib = mib;
+}
+
+void outbox_runs_on(struct node_core *core, const struct node_sandbox *sandbox, uint64_t save,
+		    enum refusal refusal)
+{
+	struct wire_record *record =
+		record_of(core, WIRE_RECORD_RUNS_ON, sandbox, sandbox->metered_ms);
+
+	record->save = save;
+	record->refusal = refusal;
+}
+
+void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause)
+{
+	struct wire_record *record = record_add(core, WIRE_RECORD_DISCARDED);
+
+	record->sandbox = saved->id;
+	record->attempt = saved->attempt;
+	record->incarnation = saved->incarnation;
+	record->tenant = saved->tenant;
+	memcpy(record->template, saved->template_, sizeof(record->template));
+	record->cause = cause;
+}
+
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal)
 {
 	struct wire_record *record = record_add(core, WIRE_RECORD_REFUSED);

@@ -74,7 +74,11 @@ void node_core_count(const struct node_core *core, struct node_counts *out_count
 {
 	*out_counts = core->counts;
 	out_counts->attempts_known = core->attempts.n;
+	out_counts->saved = core->saved_pool.taken_n;
 	out_counts->claims_waiting = 0;
+	for (const struct list *link = list_first(&core->resumes); link;
+	     link = list_next(&core->resumes, link))
+		out_counts->claims_waiting++;
 	for (uint32_t slot = pool_next(&core->template_pool, 0); slot != POOL_NONE;
 	     slot = pool_next(&core->template_pool, slot + 1))
 		out_counts->claims_waiting += core->templates[slot].waiting_n;

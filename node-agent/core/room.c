@@ -33,6 +33,11 @@ struct wire_room room_of_sandbox(const struct node_sandbox *sandbox)
 	return (struct wire_room){sandbox->vcpus, sandbox->mem_mib, sandbox->disk_mib, 1};
 }
 
+struct wire_room room_of_saved(const struct node_saved *saved)
+{
+	return (struct wire_room){saved->vcpus, saved->mem_mib, saved->disk_mib, 1};
+}
+
 struct wire_room room_of_claim(const struct claim *claim)
 {
 	return (struct wire_room){claim->order.vcpus, claim->order.mem_mib, claim->disk_mib, 1};

@@ -5,6 +5,7 @@
  *   claim.c      orders, and claims on their way to a microVM
  *   attempt.c    which attempts were answered
  *   warm.c       templates and the pool of each
+ *   saved.c      paused sandboxes: how they come to be, go on, and go
  *   vm.c         the life of one microVM, what it holds of the node with it
  *   adopt.c      what a start finds: journaled sandboxes, and folders
  *   meter.c      what a sandbox has run
@@ -43,6 +44,7 @@ enum attempt_place {
 	ATTEMPT_ANSWERED = 0u << 30, /* in the ring */
 	ATTEMPT_CLAIM = 1u << 30,    /* claims[slot] */
 	ATTEMPT_VM = 2u << 30,       /* vms[slot] runs it, or did */
+	ATTEMPT_SAVED = 3u << 30,    /* saved[slot] is what it was */
 };
 #define ATTEMPT_SLOT(place) ((place) & ((1u << 30) - 1))
 #define ATTEMPT_KIND(place) ((place) & ~((1u << 30) - 1))
@@ -55,14 +57,23 @@ struct answered {
 struct claim {
 	struct wire_order order; /* without init, ticket, gateway, note */
 	uint64_t payload;
-	uint32_t template_; /* slot, unless orphan */
+	uint32_t template_; /* slot; POOL_NONE: an orphan, or it resumes */
+	uint32_t saved;     /* slot of what it resumes; POOL_NONE: it begins */
+	uint32_t vm;        /* slot of what is restored for it, if it resumes; else POOL_NONE */
 	uint32_t disk_mib;
-	uint32_t tries;      /* microVMs that failed it */
-	bool cancelled;      /* killed while a microVM was taking it */
-	bool orphan;         /* taken by an agent before us: cannot be tried again */
-	struct mono lease;   /* that its microVM was given with it; 0: without end */
-	enum cause cause;    /* when cancelled */
-	struct list waiting; /* in its template's list while it has no microVM */
+	uint32_t tries;    /* microVMs that failed it */
+	bool cancelled;    /* killed while a microVM was taking it */
+	bool orphan;       /* taken by an agent before us: cannot be tried again */
+	struct mono lease; /* that its microVM was given with it; 0: without end */
+	enum cause cause;  /* when cancelled */
+	/* While it has no microVM: in its template's list, or in core.resumes. */
+	struct list waiting;
+};
+
+struct saved {
+	struct node_saved row;
+	bool is_found;  /* since the start: its folder is there */
+	uint32_t claim; /* slot of the claim that resumes it; POOL_NONE: none */
 };
 
 struct template_ {
@@ -83,12 +94,16 @@ struct template_ {
 struct vm {
 	uint64_t number;
 	enum node_vm_state state;
-	uint32_t template_;    /* slot, while STARTING, WARMING or READY; else POOL_NONE */
-	uint32_t claim;        /* slot, while CLAIMING, or ENDING after it failed; else POOL_NONE */
+	bool resumes; /* restored from what was saved, for its claim alone */
+	/* Slot, while STARTING, WARMING or READY; else, and if it resumes, POOL_NONE. */
+	uint32_t template_;
+	/* Slot, while CLAIMING, or ENDING after it failed, or if it resumes; else POOL_NONE. */
+	uint32_t claim;
 	bool has_sandbox;      /* LOADED, RUNNING, or ENDING after that */
 	enum cause kill_cause; /* ENDING */
+	uint64_t save;         /* RUNNING: the VM_SAVE that is under way; 0: none */
 	struct node_sandbox sandbox;
-	struct list pooled; /* in ready or starting of its template */
+	struct list pooled; /* in ready or starting of its template, or in core.resume_ready */
 };
 
 struct lease {
@@ -122,13 +137,19 @@ struct node_core {
 	int64_t window;        /* of demand: now / demand_ms */
 	struct wire_room used;
 	struct node_counts counts;
-	struct pool vm_pool, claim_pool, template_pool;
+	struct pool vm_pool, claim_pool, template_pool, saved_pool;
 	struct vm *vms;
 	struct claim *claims;
 	struct template_ *templates;
-	struct heap meter_due; /* microVMs by when they are metered next */
+	struct saved *saved;
+	struct list resumes;      /* claims that resume and have no microVM yet, the oldest first */
+	struct list resume_ready; /* microVMs that their claims can take, which resume */
+	uint32_t missing_n;       /* saved ones whose folders were not found yet */
+	uint32_t saving_n;        /* microVMs with a VM_SAVE under way */
+	struct heap meter_due;    /* microVMs by when they are metered next */
 	struct map vm_numbers, attempts;
-	struct answered *ring; /* of attempts_max, oldest at ring_first */
+	struct map saved_numbers; /* from numbers of folders to slots of saved */
+	struct answered *ring;    /* of attempts_max, oldest at ring_first */
 	uint32_t ring_first, ring_n;
 };
 
@@ -150,6 +171,7 @@ bool room_fits(const struct wire_room *capacity, const struct wire_room *used,
 	       const struct wire_room *more);
 struct wire_room room_of_sandbox(const struct node_sandbox *sandbox);
 struct wire_room room_of_claim(const struct claim *claim);
+struct wire_room room_of_saved(const struct node_saved *saved);
 
 /* ---- claim.c ---- */
 
@@ -179,6 +201,13 @@ void claim_adopt(struct node_core *core, struct vm *vm, const struct node_event 
 
 /* A payload is not needed any more; 0: there is none. */
 void claim_drop_payload(struct node_core *core, uint64_t payload);
+
+/* It waits for a microVM of its own kind: for one of its template, or its own. */
+void claim_wait(struct node_core *core, struct claim *claim, bool first);
+
+/* The microVM, which is ready, takes it. */
+void claim_give(struct node_core *core, struct claim *claim, struct vm *vm);
+void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal);
 
 /* The sandbox that a claim makes. resumed: when the microVM began to run for it. */
 struct node_sandbox claim_sandbox(const struct node_core *core, const struct wire_order *order,
@@ -214,6 +243,9 @@ void warm_set(struct node_core *core, const struct node_event *event);
 void warm_gone(struct node_core *core, const char *name);
 void warm_failed(struct node_core *core, struct template_ *template_);
 
+/* Whether one more may be restored while a claim waits for it. */
+bool warm_may_restore(const struct node_core *core);
+
 /* A claim for this template came. */
 void warm_demand(struct node_core *core, struct template_ *template_);
 
@@ -242,6 +274,10 @@ void vm_kill(struct node_core *core, struct vm *vm, enum cause cause);
 /* It is no more: its sandbox's end (having run up to to_ms) is journaled, its slot given back. */
 void vm_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause);
 
+/* The same as its shim tells it; for a pause what it was is kept. */
+void vm_end_as_told(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause,
+		    enum wire_save_how how, uint64_t mib);
+
 /* The same when nobody saw the end. */
 void vm_lose(struct node_core *core, struct vm *vm);
 
@@ -254,8 +290,42 @@ void vm_gone(struct node_core *core, uint64_t number);
 
 void vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order);
 
+/* Restores what is saved in that folder, for this claim; NULL: there is no slot. */
+struct vm *vm_resume(struct node_core *core, struct claim *claim);
+
 /* Gives the slot back without a word. */
 void vm_drop(struct node_core *core, struct vm *vm);
+
+/* ---- saved.c ---- */
+
+void saved_load(struct node_core *core, const struct node_saved *row);
+
+/* A folder was found that holds a paused sandbox which is journaled. False: it is none of those. */
+bool saved_adopt(struct node_core *core, uint64_t number);
+
+/* Gives up those whose folders were not found. */
+void saved_settle(struct node_core *core);
+
+/* Its microVM ended by a pause, and its end is recorded; there is room for one more. */
+void saved_add(struct node_core *core, const struct node_sandbox *sandbox, enum wire_save_how how,
+	       uint64_t mib);
+/* Whether one more may be paused. */
+bool saved_fits(const struct node_core *core);
+
+void saved_pause(struct node_core *core, struct vm *vm, const struct wire_order *order);
+void saved_runs_on(struct node_core *core, const struct node_event *event);
+
+/* Its tenant does not want it any more. */
+void saved_discard(struct node_core *core, struct saved *saved, enum cause cause);
+
+/* What this attempt saved; NULL: nothing is. */
+struct saved *saved_find(struct node_core *core, uint64_t attempt);
+
+/* It goes on under another attempt: its attempt is over, its folder not needed any more. */
+void saved_use_up(struct node_core *core, struct saved *saved);
+
+/* Starts microVMs for claims that resume, and gives them those. */
+void resume_settle(struct node_core *core);
 
 /* ---- adopt.c ---- */
 
@@ -303,6 +373,11 @@ void outbox_started(struct node_core *core, const struct node_sandbox *sandbox, 
 void outbox_usage(struct node_core *core, struct node_sandbox *sandbox, uint64_t to_ms);
 void outbox_ended(struct node_core *core, const struct node_sandbox *sandbox, uint64_t to_ms,
 		  enum cause cause);
+void outbox_paused(struct node_core *core, const struct node_sandbox *sandbox, uint64_t to_ms,
+		   enum wire_save_how how, uint64_t mib);
+void outbox_runs_on(struct node_core *core, const struct node_sandbox *sandbox, uint64_t save,
+		    enum refusal refusal);
+void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause);
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal);
 /* All schedulers have the log up to here, as journaled. */
 void outbox_load(struct node_core *core, uint64_t acked_seq);

@@ -21,19 +21,25 @@ static bool room_equal(const struct wire_room *a, const struct wire_room *b)
 static void verify_vm(const struct node_core *core, uint32_t slot)
 {
 	const struct vm *vm = &core->vms[slot];
-	bool pooled = vm->state == NODE_VM_STARTING || vm->state == NODE_VM_WARMING ||
-		      vm->state == NODE_VM_READY;
+	bool unclaimed = vm->state == NODE_VM_STARTING || vm->state == NODE_VM_WARMING ||
+			 vm->state == NODE_VM_READY;
+	bool pooled = unclaimed && !vm->resumes;
 	bool sandbox = vm->state == NODE_VM_LOADED || vm->state == NODE_VM_RUNNING;
 
 	CHECK(vm->state != NODE_VM_NONE);
 	CHECK(vm->number && vm->number <= core->last_vm);
 	CHECK(map_find(&core->vm_numbers, vm->number) == slot);
 	CHECK(pooled == (vm->template_ != POOL_NONE));
-	CHECK(pooled == list_is_linked(&vm->pooled));
+	CHECK(!vm->resumes || unclaimed);
+	CHECK((pooled || (vm->resumes && vm->state == NODE_VM_READY)) ==
+	      list_is_linked(&vm->pooled));
+	CHECK(!vm->save ||
+	      (vm->has_sandbox && (vm->state == NODE_VM_RUNNING || vm->state == NODE_VM_ENDING)));
+	CHECK(!vm->resumes || core->claims[vm->claim].vm == slot);
 	CHECK((vm->state == NODE_VM_RUNNING) == heap_has(&core->meter_due, slot));
 	CHECK(vm->state == NODE_VM_ENDING || sandbox == vm->has_sandbox);
 	CHECK(vm->state == NODE_VM_ENDING ||
-	      (vm->state == NODE_VM_CLAIMING) == (vm->claim != POOL_NONE));
+	      (vm->state == NODE_VM_CLAIMING || vm->resumes) == (vm->claim != POOL_NONE));
 	CHECK(!vm->has_sandbox || vm->claim == POOL_NONE);
 	if (vm->has_sandbox)
 		CHECK(attempt_find(core, vm->sandbox.attempt) == (ATTEMPT_VM | slot));
@@ -51,7 +57,7 @@ static void verify_template(const struct node_core *core, uint32_t slot)
 	CHECK(list_length(&template_->waiting) == template_->waiting_n);
 	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->claim_pool, i + 1))
-		claims_n += !core->claims[i].orphan && core->claims[i].template_ == slot;
+		claims_n += core->claims[i].template_ == slot;
 	CHECK(claims_n == template_->claims_n);
 }
 
@@ -86,7 +92,34 @@ static void verify_attempts(const struct node_core *core)
 	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->vm_pool, i + 1))
 		known_n += core->vms[i].has_sandbox;
-	CHECK(known_n == core->attempts.n);
+	CHECK(known_n + core->saved_pool.taken_n == core->attempts.n);
+}
+
+static void verify_saved(const struct node_core *core)
+{
+	uint32_t missing_n = 0, saving_n = 0;
+
+	for (uint32_t i = pool_next(&core->saved_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->saved_pool, i + 1)) {
+		const struct saved *saved = &core->saved[i];
+		CHECK(attempt_find(core, saved->row.attempt) == (ATTEMPT_SAVED | i));
+		CHECK(map_find(&core->saved_numbers, saved->row.vm) == i);
+		CHECK(saved->row.vm <= core->last_vm);
+		CHECK(saved->claim == POOL_NONE || core->claims[saved->claim].saved == i);
+		CHECK(!core->ready || saved->row.attempt >= core->lost_done);
+		missing_n += !saved->is_found;
+	}
+	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1)) {
+		const struct claim *claim = &core->claims[i];
+		CHECK(claim->saved == POOL_NONE || core->saved[claim->saved].claim == i);
+		CHECK(claim->vm == POOL_NONE || core->vms[claim->vm].claim == i);
+	}
+	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1))
+		saving_n += core->vms[i].save != 0;
+	CHECK(core->saved_numbers.n == core->saved_pool.taken_n);
+	CHECK(missing_n == core->missing_n && saving_n == core->saving_n);
 }
 
 /* What all have, each has; what a leader has is no more than there is. */
@@ -144,6 +177,7 @@ void node_core_check(const struct node_core *core)
 		CHECK(attempt_find(core, core->claims[i].order.attempt) == (ATTEMPT_CLAIM | i));
 	verify_room(core);
 	verify_attempts(core);
+	verify_saved(core);
 	verify_acks(core);
 	verify_lease(core);
 	verify_lost(core);

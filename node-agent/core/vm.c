@@ -48,9 +48,21 @@ static void repool(struct node_core *core, struct vm *vm, enum node_vm_state to)
 	core->news_changed |= to == NODE_VM_READY || vm->state == NODE_VM_READY;
 }
 
+/* One that resumes is in no pool. */
+static void requeue(struct node_core *core, struct vm *vm, enum node_vm_state to)
+{
+	list_remove(&vm->pooled);
+	if (to == NODE_VM_READY)
+		list_append(&core->resume_ready, &vm->pooled);
+	else if (!is_starting(to))
+		vm->resumes = false;
+}
+
 void vm_move(struct node_core *core, struct vm *vm, enum node_vm_state to)
 {
 	CHECK(edge_exists(vm->state, to));
+	if (vm->resumes)
+		requeue(core, vm, to);
 	repool(core, vm, to);
 	core->counts.vms[vm->state] -= vm->state != NODE_VM_NONE;
 	core->counts.vms[to] += to != NODE_VM_NONE;
@@ -101,26 +113,25 @@ static void vm_forget(struct node_core *core, uint64_t number)
 	node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = number;
 }
 
-static void sandbox_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause)
+/* Its row and its room go. */
+static void sandbox_leave(struct node_core *core, struct vm *vm)
 {
 	struct wire_room room = room_of_sandbox(&vm->sandbox);
 
-	outbox_ended(core, &vm->sandbox, to_ms, cause);
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX_GONE)->attempt = vm->sandbox.attempt;
-	attempt_answer(core, vm->sandbox.attempt);
 	room_take(&core->used, &room);
 	core->news_changed = true;
+	core->saving_n -= vm->save != 0;
+	vm->save = 0;
 }
 
-void vm_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause)
+/* Its slot goes. */
+static void vm_leave(struct node_core *core, struct vm *vm)
 {
 	uint32_t claim = vm->claim;
 	uint32_t failed = is_starting(vm->state) ? vm->template_ : POOL_NONE;
 
-	if (vm->has_sandbox)
-		sandbox_end(core, vm, to_ms, cause);
 	vm_move(core, vm, NODE_VM_NONE);
-	vm_forget(core, vm->number);
 	map_remove(&core->vm_numbers, vm->number);
 	pool_give(&core->vm_pool, vm_slot(core, vm));
 	memset(vm, 0, sizeof(*vm));
@@ -128,6 +139,57 @@ void vm_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause ca
 		claim_vm_lost(core, claim);
 	if (failed != POOL_NONE)
 		warm_failed(core, &core->templates[failed]);
+}
+
+void vm_end(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause)
+{
+	if (vm->has_sandbox) {
+		outbox_ended(core, &vm->sandbox, to_ms, cause);
+		sandbox_leave(core, vm);
+		attempt_answer(core, vm->sandbox.attempt);
+	}
+	vm_forget(core, vm->number);
+	vm_leave(core, vm);
+}
+
+void vm_end_as_told(struct node_core *core, struct vm *vm, uint64_t to_ms, enum cause cause,
+		    enum wire_save_how how, uint64_t mib)
+{
+	if (cause != CAUSE_PAUSE) {
+		vm_end(core, vm, to_ms, cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
+		return;
+	}
+	/* A pause that a kill overtook, or that there is no room for: its own limit paused it. */
+	if (!vm->has_sandbox || vm->state == NODE_VM_ENDING ||
+	    core->saved_pool.taken_n == core->limits.saved_max) {
+		vm_end(core, vm, to_ms,
+		       vm->state == NODE_VM_ENDING ? vm->kill_cause : CAUSE_PLATFORM);
+		return;
+	}
+	outbox_paused(core, &vm->sandbox, to_ms, how, mib);
+	sandbox_leave(core, vm);
+	saved_add(core, &vm->sandbox, how, mib);
+	vm_leave(core, vm);
+}
+
+struct vm *vm_resume(struct node_core *core, struct claim *claim)
+{
+	const struct node_saved *saved = &core->saved[claim->saved].row;
+	struct vm *vm = vm_take(core, core->last_vm + 1);
+	struct node_effect *effect;
+
+	if (!vm)
+		return NULL;
+	list_remove(&claim->waiting);
+	vm->resumes = true;
+	vm->claim = (uint32_t)(claim - core->claims);
+	claim->vm = vm_slot(core, vm);
+	vm_move(core, vm, NODE_VM_STARTING);
+	effect = node_effect_add(core, NODE_EFFECT_VM_START);
+	effect->start.vm = vm->number;
+	memcpy(effect->start.template_, saved->template_, sizeof(effect->start.template_));
+	effect->start.resume = saved->vm;
+	return vm;
 }
 
 void vm_lose(struct node_core *core, struct vm *vm)
@@ -178,7 +240,8 @@ void vm_ready(struct node_core *core, uint64_t number)
 
 	if (!vm || !is_starting(vm->state))
 		return;
-	core->templates[vm->template_].fails_n = 0;
+	if (vm->template_ != POOL_NONE)
+		core->templates[vm->template_].fails_n = 0;
 	vm_move(core, vm, NODE_VM_READY);
 }
 
@@ -193,7 +256,6 @@ void vm_metered(struct node_core *core, const struct node_event *event)
 void vm_ended(struct node_core *core, const struct node_event *event)
 {
 	struct vm *vm = vm_find(core, event->ended.vm);
-	enum cause cause = event->ended.cause;
 
 	if (!vm) {
 		vm_forget(core, event->ended.vm);
@@ -201,8 +263,8 @@ void vm_ended(struct node_core *core, const struct node_event *event)
 	}
 	/* Its row is about to go, so that need not be journaled. */
 	meter_rebase(&vm->sandbox, event->ended.resumed_mono, event->ended.at);
-	vm_end(core, vm, meter_ms(&vm->sandbox, event->ended.at),
-	       cause == CAUSE_NONE ? CAUSE_VM_FAULT : cause);
+	vm_end_as_told(core, vm, meter_ms(&vm->sandbox, event->ended.at), event->ended.cause,
+		       event->ended.saved_how, event->ended.saved_mib);
 }
 
 void vm_gone(struct node_core *core, uint64_t number)

@@ -206,13 +206,18 @@ void warm_failed(struct node_core *core, struct template_ *template_)
 	claim_charge(core, template_);
 }
 
+bool warm_may_restore(const struct node_core *core)
+{
+	return restores_n(core) < core->limits.claim_restores_max;
+}
+
 /* The claims of this template: those that are ready take one (unless the lease is over: then both
  * wait), for the others one is started. */
 static void serve(struct node_core *core, struct template_ *template_)
 {
 	claim_serve(core, template_);
 	while (template_->ready_n + template_->starting_n < template_->waiting_n &&
-	       restores_n(core) < core->limits.claim_restores_max && node_effects_fit(core))
+	       warm_may_restore(core) && node_effects_fit(core))
 		if (!start(core, template_, false))
 			return;
 }

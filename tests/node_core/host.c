@@ -13,6 +13,7 @@ struct host *host_open(void)
 		.capacity = {8, 2048, 8192, 4},
 		.vms_max = 16,
 		.attempts_max = 40,
+		.saved_max = 3,
 		.pool_floor = 0,
 		.pool_ceiling = 4,
 		.restores_max = 1,
@@ -65,6 +66,24 @@ static void drop_sandbox(struct host *host, uint64_t attempt)
 			host->sandboxes[i] = host->sandboxes[--host->sandboxes_n];
 }
 
+static void write_saved(struct host *host, const struct node_saved *row)
+{
+	for (size_t i = 0; i < host->saved_n; i++)
+		CHECK(host->saved[i].attempt != row->attempt);
+	CHECK(host->saved_n < HOST_SANDBOXES);
+	host->saved[host->saved_n++] = *row;
+}
+
+static void drop_saved(struct host *host, uint64_t attempt)
+{
+	size_t i = 0;
+
+	while (i < host->saved_n && host->saved[i].attempt != attempt)
+		i++;
+	CHECK(i < host->saved_n);
+	host->saved[i] = host->saved[--host->saved_n];
+}
+
 /* Whether the shell still keeps the payload. */
 static bool has_payload(const struct host *host, uint64_t payload)
 {
@@ -109,6 +128,13 @@ static void take(struct host *host, const struct node_effect *effect)
 		write_sandbox(host, &effect->sandbox);
 	if (effect->kind == NODE_EFFECT_JOURNAL_SANDBOX_GONE)
 		drop_sandbox(host, effect->attempt);
+	if (effect->kind == NODE_EFFECT_JOURNAL_SAVED)
+		write_saved(host, &effect->saved);
+	if (effect->kind == NODE_EFFECT_JOURNAL_SAVED_GONE)
+		drop_saved(host, effect->attempt);
+	/* What is saved is there until its row is gone. */
+	for (size_t i = 0; i < host->saved_n && effect->kind == NODE_EFFECT_VM_FORGET; i++)
+		CHECK(host->saved[i].vm != effect->vm);
 	if (effect->kind == NODE_EFFECT_JOURNAL_RECORD) {
 		struct err err;
 		CHECK(host->records_n < HOST_RECORDS);
@@ -153,6 +179,10 @@ void host_boot(struct host *host)
 	for (size_t i = 0; i < host->sandboxes_n; i++) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
 					    .sandbox = host->sandboxes[i]};
+		host_step(host, &event);
+	}
+	for (size_t i = 0; i < host->saved_n; i++) {
+		event = (struct node_event){.kind = NODE_EVENT_LOAD_SAVED, .saved = host->saved[i]};
 		host_step(host, &event);
 	}
 	for (size_t i = 0; i < host->attempts_n; i++) {

@@ -43,6 +43,8 @@ struct host {
 	size_t attempts_n;
 	struct node_sandbox sandboxes[HOST_SANDBOXES];
 	size_t sandboxes_n;
+	struct node_saved saved[HOST_SANDBOXES];
+	size_t saved_n;
 };
 
 /* Booted, without templates, not READY. Limits may be changed before host_boot. */
@@ -87,6 +89,10 @@ void host_order(struct host *host, const struct wire_order *order);
 void host_claim(struct host *host, uint64_t attempt);
 void host_kill(struct host *host, uint64_t attempt);
 void host_deadline(struct host *host, uint64_t attempt, uint64_t version, int64_t in_ms);
+void host_pause(struct host *host, uint64_t attempt, uint64_t save);
+
+/* A claim that resumes what another attempt saved. */
+struct wire_order host_resume_order(uint64_t attempt, uint64_t resume);
 
 /* What shims say. */
 void host_vm(struct host *host, enum node_event_kind kind, uint64_t vm);
@@ -94,6 +100,10 @@ void host_vm_ready(struct host *host, uint64_t vm); /* WARMING, then READY */
 void host_claimed(struct host *host, uint64_t vm, uint64_t attempt, bool ok);
 void host_metered(struct host *host, uint64_t vm);
 void host_ended(struct host *host, uint64_t vm, enum cause cause);
+
+/* Its microVM ended by a pause with 40 MiB; or the pause came to nothing. */
+void host_paused(struct host *host, uint64_t vm);
+void host_runs_on(struct host *host, uint64_t vm, uint64_t save);
 
 /* The same of one that was frozen: at the freeze if it is frozen now; resumed as if it had never
  * been. */

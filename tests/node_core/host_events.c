@@ -146,6 +146,26 @@ void host_deadline(struct host *host, uint64_t attempt, uint64_t version, int64_
 	host_order(host, &order);
 }
 
+void host_pause(struct host *host, uint64_t attempt, uint64_t save)
+{
+	struct wire_order order = host_claim_order(attempt);
+
+	order.kind = WIRE_ORDER_PAUSE;
+	order.save = save;
+	order.how = WIRE_SAVE_PAUSE;
+	host_order(host, &order);
+}
+
+struct wire_order host_resume_order(uint64_t attempt, uint64_t resume)
+{
+	struct wire_order order = host_claim_order(attempt);
+
+	order.sandbox = host_claim_order(resume).sandbox;
+	order.incarnation = 2;
+	order.resume = resume;
+	return order;
+}
+
 void host_vm(struct host *host, enum node_event_kind kind, uint64_t vm)
 {
 	struct node_event event = {.kind = kind, .vm = vm};
@@ -188,6 +208,27 @@ void host_metered_since(struct host *host, uint64_t vm, struct mono at, struct m
 void host_ended(struct host *host, uint64_t vm, enum cause cause)
 {
 	host_ended_since(host, vm, cause, host->now, (struct mono){0});
+}
+
+void host_paused(struct host *host, uint64_t vm)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_ENDED};
+
+	event.ended.vm = vm;
+	event.ended.cause = CAUSE_PAUSE;
+	event.ended.at = host->now;
+	event.ended.saved_how = WIRE_SAVE_PAUSE;
+	event.ended.saved_mib = 40;
+	host_step(host, &event);
+}
+
+void host_runs_on(struct host *host, uint64_t vm, uint64_t save)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_RUNS_ON};
+
+	event.runs_on.vm = vm;
+	event.runs_on.save = save;
+	host_step(host, &event);
 }
 
 void host_ended_since(struct host *host, uint64_t vm, enum cause cause, struct mono at,
