@@ -34,7 +34,7 @@ static enum refusal create_refuses(struct core *core, const struct core_event *e
 		return REFUSAL_TIMEOUT_TOO_LONG;
 	if (tenant->row.credit_exhausted)
 		return REFUSAL_CREDIT_EXHAUSTED;
-	refusal = quota_refuses(tenant, &template_->row);
+	refusal = quota_refuses(tenant, template_->row.vcpus, template_->row.mem_mib);
 	if (refusal != REFUSAL_NONE)
 		return refusal;
 	if (core->sandbox_pool.taken_n == core->limits.sandboxes)
@@ -68,14 +68,15 @@ void admit_create(struct core *core, const struct core_event *event)
 	row.vcpus = template_->row.vcpus;
 	row.mem_mib = template_->row.mem_mib;
 	row.disk_mib = template_->row.disk_mib;
+	row.incarnation = 1;
+	row.on_limit = event->create.on_limit;
 	row.timeout_s = event->create.timeout_s;
-	row.created_at = core->wall;
+	row.created_at = row.life_at = core->wall;
 	row.end_at.ns = core->wall.ns + (int64_t)row.timeout_s * NS_PER_S;
 	sandbox_place(core, &row, (uint32_t)(tenant - core->tenants), node, event->create.request);
 }
 
-/* The sandbox, if it may be known to this tenant (empty: an operator, who may know all). */
-static struct sandbox *find_owned(struct core *core, const struct id *id, const struct id *tenant)
+struct sandbox *admit_find(struct core *core, const struct id *id, const struct id *tenant)
 {
 	struct sandbox *sandbox = find_sandbox(core, id->text);
 
@@ -90,8 +91,9 @@ static struct sandbox *find_owned(struct core *core, const struct id *id, const 
  */
 void admit_kill(struct core *core, const struct core_event *event)
 {
-	struct sandbox *sandbox = find_owned(core, &event->kill.sandbox, &event->kill.tenant);
-	bool ends = sandbox && sandbox->row.state == SANDBOX_ENDING;
+	struct sandbox *sandbox = admit_find(core, &event->kill.sandbox, &event->kill.tenant);
+	bool ends = sandbox && (sandbox->row.state == SANDBOX_ENDING ||
+				sandbox->row.state == SANDBOX_DISCARDING);
 
 	if (!sandbox || (ends && (core->role == CORE_ALONE || sandbox->confirm_request))) {
 		effect_reply(core, event->kill.request, REFUSAL_SANDBOX_UNKNOWN, NULL);
@@ -120,14 +122,20 @@ static void answer_timeout(struct core *core, struct sandbox *sandbox, uint64_t 
 
 /*
  * A new time limit: now and timeout_s, but never later than the longest session of the plan from
- * the create.  Extending never shortens, and then leaves the very same end.
+ * the create, or from the last resume.  Extending never shortens, and then leaves the very same
+ * end.
  */
 void admit_timeout(struct core *core, const struct core_event *event, bool only_later)
 {
-	struct sandbox *sandbox = find_owned(core, &event->timeout.sandbox, &event->timeout.tenant);
+	struct sandbox *sandbox = admit_find(core, &event->timeout.sandbox, &event->timeout.tenant);
 	struct core_sandbox *row;
 	int64_t session_s, end_ns, last_ns;
 
+	if (sandbox &&
+	    (sandbox->row.state == SANDBOX_PAUSING || sandbox->row.state == SANDBOX_RESUMING)) {
+		effect_reply(core, event->timeout.request, REFUSAL_IN_FLIGHT, sandbox);
+		return;
+	}
 	if (!sandbox || sandbox->row.state != SANDBOX_RUNNING) {
 		effect_reply(core, event->timeout.request, REFUSAL_SANDBOX_UNKNOWN, NULL);
 		return;
@@ -144,7 +152,7 @@ void admit_timeout(struct core *core, const struct core_event *event, bool only_
 		return;
 	}
 	end_ns = core->wall.ns + (int64_t)event->timeout.timeout_s * NS_PER_S;
-	last_ns = row->created_at.ns + session_s * NS_PER_S;
+	last_ns = row->life_at.ns + session_s * NS_PER_S;
 	end_ns = end_ns < last_ns ? end_ns : last_ns;
 	if (end_ns != row->end_at.ns && !(only_later && end_ns < row->end_at.ns)) {
 		row->end_at.ns = end_ns;

@@ -36,11 +36,13 @@ static struct core_sandbox row_of(const struct core_event *event)
 				   .timeout_s = event->record.timeout_s,
 				   .state = SANDBOX_RUNNING,
 				   .attempt = record->attempt,
+				   .incarnation = record->incarnation,
 				   .tries = 1,
 				   .deadline_version = record->deadline_version,
 				   .deadline_known = record->deadline_version,
 				   .created_at = event->record.created_at,
 				   .started_at = {record->at_wall_ns},
+				   .life_at = {record->at_wall_ns},
 				   .end_at = {record->end_wall_ns}};
 
 	memcpy(row.template_, record->template, sizeof(row.template_));

@@ -75,6 +75,7 @@ struct core *core_init(void *memory, const struct core_limits *limits)
 	list_init(&core->awake);
 	list_init(&core->attempts);
 	list_init(&core->confirms);
+	list_init(&core->pauses);
 	list_init(&core->alive);
 	list_init(&core->unsettled);
 	return core;
@@ -270,6 +271,8 @@ static const struct id *event_node(const struct core_event *event)
 	case CORE_EVENT_NODE_SET:
 	case CORE_EVENT_CREATE:
 	case CORE_EVENT_KILL:
+	case CORE_EVENT_PAUSE:
+	case CORE_EVENT_RESUME:
 	case CORE_EVENT_SET_TIMEOUT:
 	case CORE_EVENT_EXTEND:
 	case CORE_EVENT_TICK:
@@ -312,10 +315,17 @@ static void step_request(struct core *core, const struct core_event *event)
 			admit_kill(core, event);
 		else
 			effect_reply(core, event->kill.request, refusal, NULL);
-	} else if (refusal == REFUSAL_NONE) {
-		admit_timeout(core, event, event->kind == CORE_EVENT_EXTEND);
-	} else {
+	} else if (event->kind == CORE_EVENT_PAUSE) {
+		if (refusal == REFUSAL_NONE)
+			admit_pause(core, event);
+		else
+			effect_reply(core, event->pause.request, refusal, NULL);
+	} else if (refusal != REFUSAL_NONE) {
 		effect_reply(core, event->timeout.request, refusal, NULL);
+	} else if (event->kind == CORE_EVENT_RESUME) {
+		admit_resume(core, event);
+	} else {
+		admit_timeout(core, event, event->kind == CORE_EVENT_EXTEND);
 	}
 }
 
@@ -353,6 +363,8 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 		break;
 	case CORE_EVENT_CREATE:
 	case CORE_EVENT_KILL:
+	case CORE_EVENT_PAUSE:
+	case CORE_EVENT_RESUME:
 	case CORE_EVENT_SET_TIMEOUT:
 	case CORE_EVENT_EXTEND:
 		step_request(core, event);

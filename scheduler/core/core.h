@@ -28,12 +28,13 @@ enum {
 	CORE_EFFECTS_MAX = 128,       /* most effects of one step; what is left stays due */
 	CORE_NODE_TEMPLATES_MAX = 64, /* most templates of one node, as in wire.def */
 	CORE_PLAN_MAX = 33,
-	CORE_NODE_NAME_MAX = 64,   /* storage, NUL included */
-	CORE_TRIES_MAX = 3,        /* nodes that are asked for one sandbox */
-	CORE_ATTEMPT_MS = 10000,   /* an unanswered attempt is given up after this */
-	CORE_KILL_REPLY_MS = 5000, /* a kill is answered after this even if the node is not */
-	CORE_RESEND_MS = 2000,     /* an unanswered order is given again after this */
-	CORE_SILENT_MS = 10000,    /* nothing new is placed on a node unheard for this long */
+	CORE_NODE_NAME_MAX = 64,     /* storage, NUL included */
+	CORE_TRIES_MAX = 3,          /* nodes that are asked for one sandbox */
+	CORE_ATTEMPT_MS = 10000,     /* an unanswered attempt is given up after this */
+	CORE_KILL_REPLY_MS = 5000,   /* a kill is answered after this even if the node is not */
+	CORE_PAUSE_REPLY_MS = 60000, /* the same of a pause: a large memory is written to disk */
+	CORE_RESEND_MS = 2000,       /* an unanswered order is given again after this */
+	CORE_SILENT_MS = 10000,      /* nothing new is placed on a node unheard for this long */
 	/* A lease is over for sure after itself, this, and a fraction of it for slow clocks. */
 	CORE_LEASE_MARGIN_MS = 2000,
 	CORE_LEASE_DRIFT = 50, /* a fiftieth */
@@ -90,14 +91,23 @@ struct core_sandbox {
 	enum sandbox_state state;
 	enum refusal refusal; /* why its create was refused after it was admitted, or NONE */
 	enum cause cause; /* ENDING: why it shall end; ENDED: why it did, NONE if it never ran */
-	uint64_t attempt; /* epoch << 32 | counter: unique for ever */
-	uint32_t tries;   /* attempts opened so far, 1..CORE_TRIES_MAX */
-	uint64_t deadline_version; /* 0 at create, one more with each change of end_at */
-	uint64_t deadline_known;   /* the newest that the node has confirmed */
-	struct wall created_at;    /* admitted */
-	struct wall started_at;    /* as the node says; 0: it did not, as far as is known */
-	struct wall end_at;        /* the time limit as told to the tenant */
-	struct wall ended_at;      /* when ENDED */
+	uint64_t attempt; /* epoch << 32 | counter: unique for ever; PAUSED: of the last life */
+	uint32_t incarnation; /* lives begun, with the one that RESUMING tries; at least 1 */
+	/* What the attempt shall resume; 0: it began from the template, or is known to run. */
+	uint64_t saved_attempt;
+	uint64_t save;               /* PAUSING: number of the order; else 0 */
+	enum wire_save_how how;      /* PAUSING: what to save; PAUSED: what is saved */
+	uint64_t saved_mib;          /* PAUSED: on its node's disk */
+	enum wire_save_how on_limit; /* what its time limit does; 0: it ends */
+	uint32_t tries;              /* attempts opened so far, 1..CORE_TRIES_MAX */
+	uint64_t deadline_version;   /* 0 at create, one more with each change of end_at */
+	uint64_t deadline_known;     /* the newest that the node has confirmed */
+	struct wall created_at;      /* admitted */
+	struct wall started_at; /* as the node says of its first life; 0: not known that it did */
+	struct wall
+		life_at;    /* when this life was asked for: the longest session counts from here */
+	struct wall end_at; /* the time limit as told to the tenant */
+	struct wall ended_at; /* when ENDED */
 };
 
 /* ---- events ---------------------------------------------------------------------------------- */
@@ -156,6 +166,7 @@ struct core_event {
 			struct id tenant;
 			char template_[TEMPLATE_NAME_MAX];
 			uint32_t timeout_s;
+			enum wire_save_how on_limit; /* as in struct core_sandbox */
 		} create;
 		struct {
 			/* 0: nobody waits (an operator's drain, a credit run out); taken while
@@ -171,6 +182,12 @@ struct core_event {
 			struct id tenant; /* as in kill */
 			uint32_t timeout_s;
 		} timeout;
+		struct {
+			uint64_t request;
+			struct id sandbox;
+			struct id tenant; /* as in kill */
+			enum wire_save_how how;
+		} pause;
 	};
 };
 
@@ -302,7 +319,7 @@ const struct core_template *core_template_next(const struct core *core, uint32_t
 
 struct core_counts {
 	uint32_t tenants, nodes, nodes_awake, nodes_joined, nodes_lost, templates, sandboxes;
-	uint32_t running, placing, ending;
+	uint32_t running, placing, ending, paused; /* pausing is running, resuming placing */
 	uint64_t ignored; /* events that could not be taken: unknown ids, beyond a limit */
 };
 

@@ -14,15 +14,19 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 
 	switch (row->state) {
 	case SANDBOX_PLACING:
+	case SANDBOX_RESUMING:
 		/* Alone after a restart too: the same attempt, the same answer. One of several
 		 * boots as a standby: others may lead in between, so then the log says. */
 		return core->role != CORE_STANDBY;
 	case SANDBOX_RUNNING:
 		return row->deadline_known < row->deadline_version;
+	case SANDBOX_PAUSING:
 	case SANDBOX_ENDING:
+	case SANDBOX_DISCARDING:
 		return true;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
+	case SANDBOX_PAUSED:
 	case SANDBOX_STATE_N:
 		return false;
 	}
@@ -66,6 +70,8 @@ static void order_claim(struct wire_order *order, const struct core_sandbox *row
 	order->tenant = row->tenant;
 	memcpy(order->plan, row->plan, sizeof(order->plan));
 	order->price_version = row->price_version;
+	order->on_limit = row->on_limit;
+	order->resume = row->saved_attempt;
 }
 
 static void order_send(struct core *core, const struct sandbox *sandbox)
@@ -77,9 +83,10 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 	effect->order.node = row->node;
 	order->sandbox = row->id;
 	order->attempt = row->attempt;
-	order->incarnation = 1;
+	order->incarnation = row->incarnation;
 	switch (row->state) {
 	case SANDBOX_PLACING:
+	case SANDBOX_RESUMING:
 		order_claim(order, row);
 		break;
 	case SANDBOX_RUNNING:
@@ -87,12 +94,19 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 		order->end_wall_ns = row->end_at.ns;
 		order->deadline_version = row->deadline_version;
 		break;
+	case SANDBOX_PAUSING:
+		order->kind = WIRE_ORDER_PAUSE;
+		order->save = row->save;
+		order->how = row->how;
+		break;
 	case SANDBOX_ENDING:
+	case SANDBOX_DISCARDING:
 		order->kind = WIRE_ORDER_KILL;
 		order->cause = row->cause;
 		break;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
+	case SANDBOX_PAUSED:
 	case SANDBOX_STATE_N:
 		check_broken("an order is wanted", __FILE__, __LINE__);
 	}
@@ -127,6 +141,12 @@ void dispatch_poll(struct core *core, struct node *node)
  * because silence is not a no. */
 static void attempt_give_up(struct core *core, struct sandbox *sandbox)
 {
+	/* What is saved can only go on there, so it stays wanted; whoever waits may ask again. */
+	if (sandbox->row.state == SANDBOX_RESUMING) {
+		list_remove(&sandbox->timer_link);
+		sandbox_answer(core, sandbox, REFUSAL_PLACEMENT_TIMEOUT);
+		return;
+	}
 	sandbox->row.refusal =
 		sandbox->create_request ? REFUSAL_PLACEMENT_TIMEOUT : REFUSAL_CANCELLED;
 	sandbox_end(core, sandbox, CAUSE_PLATFORM);
@@ -136,20 +156,23 @@ static void answer_started(struct core *core, struct sandbox *sandbox,
 			   const struct wire_record *record)
 {
 	struct core_sandbox *row = &sandbox->row;
+	bool ending = row->state == SANDBOX_ENDING;
 
-	if (row->state == SANDBOX_RUNNING)
+	if (!ending && row->state != SANDBOX_PLACING && row->state != SANDBOX_RESUMING)
 		return;
-	row->started_at.ns = record->at_wall_ns;
+	if (!row->started_at.ns)
+		row->started_at.ns = record->at_wall_ns;
 	if (record->end_wall_ns)
 		row->end_at.ns = record->end_wall_ns;
-	if (row->state == SANDBOX_ENDING)
+	row->saved_attempt = ending ? 0 : row->saved_attempt;
+	if (ending)
 		effect_save_sandbox(core, sandbox);
 	else
 		sandbox_run(core, sandbox);
 }
 
 /* What a tenant is told when the last node said no. */
-static enum refusal refusal_for_tenant(enum refusal refusal)
+static enum refusal dispatch_refusal(enum refusal refusal)
 {
 	if (refusal == REFUSAL_VM_FAILED || refusal == REFUSAL_CREATE_FAILED)
 		return refusal;
@@ -163,11 +186,20 @@ static void answer_refused(struct core *core, struct sandbox *sandbox, struct no
 	uint32_t next = POOL_NONE;
 
 	/* A late no cannot undo a yes. */
-	if (row->state == SANDBOX_RUNNING)
+	if (row->state == SANDBOX_RUNNING || row->state == SANDBOX_PAUSING ||
+	    row->state == SANDBOX_PAUSED)
 		return;
+	if (row->saved_attempt) {
+		if (record->refusal == REFUSAL_SAVED_GONE)
+			pause_gone(core, sandbox, record);
+		else
+			pause_again(core, sandbox, dispatch_refusal(record->refusal));
+		return;
+	}
 	row->ended_at.ns = record->at_wall_ns;
-	if (row->state == SANDBOX_ENDING) {
-		row->cause = CAUSE_NONE;
+	if (row->state == SANDBOX_ENDING || row->state == SANDBOX_DISCARDING) {
+		if (row->state == SANDBOX_ENDING)
+			row->cause = CAUSE_NONE;
 		sandbox_finish(core, sandbox);
 		return;
 	}
@@ -183,7 +215,7 @@ static void answer_refused(struct core *core, struct sandbox *sandbox, struct no
 		return;
 	}
 	row->refusal =
-		sandbox->create_request ? refusal_for_tenant(record->refusal) : REFUSAL_CANCELLED;
+		sandbox->create_request ? dispatch_refusal(record->refusal) : REFUSAL_CANCELLED;
 	sandbox_finish(core, sandbox);
 }
 
@@ -192,6 +224,10 @@ static void answer_ended(struct core *core, struct sandbox *sandbox,
 {
 	struct core_sandbox *row = &sandbox->row;
 
+	if (record->cause == CAUSE_PAUSE) {
+		pause_done(core, sandbox, record);
+		return;
+	}
 	if (row->state == SANDBOX_PLACING)
 		row->refusal = REFUSAL_CREATE_FAILED;
 	row->cause = record->cause;
@@ -245,13 +281,9 @@ static void answer_deadline(struct core *core, struct sandbox *sandbox, const st
 	}
 }
 
-void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
+static void answer(struct core *core, struct sandbox *sandbox, struct node *node,
+		   const struct wire_record *record)
 {
-	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
-
-	if (!sandbox || sandbox->row.attempt != record->attempt ||
-	    &core->nodes[sandbox->node] != node || record->attempt < node->row.lost_below)
-		return;
 	switch (record->kind) {
 	case WIRE_RECORD_STARTED:
 		answer_started(core, sandbox, record);
@@ -265,7 +297,27 @@ void dispatch_answer(struct core *core, struct node *node, const struct wire_rec
 	case WIRE_RECORD_ENDED:
 		answer_ended(core, sandbox, record);
 		break;
+	case WIRE_RECORD_RUNS_ON:
+		pause_failed(core, sandbox, record);
+		break;
+	case WIRE_RECORD_DISCARDED:
+		pause_gone(core, sandbox, record);
+		break;
 	}
+}
+
+void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
+{
+	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+
+	if (!sandbox || &core->nodes[sandbox->node] != node ||
+	    record->attempt < node->row.lost_below)
+		return;
+	if (record->kind == WIRE_RECORD_DISCARDED && sandbox->row.saved_attempt &&
+	    sandbox->row.saved_attempt == record->attempt)
+		pause_gone(core, sandbox, record);
+	else if (sandbox->row.attempt == record->attempt)
+		answer(core, sandbox, node, record);
 }
 
 /* What does not fit into the effects of this step stays due. */
@@ -278,6 +330,12 @@ void dispatch_tick(struct core *core)
 		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_ATTEMPT_MS)
 			break;
 		attempt_give_up(core, sandbox);
+	}
+	while (effects_left(core) >= 4 && (link = list_first(&core->pauses))) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
+		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_PAUSE_REPLY_MS)
+			break;
+		sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
 	}
 	while (effects_left(core) >= 4 && (link = list_first(&core->confirms))) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);

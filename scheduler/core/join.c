@@ -141,7 +141,8 @@ static void heard_out(struct core *core, struct node *node)
 	if (node->settle_epoch >= node->heard_epoch)
 		return;
 	node->settle_epoch = node->heard_epoch;
-	if (core->state_n[SANDBOX_PLACING] || core->state_n[SANDBOX_ENDING])
+	if (core->state_n[SANDBOX_PLACING] || core->state_n[SANDBOX_RESUMING] ||
+	    core->state_n[SANDBOX_ENDING])
 		settle_node(core, node);
 }
 

@@ -64,6 +64,7 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	const struct list *node = list_first(&core->awake);
 	const struct list *attempt = list_first(&core->attempts);
 	const struct list *confirm = list_first(&core->confirms);
+	const struct list *pause = list_first(&core->pauses);
 	const struct list *alive = list_first(&core->alive);
 	int64_t first_ns = INT64_MAX;
 
@@ -78,6 +79,9 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	if (confirm)
 		sooner(&first_ns, LIST_OBJECT(confirm, struct sandbox, timer_link)->timer_at,
 		       CORE_KILL_REPLY_MS);
+	if (pause)
+		sooner(&first_ns, LIST_OBJECT(pause, struct sandbox, timer_link)->timer_at,
+		       CORE_PAUSE_REPLY_MS);
 	if (alive)
 		sooner(&first_ns, LIST_OBJECT(alive, struct node, alive_link)->counts_from,
 		       lease_patience_ms(core));
@@ -203,9 +207,10 @@ void core_count(const struct core *core, struct core_counts *out_counts)
 		.nodes_awake = list_count(&core->awake),
 		.templates = core->template_pool.taken_n,
 		.sandboxes = core->sandbox_pool.taken_n,
-		.running = core->state_n[SANDBOX_RUNNING],
-		.placing = core->state_n[SANDBOX_PLACING],
-		.ending = core->state_n[SANDBOX_ENDING],
+		.running = core->state_n[SANDBOX_RUNNING] + core->state_n[SANDBOX_PAUSING],
+		.placing = core->state_n[SANDBOX_PLACING] + core->state_n[SANDBOX_RESUMING],
+		.ending = core->state_n[SANDBOX_ENDING] + core->state_n[SANDBOX_DISCARDING],
+		.paused = core->state_n[SANDBOX_PAUSED],
 		.ignored = core->ignored_n,
 	};
 	for (uint32_t at = pool_next(&core->node_pool, 0); at != POOL_NONE;

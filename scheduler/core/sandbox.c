@@ -16,15 +16,19 @@ static bool edge_exists(enum sandbox_state from, enum sandbox_state to)
 	return false;
 }
 
-static bool holds_room(enum sandbox_state state)
+bool sandbox_holds(enum sandbox_state state)
 {
 	switch (state) {
 	case SANDBOX_PLACING:
 	case SANDBOX_RUNNING:
 	case SANDBOX_ENDING:
+	case SANDBOX_PAUSING:
+	case SANDBOX_RESUMING:
 		return true;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
+	case SANDBOX_PAUSED:
+	case SANDBOX_DISCARDING:
 	case SANDBOX_STATE_N:
 		return false;
 	}
@@ -36,19 +40,27 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	const struct core_sandbox *row = &sandbox->row;
 	const struct node *node = &core->nodes[sandbox->node];
 
-	CHECK(holds_room(row->state) || row->state == SANDBOX_ENDED);
+	CHECK(row->state > SANDBOX_NONE && row->state < SANDBOX_STATE_N);
 	CHECK(id_equal(&row->node, &node->row.id));
-	CHECK(row->attempt != 0);
+	CHECK(row->attempt != 0 && row->incarnation != 0);
+	CHECK(row->state != SANDBOX_RESUMING || row->saved_attempt != 0);
+	CHECK(row->saved_attempt == 0 || row->state == SANDBOX_RESUMING ||
+	      row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED);
+	CHECK((row->state == SANDBOX_PAUSING) == (row->save != 0));
 	CHECK(row->tries >= 1 && row->tries <= CORE_TRIES_MAX);
 	CHECK(row->deadline_known <= row->deadline_version);
 	CHECK(row->state != SANDBOX_RUNNING || row->cause == CAUSE_NONE);
+	CHECK(row->state != SANDBOX_PAUSED || row->cause == CAUSE_NONE);
 	CHECK(row->state != SANDBOX_ENDING || row->cause != CAUSE_NONE);
-	CHECK(!sandbox->create_request || row->state == SANDBOX_PLACING);
+	CHECK(row->state != SANDBOX_DISCARDING || row->cause != CAUSE_NONE);
+	CHECK(!sandbox->create_request || row->state == SANDBOX_PLACING ||
+	      row->state == SANDBOX_RESUMING);
 	CHECK(!sandbox->confirm_request || row->state == SANDBOX_ENDING ||
+	      row->state == SANDBOX_DISCARDING || row->state == SANDBOX_PAUSING ||
 	      row->state == SANDBOX_RUNNING);
 	CHECK(!sandbox->confirm_request || list_is_linked(&sandbox->timer_link));
 	CHECK(!list_is_linked(&sandbox->timer_link) || sandbox->confirm_request ||
-	      row->state == SANDBOX_PLACING);
+	      row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING);
 }
 
 static void start_timer(struct core *core, struct sandbox *sandbox, struct list *timers)
@@ -57,23 +69,27 @@ static void start_timer(struct core *core, struct sandbox *sandbox, struct list 
 	list_append(timers, &sandbox->timer_link);
 }
 
-static void enter_node(struct core *core, struct sandbox *sandbox, uint32_t slot)
+void sandbox_sit(struct core *core, struct sandbox *sandbox, uint32_t node)
 {
-	struct node *node = &core->nodes[slot];
-
-	sandbox->node = slot;
-	sandbox->row.node = node->row.id;
-	list_append(&node->sandboxes, &sandbox->node_link);
-	place_take_room(core, node, &sandbox->row);
+	sandbox->node = node;
+	sandbox->row.node = core->nodes[node].row.id;
+	list_remove(&sandbox->node_link);
+	list_append(&core->nodes[node].sandboxes, &sandbox->node_link);
 }
 
-static void leave_node(struct core *core, struct sandbox *sandbox)
+static void hold(struct core *core, struct sandbox *sandbox)
 {
-	list_remove(&sandbox->node_link);
+	quota_take(&core->tenants[sandbox->tenant], &sandbox->row);
+	place_take_room(core, &core->nodes[sandbox->node], &sandbox->row);
+}
+
+static void give_back(struct core *core, struct sandbox *sandbox)
+{
+	quota_give(&core->tenants[sandbox->tenant], &sandbox->row);
 	place_give_room(core, &core->nodes[sandbox->node], &sandbox->row);
 }
 
-static void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state to)
+void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state to)
 {
 	enum sandbox_state from = sandbox->row.state;
 
@@ -82,31 +98,31 @@ static void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbo
 	core->state_n[to] += to != SANDBOX_ENDED;
 	sandbox->row.state = to;
 	list_remove(&sandbox->timer_link);
-	switch (to) {
-	case SANDBOX_PLACING:
+	if (sandbox_holds(to) && !sandbox_holds(from))
+		hold(core, sandbox);
+	else if (!sandbox_holds(to) && sandbox_holds(from))
+		give_back(core, sandbox);
+	if (to == SANDBOX_PLACING || to == SANDBOX_RESUMING)
 		start_timer(core, sandbox, &core->attempts);
-		break;
-	case SANDBOX_ENDED:
-		quota_give(&core->tenants[sandbox->tenant], &sandbox->row);
-		leave_node(core, sandbox);
-		break;
-	case SANDBOX_NONE:
-	case SANDBOX_ENDING:
-	case SANDBOX_RUNNING:
-	case SANDBOX_STATE_N:
-		break;
-	}
+	else if (sandbox->confirm_request)
+		start_timer(core, sandbox, &core->confirms);
+	if (to == SANDBOX_ENDED)
+		list_remove(&sandbox->node_link);
 	dispatch_refresh(core, sandbox);
 	sandbox_verify(core, sandbox);
 }
 
-static void open_attempt(struct core *core, struct sandbox *sandbox, uint32_t slot)
+uint64_t sandbox_attempt(struct core *core)
 {
 	CHECK(core->attempts_n < UINT32_MAX);
-	sandbox->row.attempt = core->epoch << 32 | ++core->attempts_n;
+	return core->epoch << 32 | ++core->attempts_n;
+}
+
+static void open_attempt(struct core *core, struct sandbox *sandbox)
+{
+	sandbox->row.attempt = sandbox_attempt(core);
 	sandbox->row.tries++;
-	place_take_warm(core, &core->nodes[slot], sandbox->row.template_);
-	enter_node(core, sandbox, slot);
+	place_take_warm(core, &core->nodes[sandbox->node], sandbox->row.template_);
 	sandbox_move(core, sandbox, SANDBOX_PLACING);
 	effect_save_sandbox(core, sandbox);
 }
@@ -122,7 +138,6 @@ static struct sandbox *sandbox_add(struct core *core, const struct core_sandbox 
 	sandbox->row = *row;
 	sandbox->tenant = tenant;
 	index_add(&core->sandbox_index, slot);
-	quota_take(&core->tenants[tenant], row);
 	return sandbox;
 }
 
@@ -132,7 +147,8 @@ struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row,
 	struct sandbox *sandbox = sandbox_add(core, row, tenant);
 
 	sandbox->create_request = request;
-	open_attempt(core, sandbox, node);
+	sandbox_sit(core, sandbox, node);
+	open_attempt(core, sandbox);
 	return sandbox;
 }
 
@@ -143,9 +159,11 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 	struct sandbox *sandbox;
 
 	CHECK(tenant && node);
-	CHECK(holds_room(row->state));
+	CHECK(row->state != SANDBOX_NONE && row->state != SANDBOX_ENDED);
 	sandbox = sandbox_add(core, row, (uint32_t)(tenant - core->tenants));
-	enter_node(core, sandbox, (uint32_t)(node - core->nodes));
+	sandbox_sit(core, sandbox, (uint32_t)(node - core->nodes));
+	if (sandbox_holds(row->state))
+		hold(core, sandbox);
 	core->state_n[row->state]++;
 	sandbox_verify(core, sandbox);
 }
@@ -153,12 +171,19 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 /*
  * One of several that led once had given its create up, for want of an answer.  Others have led
  * since, and may have granted it (its key finds what the log started): so it runs, or never began,
- * as the log will say.  A kill that somebody asked for stays wanted.
+ * as the log will say.  A kill that somebody asked for stays wanted; a pause does not, since others
+ * have answered for it that it runs.
  */
 static void take_up_again(struct core *core, struct sandbox *sandbox)
 {
 	struct core_sandbox *row = &sandbox->row;
 
+	if (row->state == SANDBOX_PAUSING) {
+		core->state_n[row->state]--;
+		row->state = SANDBOX_RUNNING;
+		row->save = 0;
+		core->state_n[row->state]++;
+	}
 	if (row->state != SANDBOX_ENDING || row->cause != CAUSE_PLATFORM ||
 	    row->refusal == REFUSAL_NONE)
 		return;
@@ -177,7 +202,8 @@ void sandbox_boot(struct core *core, struct sandbox *sandbox)
 {
 	if (core->role == CORE_STANDBY)
 		take_up_again(core, sandbox);
-	if (sandbox->row.state == SANDBOX_PLACING && core->role == CORE_ALONE)
+	if ((sandbox->row.state == SANDBOX_PLACING || sandbox->row.state == SANDBOX_RESUMING) &&
+	    core->role == CORE_ALONE)
 		start_timer(core, sandbox, &core->attempts);
 	dispatch_queue(core, sandbox);
 }
@@ -188,7 +214,7 @@ struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row,
 	struct sandbox *sandbox = sandbox_add(core, row, tenant);
 
 	sandbox->row.state = SANDBOX_NONE;
-	enter_node(core, sandbox, node);
+	sandbox_sit(core, sandbox, node);
 	sandbox_move(core, sandbox, SANDBOX_RUNNING);
 	effect_add(core, CORE_EFFECT_ADOPT_SANDBOX)->sandbox = sandbox->row;
 	return sandbox;
@@ -199,7 +225,9 @@ void sandbox_await(struct core *core, struct sandbox *sandbox, uint64_t request)
 	sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
 	sandbox->confirm_request = request;
 	if (request)
-		start_timer(core, sandbox, &core->confirms);
+		start_timer(core, sandbox,
+			    sandbox->row.state == SANDBOX_PAUSING ? &core->pauses
+								  : &core->confirms);
 }
 
 void sandbox_confirm(struct core *core, struct sandbox *sandbox, enum refusal refusal)
@@ -217,8 +245,18 @@ void sandbox_place_again(struct core *core, struct sandbox *sandbox, uint32_t no
 {
 	CHECK(sandbox->row.state == SANDBOX_PLACING);
 	sandbox->refused_by[sandbox->row.tries - 1] = sandbox->node;
-	leave_node(core, sandbox);
-	open_attempt(core, sandbox, node);
+	place_give_room(core, &core->nodes[sandbox->node], &sandbox->row);
+	sandbox_sit(core, sandbox, node);
+	open_attempt(core, sandbox);
+	place_take_room(core, &core->nodes[node], &sandbox->row);
+}
+
+void sandbox_answer(struct core *core, struct sandbox *sandbox, enum refusal refusal)
+{
+	uint64_t request = sandbox->create_request;
+
+	sandbox->create_request = 0;
+	effect_reply(core, request, refusal, sandbox);
 }
 
 void sandbox_run(struct core *core, struct sandbox *sandbox)
@@ -226,6 +264,7 @@ void sandbox_run(struct core *core, struct sandbox *sandbox)
 	uint64_t request = sandbox->create_request;
 
 	sandbox->create_request = 0;
+	sandbox->row.saved_attempt = 0;
 	sandbox_move(core, sandbox, SANDBOX_RUNNING);
 	effect_save_sandbox(core, sandbox);
 	effect_reply(core, request, REFUSAL_NONE, sandbox);
@@ -234,29 +273,35 @@ void sandbox_run(struct core *core, struct sandbox *sandbox)
 void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause)
 {
 	uint64_t request = sandbox->create_request;
+	bool resumes = sandbox->row.state == SANDBOX_RESUMING;
 
 	sandbox->create_request = 0;
-	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN); /* a time limit: too late */
+	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN); /* a limit, a pause: too late */
 	sandbox->row.cause = cause;
-	sandbox_move(core, sandbox, SANDBOX_ENDING);
+	sandbox->row.save = 0;
+	sandbox_move(core, sandbox,
+		     sandbox->row.state == SANDBOX_PAUSED ? SANDBOX_DISCARDING : SANDBOX_ENDING);
 	effect_save_sandbox(core, sandbox);
-	effect_reply(core, request, sandbox->row.refusal, sandbox);
+	effect_reply(core, request, resumes ? REFUSAL_SANDBOX_UNKNOWN : sandbox->row.refusal,
+		     sandbox);
 }
 
 void sandbox_finish(struct core *core, struct sandbox *sandbox)
 {
 	uint32_t slot = (uint32_t)(sandbox - core->sandboxes);
 	uint64_t create = sandbox->create_request, kill = 0;
+	bool resumes = sandbox->row.state == SANDBOX_RESUMING;
 
 	sandbox->create_request = 0;
-	if (sandbox->row.state == SANDBOX_ENDING) {
+	sandbox->row.save = 0;
+	if (sandbox->row.state == SANDBOX_ENDING || sandbox->row.state == SANDBOX_DISCARDING) {
 		kill = sandbox->confirm_request;
 		sandbox->confirm_request = 0;
 	}
 	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN);
 	sandbox_move(core, sandbox, SANDBOX_ENDED);
 	effect_save_sandbox(core, sandbox);
-	effect_reply(core, create, sandbox->row.refusal, sandbox);
+	effect_reply(core, create, resumes ? REFUSAL_SAVED_GONE : sandbox->row.refusal, sandbox);
 	effect_reply(core, kill, REFUSAL_NONE, sandbox);
 	index_remove(&core->sandbox_index, slot);
 	pool_give(&core->sandbox_pool, slot);

@@ -13,12 +13,12 @@ static bool given_up(const struct node *node, const struct core_sandbox *row)
 	return row->attempt < node->row.lost_below;
 }
 
-/* Nothing came of it, as far as the log says; a kill alone would leave nothing in the log either.
- */
+/* Nothing came of the attempt, as far as the log says; a kill alone would leave nothing in the log
+ * either. */
 static bool not_begun(const struct core_sandbox *row)
 {
-	return row->state == SANDBOX_PLACING ||
-	       (row->state == SANDBOX_ENDING && row->started_at.ns == 0);
+	return row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING ||
+	       (row->state == SANDBOX_ENDING && (row->started_at.ns == 0 || row->saved_attempt));
 }
 
 bool settle_is_due(const struct node *node, const struct core_sandbox *row)
@@ -44,6 +44,10 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 {
 	struct core_sandbox *row = &sandbox->row;
 
+	if (!given_up(node, row) && row->saved_attempt) {
+		pause_again(core, sandbox, REFUSAL_CANCELLED);
+		return;
+	}
 	if (given_up(node, row)) {
 		if (row->state == SANDBOX_PLACING)
 			row->refusal = sandbox->create_request ? REFUSAL_PLACEMENT_TIMEOUT

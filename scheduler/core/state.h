@@ -6,6 +6,7 @@
  *   quota.c      what a tenant holds of what it may hold
  *   place.c      which node
  *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
+ *   pause.c      what pausing and resuming add to that
  *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
  *   join.c       who leads, and which nodes it has heard out
  *   lease.c      which nodes are heard, which may still be running something, which are lost
@@ -85,9 +86,11 @@ struct sandbox {
 	uint32_t tenant, node; /* slots */
 	struct list node_link;
 	uint64_t create_request; /* who waits for the node's yes; 0: nobody */
-	/* Who waits for what a record must confirm; ENDING: a kill, RUNNING: a time limit. */
+	/* Who waits for what a record must confirm; ENDING, DISCARDING: a kill, RUNNING: a time
+	 * limit, PAUSING: the pause. */
 	uint64_t confirm_request;
-	struct list timer_link; /* in core.attempts or, if one waits, in core.confirms */
+	/* In core.attempts or, if one waits, in core.confirms or core.pauses. */
+	struct list timer_link;
 	struct mono timer_at;   /* since when it is there */
 	struct list order_link; /* in waiting or sent of its node, when it wants an order there */
 	struct mono sent_at;    /* when in sent */
@@ -109,8 +112,10 @@ struct core {
 	struct list
 		alive; /* nodes that cannot be given up yet, the one unheard for longest first */
 	struct list unsettled; /* nodes with something to settle that did not fit into a step */
-	struct list attempts;  /* sandboxes PLACING by this leader, the oldest attempt first */
-	struct list confirms;  /* sandboxes with a confirm_request, the oldest first */
+	/* Sandboxes PLACING by this leader, and RESUMING while somebody waits; the oldest first. */
+	struct list attempts;
+	struct list confirms; /* sandboxes with a confirm_request, the oldest first, but for: */
+	struct list pauses;   /* those that are PAUSING */
 	uint32_t state_n[SANDBOX_STATE_N];
 	struct pool tenant_pool, node_pool, template_pool, sandbox_pool;
 	struct index tenant_index, node_index, template_index, sandbox_index;
@@ -146,9 +151,12 @@ void admit_create(struct core *core, const struct core_event *event);
 void admit_kill(struct core *core, const struct core_event *event);
 void admit_timeout(struct core *core, const struct core_event *event, bool only_later);
 
+/* The sandbox, if it may be known to this tenant (empty: an operator, who may know all). */
+struct sandbox *admit_find(struct core *core, const struct id *id, const struct id *tenant);
+
 /* ---- quota.c ---- */
 
-enum refusal quota_refuses(const struct tenant *tenant, const struct core_template *shape);
+enum refusal quota_refuses(const struct tenant *tenant, uint32_t vcpus, uint64_t mem_mib);
 void quota_take(struct tenant *tenant, const struct core_sandbox *row);
 void quota_give(struct tenant *tenant, const struct core_sandbox *row);
 
@@ -199,6 +207,18 @@ struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row,
 struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			      uint32_t node);
 
+/* The only way to a new state: along an edge, with what the state holds. */
+void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state to);
+
+/* An attempt's number that never comes again. */
+uint64_t sandbox_attempt(struct core *core);
+
+/* Whoever waits for the node's yes is answered. */
+void sandbox_answer(struct core *core, struct sandbox *sandbox, enum refusal refusal);
+
+/* Another node has it from now on; it holds no room. */
+void sandbox_sit(struct core *core, struct sandbox *sandbox, uint32_t node);
+
 /* Loaded, and now the role is known: its timer and its order. */
 void sandbox_boot(struct core *core, struct sandbox *sandbox);
 
@@ -220,8 +240,31 @@ void sandbox_confirm(struct core *core, struct sandbox *sandbox, enum refusal re
 /* It has ended: saved for the last time, given back, and forgotten. Whoever waited is answered. */
 void sandbox_finish(struct core *core, struct sandbox *sandbox);
 
+/* Whether it holds room and quota. */
+bool sandbox_holds(enum sandbox_state state);
+
 /* What must be true of a sandbox in each state, whatever way it came there. */
 void sandbox_verify(const struct core *core, const struct sandbox *sandbox);
+
+/* ---- pause.c ---- */
+
+void admit_pause(struct core *core, const struct core_event *event);
+void admit_resume(struct core *core, const struct core_event *event);
+
+/* Its node says that it is paused. */
+void pause_done(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+
+/* Its node says that it is not. */
+void pause_failed(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+
+/* An attempt to resume it never began: it is paused as before, or, killed, to be discarded. */
+void pause_again(struct core *core, struct sandbox *sandbox, enum refusal refusal);
+
+/* Its node has nothing saved of it any more. */
+void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+
+/* A later life than is known here has begun, under another leader.  False: it has not. */
+bool pause_follow(struct core *core, struct node *node, const struct core_event *event);
 
 /* ---- dispatch.c ---- */
 

@@ -22,6 +22,8 @@ static bool record_is_usage(const struct wire_record *record)
 		return true;
 	case WIRE_RECORD_STARTED:
 	case WIRE_RECORD_REFUSED:
+	case WIRE_RECORD_RUNS_ON:
+	case WIRE_RECORD_DISCARDED:
 		return false;
 	}
 	return false;
@@ -52,7 +54,8 @@ void usage_record(struct core *core, struct node *node, const struct core_event 
 		effect->usage.record = *record;
 		effect->usage.record.note = (struct wire_bytes){0}; /* borrowed: not to be kept */
 	}
-	dispatch_answer(core, node, record);
+	if (!pause_follow(core, node, event))
+		dispatch_answer(core, node, record);
 	ack(core, node, false);
 	join_refresh(core, node);
 }

@@ -38,10 +38,12 @@ static void verify_node(const struct core *core, uint32_t slot)
 		const struct core_sandbox *row = &core->sandboxes[at].row;
 		if (core->sandboxes[at].node != slot)
 			continue;
-		used.vcpus += row->vcpus;
-		used.mem_mib += row->mem_mib;
-		used.disk_mib += row->disk_mib;
-		used.sandboxes++;
+		if (sandbox_holds(row->state)) {
+			used.vcpus += row->vcpus;
+			used.mem_mib += row->mem_mib;
+			used.disk_mib += row->disk_mib;
+			used.sandboxes++;
+		}
 		CHECK(list_is_linked(&core->sandboxes[at].node_link));
 		/* What can be settled is, or stays due. */
 		CHECK(!core->booted || list_is_linked(&node->settle_link) ||
@@ -71,7 +73,8 @@ static void verify_tenant(const struct core *core, uint32_t slot)
 
 	for (uint32_t at = pool_next(&core->sandbox_pool, 0); at != POOL_NONE;
 	     at = pool_next(&core->sandbox_pool, at + 1)) {
-		if (core->sandboxes[at].tenant != slot)
+		if (core->sandboxes[at].tenant != slot ||
+		    !sandbox_holds(core->sandboxes[at].row.state))
 			continue;
 		concurrent++;
 		vcpus += core->sandboxes[at].row.vcpus;
@@ -112,14 +115,22 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 	CHECK(!sandbox->create_request || ours);
 	CHECK(!sandbox->confirm_request || core->role == CORE_ALONE || core->role == CORE_LEADING);
 	CHECK(core->role != CORE_ALONE || !sandbox->confirm_request ||
-	      row->state == SANDBOX_ENDING);
+	      row->state == SANDBOX_ENDING || row->state == SANDBOX_DISCARDING ||
+	      row->state == SANDBOX_PAUSING);
 	CHECK(row->state != SANDBOX_RUNNING || !sandbox->confirm_request ||
 	      row->deadline_known < row->deadline_version);
 	if (row->state == SANDBOX_PLACING) {
 		CHECK(list_is_linked(&sandbox->timer_link) == ours);
 		CHECK(list_is_linked(&sandbox->order_link) == ours);
 	}
-	if (row->state == SANDBOX_ENDING)
+	if (row->state == SANDBOX_RESUMING) {
+		CHECK(list_is_linked(&sandbox->order_link) == ours);
+		CHECK(!list_is_linked(&sandbox->timer_link) || ours);
+	}
+	if (row->state == SANDBOX_PAUSING)
+		CHECK(core->role == CORE_ALONE || core->role == CORE_LEADING);
+	if (row->state == SANDBOX_ENDING || row->state == SANDBOX_DISCARDING ||
+	    row->state == SANDBOX_PAUSING)
 		CHECK(list_is_linked(&sandbox->order_link));
 }
 

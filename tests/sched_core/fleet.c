@@ -117,6 +117,8 @@ void fleet_obey(struct fleet *fleet, struct fleet_node *node, const struct wire_
 	case WIRE_ORDER_DEADLINE:
 		limit(fleet, node, memory, order);
 		break;
+	case WIRE_ORDER_PAUSE:
+		check_broken("nobody asks for a pause here", __FILE__, __LINE__);
 	}
 }
 

@@ -2,8 +2,8 @@
  * Many seeds of a small fleet under a bad network, with schedulers that crash before and after
  * their commits.  The nodes keep the truth: what really runs, and what they really metered.  At
  * every moment no node holds more than it has, no sandbox runs on two nodes and no tenant has more
- * than its cap; and when the faults stop, everything is finished or runs, the scheduler knows
- * exactly what runs, and every second was posted once.
+ * than its cap; and when the faults stop, everything is finished, paused or runs, the scheduler
+ * knows exactly what runs and what is saved, and every second was posted once.
  */
 #include "common/base/check.h"
 #include "common/base/rng.h"
@@ -25,8 +25,9 @@ struct memory {
 	uint64_t attempt;
 	char sandbox[ID_MAX];
 	uint32_t tenant, vcpus, mem_mib;
-	uint64_t told_ms, deadline_version;
-	enum { REFUSED, RUNNING, ENDED } answer;
+	uint32_t incarnation;
+	uint64_t told_ms, deadline_version, save_answered;
+	enum { REFUSED, RUNNING, SAVED, ENDED } answer;
 };
 
 struct model_node {
@@ -58,13 +59,19 @@ static void journal_add(struct model *model, struct model_node *node, enum wire_
 				       .seq = node->journal_n,
 				       .sandbox = world_id(memory->sandbox),
 				       .attempt = memory->attempt,
-				       .incarnation = 1,
+				       .incarnation = memory->incarnation,
 				       .deadline_version = memory->deadline_version,
 				       .at_wall_ns = model->world->wall.ns};
 	if (kind == WIRE_RECORD_REFUSED)
 		record->refusal = REFUSAL_NODE_FULL;
 	if (kind == WIRE_RECORD_ENDED)
-		record->cause = CAUSE_TIMEOUT;
+		record->cause = memory->answer == SAVED ? CAUSE_PAUSE : CAUSE_TIMEOUT;
+	if (kind == WIRE_RECORD_DISCARDED)
+		record->cause = CAUSE_REQUEST;
+	if (kind == WIRE_RECORD_RUNS_ON) {
+		record->refusal = REFUSAL_PAUSE_FAILED;
+		record->save = memory->save_answered;
+	}
 	if (kind == WIRE_RECORD_USAGE || kind == WIRE_RECORD_ENDED) {
 		uint64_t ms = rng_below(&model->rng, 1000);
 		record->from_ms = memory->told_ms;
@@ -83,11 +90,45 @@ static struct memory *remember(struct model_node *node, const struct wire_order 
 	memory = &node->memories[node->memory_n++];
 	CHECK(node->memory_n <= ATTEMPTS);
 	*memory = (struct memory){.attempt = order->attempt,
+				  .incarnation = order->incarnation,
 				  .tenant = (uint32_t)(order->tenant.text[4] - 'a'),
 				  .vcpus = order->vcpus,
 				  .mem_mib = order->mem_mib};
 	memcpy(memory->sandbox, order->sandbox.text, sizeof(memory->sandbox));
 	return memory;
+}
+
+static void pause(struct model *model, struct model_node *node, struct memory *memory,
+		  const struct wire_order *order)
+{
+	if (memory->answer != RUNNING || order->save <= memory->save_answered)
+		return;
+	if (rng_one_in(&model->rng, 3)) {
+		memory->save_answered = order->save;
+		journal_add(model, node, WIRE_RECORD_RUNS_ON, memory);
+		return;
+	}
+	memory->answer = SAVED;
+	journal_add(model, node, WIRE_RECORD_ENDED, memory);
+}
+
+/* What a claim resumes is used up when it is a yes. */
+static void claim(struct model *model, struct model_node *node, struct memory *memory,
+		  const struct wire_order *order)
+{
+	struct memory *saved = NULL;
+
+	for (uint32_t i = 0; i < node->memory_n; i++)
+		if (order->resume && node->memories[i].attempt == order->resume)
+			saved = &node->memories[i];
+	CHECK(!order->resume || saved);
+	memory->answer = rng_one_in(&model->rng, 4) ? REFUSED : RUNNING;
+	if (saved && saved->answer != SAVED)
+		memory->answer = REFUSED;
+	if (saved && memory->answer == RUNNING)
+		saved->answer = ENDED;
+	journal_add(model, node,
+		    memory->answer == RUNNING ? WIRE_RECORD_STARTED : WIRE_RECORD_REFUSED, memory);
 }
 
 /* An order arrives; the node keeps its word: one answer to an attempt, for ever. */
@@ -99,12 +140,8 @@ static void obey(struct model *model, struct model_node *node, const struct wire
 
 	switch (order->kind) {
 	case WIRE_ORDER_CLAIM:
-		if (!is_new)
-			return;
-		memory->answer = rng_one_in(&model->rng, 4) ? REFUSED : RUNNING;
-		journal_add(model, node,
-			    memory->answer == RUNNING ? WIRE_RECORD_STARTED : WIRE_RECORD_REFUSED,
-			    memory);
+		if (is_new)
+			claim(model, node, memory, order);
 		break;
 	case WIRE_ORDER_KILL:
 		if (is_new) {
@@ -113,7 +150,14 @@ static void obey(struct model *model, struct model_node *node, const struct wire
 		} else if (memory->answer == RUNNING) {
 			memory->answer = ENDED;
 			journal_add(model, node, WIRE_RECORD_ENDED, memory);
+		} else if (memory->answer == SAVED) {
+			memory->answer = ENDED;
+			journal_add(model, node, WIRE_RECORD_DISCARDED, memory);
 		}
+		break;
+	case WIRE_ORDER_PAUSE:
+		CHECK(!is_new);
+		pause(model, node, memory, order);
 		break;
 	case WIRE_ORDER_DEADLINE:
 		CHECK(!is_new);
@@ -137,19 +181,22 @@ static void look(const struct model *model)
 		uint64_t vcpus = 0, mem_mib = 0, count = 0;
 		for (uint32_t i = 0; i < node->memory_n; i++) {
 			const struct memory *memory = &node->memories[i];
-			if (memory->answer != RUNNING)
+			if (memory->answer != RUNNING && memory->answer != SAVED)
+				continue;
+			for (int m = 0; m < NODES; m++)
+				for (uint32_t j = 0; j < model->nodes[m].memory_n; j++)
+					assert_false(
+						&model->nodes[m].memories[j] != memory &&
+						(model->nodes[m].memories[j].answer == RUNNING ||
+						 model->nodes[m].memories[j].answer == SAVED) &&
+						strcmp(model->nodes[m].memories[j].sandbox,
+						       memory->sandbox) == 0);
+			if (memory->answer == SAVED)
 				continue;
 			vcpus += memory->vcpus;
 			mem_mib += memory->mem_mib;
 			count++;
 			held[memory->tenant]++;
-			for (int m = 0; m < NODES; m++)
-				for (uint32_t j = 0; j < model->nodes[m].memory_n; j++)
-					assert_false(&model->nodes[m].memories[j] != memory &&
-						     model->nodes[m].memories[j].answer ==
-							     RUNNING &&
-						     strcmp(model->nodes[m].memories[j].sandbox,
-							    memory->sandbox) == 0);
 		}
 		assert_true(vcpus <= capacity->vcpus && mem_mib <= capacity->mem_mib);
 		assert_true(count <= capacity->sandboxes);
@@ -218,9 +265,10 @@ static void something_ends(struct model *model, uint32_t n)
 	memory = &node->memories[rng_below(&model->rng, node->memory_n)];
 	if (memory->answer != RUNNING)
 		return;
+	/* By its limit it may be paused. */
 	if (rng_one_in(&model->rng, 2))
-		memory->answer = ENDED;
-	journal_add(model, node, memory->answer == ENDED ? WIRE_RECORD_ENDED : WIRE_RECORD_USAGE,
+		memory->answer = rng_one_in(&model->rng, 3) ? SAVED : ENDED;
+	journal_add(model, node, memory->answer != RUNNING ? WIRE_RECORD_ENDED : WIRE_RECORD_USAGE,
 		    memory);
 }
 
@@ -232,11 +280,18 @@ static void a_tenant_asks(struct model *model)
 	const char *name = model->name_n ? model->names[rng_below(&model->rng, model->name_n)] : "";
 	uint32_t timeout_s = 1 + (uint32_t)rng_below(&model->rng, 3600);
 
-	switch (rng_below(&model->rng, 4)) {
+	switch (rng_below(&model->rng, 8)) {
 	case 0:
+	case 1:
 		world_kill(model->world, name, rng_one_in(&model->rng, 5) ? "" : tenant);
 		break;
-	case 1:
+	case 2:
+		world_pause(model->world, name, tenant);
+		break;
+	case 3:
+		world_timeout(model->world, CORE_EVENT_RESUME, name, tenant, timeout_s);
+		break;
+	case 4:
 		world_timeout(model->world,
 			      rng_one_in(&model->rng, 2) ? CORE_EVENT_EXTEND
 							 : CORE_EVENT_SET_TIMEOUT,
@@ -316,7 +371,7 @@ static void require_calm(const struct model *model)
 	struct world *world = model->world;
 	uint64_t metered_ms = 0, posted_ms = 0;
 	struct core_counts counts;
-	uint32_t running = 0;
+	uint32_t running = 0, saved = 0;
 
 	core_count(world->core, &counts);
 	assert_int_equal(counts.placing, 0);
@@ -326,15 +381,19 @@ static void require_calm(const struct model *model)
 		metered_ms += node->metered_ms;
 		for (uint32_t i = 0; i < node->memory_n; i++) {
 			const struct core_sandbox *row;
-			if (node->memories[i].answer != RUNNING)
+			if (node->memories[i].answer != RUNNING &&
+			    node->memories[i].answer != SAVED)
 				continue;
 			row = world_find(world, node->memories[i].sandbox);
 			assert_non_null(row);
 			assert_int_equal(row->attempt, node->memories[i].attempt);
-			running++;
+			assert_int_equal(row->incarnation, node->memories[i].incarnation);
+			running += node->memories[i].answer == RUNNING;
+			saved += node->memories[i].answer == SAVED;
 		}
 	}
 	assert_int_equal(counts.running, running);
+	assert_int_equal(counts.paused, saved);
 	for (uint32_t i = 0; i < world->posted_n; i++)
 		posted_ms += world->posted[i].ms;
 	assert_int_equal(posted_ms, metered_ms);

@@ -119,6 +119,8 @@ uint64_t world_kill(struct world *world, const char *sandbox, const char *tenant
 uint64_t world_timeout(struct world *world, enum core_event_kind kind, const char *sandbox,
 		       const char *tenant, uint32_t timeout_s);
 
+uint64_t world_pause(struct world *world, const char *sandbox, const char *tenant);
+
 /* The answer to a request; NULL: not yet. It was answered at most once. */
 const struct world_reply *world_reply(const struct world *world, uint64_t request);
 

@@ -82,6 +82,18 @@ uint64_t world_timeout(struct world *world, enum core_event_kind kind, const cha
 	return world->request;
 }
 
+uint64_t world_pause(struct world *world, const char *sandbox, const char *tenant)
+{
+	struct core_event event = {.kind = CORE_EVENT_PAUSE};
+
+	event.pause.request = ++world->request;
+	event.pause.sandbox = world_id(sandbox);
+	event.pause.tenant = world_id(tenant);
+	event.pause.how = WIRE_SAVE_PAUSE;
+	world_step(world, &event);
+	return world->request;
+}
+
 const struct world_reply *world_reply(const struct world *world, uint64_t request)
 {
 	const struct world_reply *answer = &world->replies[request];
