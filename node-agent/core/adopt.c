@@ -143,7 +143,8 @@ static bool is_leftover(const struct node_core *core, const struct node_event *e
 
 	return event->adopted.state == WIRE_SHIM_ENDED &&
 	       (!claim || attempt_find(core, claim->attempt) != MAP_NONE ||
-		event->adopted.resumed_mono.ns == 0 || event->adopted.ended_mono.ns > core->now.ns);
+		event->adopted.resumed_mono.ns == 0 || event->adopted.other_boot ||
+		event->adopted.ended_mono.ns > core->now.ns);
 }
 
 /* Whether it was taken in with a claim, whose payload is looked after then. */

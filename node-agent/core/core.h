@@ -151,6 +151,8 @@ struct node_event {
 			enum wire_save_how saved_how; /* ENDED by PAUSE */
 			uint64_t saved_mib;           /* the same */
 			bool resumes; /* restored from what was saved, not from the template */
+			/* ENDED in an earlier boot of the host: its instants are of that boot. */
+			bool other_boot;
 		} adopted;
 		struct {
 			char name[TEMPLATE_NAME_MAX];

@@ -47,7 +47,9 @@ static void drop(struct node_core *core, struct saved *saved)
 		core->claims[saved->claim].saved = POOL_NONE;
 	core->missing_n -= !saved->is_found;
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SAVED_GONE)->attempt = saved->row.attempt;
-	node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = saved->row.vm;
+	/* One that a start has still to report is forgotten then. */
+	if (saved->is_found)
+		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = saved->row.vm;
 	attempt_answer(core, saved->row.attempt);
 	map_remove(&core->saved_numbers, saved->row.vm);
 	pool_give(&core->saved_pool, slot);

@@ -147,6 +147,10 @@ void agent_adopt(struct world *world, uint32_t host, struct shim *shim)
 		if (shim->state == WIRE_SHIM_ENDED)
 			event.adopted.ended_mono = shim->ended;
 		event.adopted.cause = shim->cause;
+		event.adopted.saved_how = shim->saved ? shim->how : 0;
+		event.adopted.saved_mib = shim->saved ? 40 : 0;
+		event.adopted.resumes = shim->resumes;
+		event.adopted.other_boot = shim->boot != agent->boots_n;
 		agent_step(world, host, &event);
 	}
 	if (agent->has_core && --agent->adopting_n == 0)
@@ -334,6 +338,11 @@ const struct wire_room *agent_capacity(const struct world *world, uint32_t host)
 	return &world->agents[host]->limits.capacity;
 }
 
+uint32_t agent_boot(const struct world *world, uint32_t host)
+{
+	return world->agents[host]->boots_n;
+}
+
 size_t agent_payloads_n(const struct world *world, uint32_t host)
 {
 	return world->agents[host]->payloads_n;
@@ -355,6 +364,7 @@ void agent_open(struct world *world, uint32_t host)
 	struct agent *agent = calloc(1, sizeof(*agent));
 	struct call call = {.fn = start, .of = OF_AGENT(host), .host = host};
 	uint32_t vms_max = world->shape.capacity_sandboxes + (uint32_t)world_between(world, 2, 12);
+	uint32_t saved_max = (uint32_t)world_between(world, 0, 8);
 
 	CHECK(agent);
 	world->agents[host] = agent;
@@ -365,7 +375,8 @@ void agent_open(struct world *world, uint32_t host)
 		agent->clock.fast_ppm = (int32_t)world_between(world, -DRIFT_PPM, DRIFT_PPM);
 	agent->limits = (struct node_limits){
 		.vms_max = vms_max,
-		.attempts_max = 2 * vms_max + world->shape.attempts_spare,
+		.saved_max = saved_max,
+		.attempts_max = 2 * (vms_max + saved_max) + world->shape.attempts_spare,
 		.pool_floor = (uint32_t)world_between(world, 0, 2),
 		.pool_ceiling = (uint32_t)world_between(world, 2, 5),
 		.restores_max = (uint32_t)world_between(world, 1, 2),

@@ -16,6 +16,8 @@ struct journal {
 	size_t attempts_n, attempts_cap;
 	struct node_sandbox *sandboxes;
 	size_t sandboxes_n, sandboxes_cap;
+	struct node_saved *saved;
+	size_t saved_n, saved_cap;
 	struct wire_record *records; /* record seq is at seq - 1 */
 	bool *trimmed;               /* and whether it is there no more */
 	size_t records_n, records_cap;
@@ -64,6 +66,8 @@ const struct wire_room *agent_capacity(const struct world *world, uint32_t host)
 /* Payloads that were given to the core and not dropped yet. */
 size_t agent_payloads_n(const struct world *world, uint32_t host);
 
+/* How often the host was booted again. */
+uint32_t agent_boot(const struct world *world, uint32_t host);
 struct id agent_id(uint32_t host);
 
 #endif

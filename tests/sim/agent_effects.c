@@ -80,6 +80,9 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 	case NODE_EFFECT_VM_METER:
 		shims_meter(world, agent->host, effect->vm);
 		break;
+	case NODE_EFFECT_VM_SAVE:
+		shims_save(world, agent->host, effect);
+		break;
 	case NODE_EFFECT_VM_KILL:
 		shims_kill(world, agent->host, effect);
 		break;
@@ -105,6 +108,8 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 	case NODE_EFFECT_JOURNAL_ATTEMPT_GONE:
 	case NODE_EFFECT_JOURNAL_SANDBOX:
 	case NODE_EFFECT_JOURNAL_SANDBOX_GONE:
+	case NODE_EFFECT_JOURNAL_SAVED:
+	case NODE_EFFECT_JOURNAL_SAVED_GONE:
 	case NODE_EFFECT_JOURNAL_RECORD:
 	case NODE_EFFECT_JOURNAL_TRIM:
 	case NODE_EFFECT_N:
@@ -130,6 +135,9 @@ void agent_say_effect(struct world *world, const struct agent *agent,
 			  "host %u   -> META acked %" PRIu64 " epoch %" PRIu64 " floor %" PRIx64,
 			  agent->host, effect->meta.acked_seq, effect->meta.epoch,
 			  effect->meta.attempt_floor);
+	else if (effect->kind == NODE_EFFECT_JOURNAL_SAVED)
+		world_say(world, "host %u   -> SAVED %" PRIx64 " vm %" PRIu64, agent->host,
+			  effect->saved.attempt, effect->saved.vm);
 	else if (effect->kind == NODE_EFFECT_JOURNAL_SANDBOX)
 		world_say(world, "host %u   -> SANDBOX %" PRIx64 " vm %" PRIu64 " at %" PRIu64,
 			  agent->host, effect->sandbox.attempt, effect->sandbox.vm,

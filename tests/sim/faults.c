@@ -79,6 +79,7 @@ void faults_choose(struct world *world)
 	faults->vm_fault_ns = mean_ns(world, S(1), S(30));
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);
+	faults->save_fail = often(world, 400000);
 	faults->gone = often(world, 500000);
 	faults->slow_claim = often(world, 300000);
 	faults->die_after_commit = often(world, 5000);

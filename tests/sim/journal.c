@@ -36,6 +36,26 @@ static void drop_sandbox(struct journal *journal, uint64_t attempt)
 			journal->sandboxes[i] = journal->sandboxes[--journal->sandboxes_n];
 }
 
+static void write_saved(struct world *world, struct agent *agent, const struct node_saved *row)
+{
+	struct journal *journal = &agent->journal;
+
+	for (size_t i = 0; i < journal->saved_n; i++)
+		if (journal->saved[i].attempt == row->attempt)
+			world_fail(world, "host %u saves attempt %" PRIx64 " again", agent->host,
+				   row->attempt);
+	journal->saved =
+		grow(journal->saved, journal->saved_n, &journal->saved_cap, sizeof(*journal->saved));
+	journal->saved[journal->saved_n++] = *row;
+}
+
+static void drop_saved(struct journal *journal, uint64_t attempt)
+{
+	for (size_t i = 0; i < journal->saved_n; i++)
+		if (journal->saved[i].attempt == attempt)
+			journal->saved[i] = journal->saved[--journal->saved_n];
+}
+
 static void drop_attempt(struct journal *journal, uint64_t attempt)
 {
 	size_t kept = 0;
@@ -108,6 +128,12 @@ void journal_write(struct world *world, struct agent *agent, const struct node_e
 	case NODE_EFFECT_JOURNAL_SANDBOX_GONE:
 		drop_sandbox(journal, effect->attempt);
 		break;
+	case NODE_EFFECT_JOURNAL_SAVED:
+		write_saved(world, agent, &effect->saved);
+		break;
+	case NODE_EFFECT_JOURNAL_SAVED_GONE:
+		drop_saved(journal, effect->attempt);
+		break;
 	case NODE_EFFECT_JOURNAL_RECORD:
 		write_record(world, agent, &effect->record);
 		break;
@@ -120,6 +146,7 @@ void journal_write(struct world *world, struct agent *agent, const struct node_e
 	case NODE_EFFECT_EPOCH:
 	case NODE_EFFECT_VM_DEADLINE:
 	case NODE_EFFECT_VM_METER:
+	case NODE_EFFECT_VM_SAVE:
 	case NODE_EFFECT_VM_KILL:
 	case NODE_EFFECT_VM_FORGET:
 	case NODE_EFFECT_PAYLOAD_DROP:
@@ -147,6 +174,10 @@ void journal_load(struct world *world, struct agent *agent)
 		load_step(world, agent,
 			  (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX,
 					      .sandbox = journal->sandboxes[i]});
+	for (size_t i = 0; i < journal->saved_n; i++)
+		load_step(world, agent,
+			  (struct node_event){.kind = NODE_EVENT_LOAD_SAVED,
+					      .saved = journal->saved[i]});
 	for (size_t i = 0; i < journal->attempts_n; i++)
 		load_step(world, agent,
 			  (struct node_event){.kind = NODE_EVENT_LOAD_ATTEMPT,
@@ -157,6 +188,7 @@ void journal_free(struct journal *journal)
 {
 	free(journal->attempts);
 	free(journal->sandboxes);
+	free(journal->saved);
 	free(journal->records);
 	free(journal->trimmed);
 }

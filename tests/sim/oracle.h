@@ -21,9 +21,11 @@
  *           12. who admits, or gives a node up, has heard it, or nothing runs there
  *           13. what a node says that it gave up is gone
  *           14. under one key one sandbox is told running; whoever adopts one knows its key
- *   calm    15. everybody agrees on what runs, where, and until when; nothing waits, nothing is
+ *           15. what is paused is kept on its host's disk until it is resumed, once, or somebody
+ *               asked for its end, or the node is given up; and until then it is known as such
+ *   calm    16. everybody agrees on what runs, where, and until when; nothing waits, nothing is
  *               frozen; what was told running is known everywhere
- *   end     16. nothing runs, nothing is journaled as running; what each scheduler posted is what
+ *   end     17. nothing runs, nothing is journaled as running or saved; what each scheduler posted is what
  *               ran, to the millisecond, and nothing of what was frozen
  */
 #ifndef FLOTILLA_SIM_ORACLE_H
@@ -87,10 +89,14 @@ void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq);
  * this attempt. */
 void oracle_polls(struct world *world, uint32_t host, const struct wire_poll *poll);
 void oracle_leased(struct world *world, uint32_t host, int64_t polled_ns, uint64_t lease_ms);
-void oracle_claims(struct world *world, uint32_t host, uint64_t attempt);
+void oracle_claims(struct world *world, uint32_t host, const struct wire_order *claim);
+
+/* The folder that holds a paused sandbox is removed. */
+void oracle_discarded(struct world *world, uint32_t host, const struct shim *shim);
 
 /* Somebody asks for the end of sandbox number n. */
 void oracle_asked_to_end(struct world *world, size_t n);
+void oracle_asked_to_pause(struct world *world, size_t n);
 
 /* A tenant asks; it is told, and hears it. row: NULL: none comes with it. */
 void oracle_asked(struct world *world, const struct request *request);

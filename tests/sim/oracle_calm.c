@@ -1,4 +1,4 @@
-/* What must hold when nothing fails any more, and when everything has ended: rules 15 and 16. */
+/* What must hold when nothing fails any more, and when everything has ended: rules 16 and 17. */
 #include "tests/sim/oracle_internal.h"
 
 #include "tests/sim/agent.h"
@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- 15: the calm ---- */
+/* ---- 16: the calm ---- */
 
 static void look_at_calm_host(struct world *world, uint32_t host)
 {
@@ -63,6 +63,13 @@ static void look_at_calm_row(struct world *world, uint32_t replica, const struct
 	uint32_t host = (uint32_t)strtoul(row->node.text + 4, NULL, 10);
 	int64_t off_ms;
 
+	if (row->state == SANDBOX_PAUSED ||
+	    (row->state == SANDBOX_DISCARDING && replica != replica_leader(world))) {
+		if (!shims_find_saved(world, host, row->attempt))
+			world_fail(world, "replica %u calls sandbox %zu paused, and it is not saved",
+				   replica, n);
+		return;
+	}
 	/* A kill that a leader could not tell of stays with it, and ends with the sandbox. */
 	if (row->state != SANDBOX_RUNNING &&
 	    (row->state != SANDBOX_ENDING || replica == replica_leader(world)))
@@ -99,7 +106,7 @@ bool oracle_is_settled(const struct world *world)
 	return world->now_ns - world->oracle->stirred_ns > MS(50);
 }
 
-static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t runs_n)
+static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t open_n)
 {
 	uint32_t rows_n = 0;
 	struct core_counts counts;
@@ -122,14 +129,14 @@ static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t
 		rows_n++;
 	}
 	core_count(replica_core(world, replica), &counts);
-	if (rows_n != runs_n || counts.sandboxes != rows_n)
-		world_fail(world, "replica %u: %u sandboxes are open, %u run", replica, rows_n,
-			   runs_n);
+	if (rows_n != open_n || counts.sandboxes != rows_n)
+		world_fail(world, "replica %u: %u sandboxes are open, %u run or are saved", replica,
+			   rows_n, open_n);
 }
 
 void oracle_look_at_calm(struct world *world)
 {
-	uint32_t runs_n = 0, leader = replica_leader(world);
+	uint32_t open_n = 0, leader = replica_leader(world);
 
 	world_say(world, "the calm is looked at");
 	if (leader == REPLICAS_MAX || !replica_admits(world, leader))
@@ -137,13 +144,14 @@ void oracle_look_at_calm(struct world *world)
 	for (uint32_t i = 0; i < world->shape.hosts_n; i++) {
 		look_at_calm_host(world, i);
 		for (size_t j = 0; j < world->vms[i]->n; j++)
-			runs_n += shim_is_alive(&world->vms[i]->shims[j]);
+			open_n += shim_is_alive(&world->vms[i]->shims[j]) ||
+				  world->vms[i]->shims[j].saved;
 	}
 	for (uint32_t i = 0; i < world->shape.replicas_n; i++)
-		look_at_calm_replica(world, i, runs_n);
+		look_at_calm_replica(world, i, open_n);
 }
 
-/* ---- 16: the end ---- */
+/* ---- 17: the end ---- */
 
 static void look_at_bill(struct world *world, uint32_t replica, const struct attempt *attempt)
 {
@@ -180,6 +188,8 @@ void oracle_look_at_end(struct world *world)
 		look_at_calm_host(world, i);
 		if (agent_journal(world, i)->sandboxes_n)
 			world_fail(world, "host %u: a sandbox is still journaled", i);
+		if (agent_journal(world, i)->saved_n)
+			world_fail(world, "host %u: a sandbox is still saved", i);
 		for (size_t j = 0; j < world->vms[i]->n; j++)
 			if (shim_is_alive(&world->vms[i]->shims[j]))
 				world_fail(world, "host %u: a sandbox still runs", i);

@@ -1,8 +1,9 @@
-/* Records: rules 5 and 8. */
+/* Records: rules 5, 8 and 15. */
 #include "tests/sim/oracle_internal.h"
 
 #include "tests/sim/agent.h"
 #include "tests/sim/replica.h"
+#include "tests/sim/tenants.h"
 
 #include <inttypes.h>
 
@@ -32,11 +33,46 @@ static bool is_of_older_leader(const struct world *world, uint32_t host, uint64_
 	return world->shape.replicas_n > 1 && attempt >> 32 < world->oracle->hosts[host].said_epoch;
 }
 
-void oracle_claims(struct world *world, uint32_t host, uint64_t attempt)
+static void begins(struct world *world, uint32_t host, uint64_t attempt)
 {
 	if (is_of_older_leader(world, host, attempt))
 		world_fail(world, "host %u obeys attempt %" PRIx64 " of a leader that is none",
 			   host, attempt);
+}
+
+void oracle_claims(struct world *world, uint32_t host, const struct wire_order *claim)
+{
+	begins(world, host, claim->attempt);
+	if (claim->resume)
+		oracle_attempt(world, claim->attempt)->resumes = claim->resume;
+}
+
+/* It goes on from what another attempt saved. */
+static void resumed(struct world *world, uint32_t host, const struct attempt *attempt)
+{
+	struct attempt *source = oracle_attempt(world, attempt->resumes);
+
+	if (!source->paused || source->discarded || source->resumed_by)
+		world_fail(world, "host %u resumes attempt %" PRIx64 ", of which nothing is saved",
+			   host, source->number);
+	if (attempt->incarnation != source->incarnation + 1)
+		world_fail(world, "host %u calls a life after %u %u", host, source->incarnation,
+			   attempt->incarnation);
+	source->resumed_by = attempt->number;
+	world->totals.resumes++;
+}
+
+void oracle_discarded(struct world *world, uint32_t host, const struct shim *shim)
+{
+	const struct attempt *attempt = oracle_attempt(world, shim->claim.attempt);
+	size_t n = sandbox_number(&shim->claim.sandbox);
+
+	/* One that was never told of, a kill that came in the middle, and what there was no room
+	 * for. */
+	if (!attempt->yes || (attempt->ended && !attempt->paused))
+		return;
+	if (!attempt->discarded && !attempt->resumed_by)
+		world_fail(world, "host %u removes paused sandbox %zu", host, n);
 }
 
 static void answered(struct world *world, uint32_t host, struct attempt *attempt,
@@ -52,10 +88,29 @@ static void answered(struct world *world, uint32_t host, struct attempt *attempt
 			   record->attempt);
 	if (record->kind == WIRE_RECORD_STARTED &&
 	    record->seq >= world->oracle->hosts[host].said_seq)
-		oracle_claims(world, host, record->attempt);
+		begins(world, host, record->attempt);
 	attempt->host = host;
+	attempt->incarnation = record->incarnation;
 	attempt->yes = record->kind == WIRE_RECORD_STARTED;
 	attempt->no = record->kind == WIRE_RECORD_REFUSED;
+	if (attempt->yes && attempt->resumes)
+		resumed(world, host, attempt);
+}
+
+static void discarded(struct world *world, uint32_t host, struct attempt *attempt,
+		      const struct wire_record *record)
+{
+	size_t n = sandbox_number(&record->sandbox);
+
+	if (!attempt->paused || attempt->discarded || attempt->resumed_by)
+		world_fail(world, "host %u discards attempt %" PRIx64 " which is not saved", host,
+			   record->attempt);
+	/* What nobody was told of may be given up. */
+	if (oracle_sandbox(world, n)->told_attempt && !oracle_sandbox(world, n)->asked &&
+	    record->attempt >= world->oracle->hosts[host].lost_below)
+		world_fail(world, "host %u discards sandbox %zu, which nobody asked for", host, n);
+	attempt->discarded = true;
+	world->totals.discards++;
 }
 
 void oracle_recorded(struct world *world, uint32_t host, const struct wire_record *record)
@@ -64,6 +119,10 @@ void oracle_recorded(struct world *world, uint32_t host, const struct wire_recor
 
 	if (record->kind == WIRE_RECORD_STARTED || record->kind == WIRE_RECORD_REFUSED) {
 		answered(world, host, attempt, record);
+		return;
+	}
+	if (record->kind == WIRE_RECORD_DISCARDED) {
+		discarded(world, host, attempt, record);
 		return;
 	}
 	if (!attempt->yes || attempt->ended)
@@ -75,6 +134,7 @@ void oracle_recorded(struct world *world, uint32_t host, const struct wire_recor
 			   host, record->attempt, record->from_ms, attempt->told_ms);
 	attempt->told_ms = record->to_ms;
 	attempt->ended = record->kind == WIRE_RECORD_ENDED;
+	attempt->paused = attempt->ended && record->cause == CAUSE_PAUSE;
 }
 
 void oracle_posted(struct world *world, uint32_t replica, uint32_t host,

@@ -16,7 +16,8 @@ static void told_running(struct world *world, uint32_t replica, const struct req
 	struct attempt *attempt = oracle_attempt(world, told->attempt);
 	struct oracle *oracle = world->oracle;
 
-	if (!row || row->state == SANDBOX_PLACING || row->attempt != told->attempt)
+	if (!row || row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING ||
+	    row->attempt != told->attempt)
 		world_fail(world, "sandbox %zu is told of, and not stored as running", n);
 	if (!attempt->yes)
 		world_fail(world, "sandbox %zu is told of, and not journaled", n);
@@ -30,6 +31,23 @@ static void told_running(struct world *world, uint32_t replica, const struct req
 		world_fail(world, "key %u has two sandboxes: %" PRIu64 " and %zu", request->key,
 			   oracle->keys[request->key] - 1, n);
 	oracle->keys[request->key] = n + 1;
+}
+
+static void told_paused(struct world *world, uint32_t replica, const struct core_sandbox *told)
+{
+	size_t n = sandbox_number(&told->id);
+	const struct core_sandbox *row = replica_row(world, replica, n);
+
+	if (!row || row->state < SANDBOX_PAUSED || row->attempt != told->attempt)
+		world_fail(world, "sandbox %zu is told paused, and not stored as that", n);
+	if (!oracle_attempt(world, told->attempt)->paused)
+		world_fail(world, "sandbox %zu is told paused, and not journaled", n);
+}
+
+/* Known, and not ended: what a create that is repeated under its key may hear. */
+static bool is_paused(enum sandbox_state state)
+{
+	return state == SANDBOX_PAUSING || state == SANDBOX_PAUSED || state == SANDBOX_RESUMING;
 }
 
 /* A leader may not have heard the end of what it tells of, if its node has not joined. */
@@ -46,11 +64,14 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 {
 	size_t n = sandbox_number(&row->id);
 	struct known *known = oracle_sandbox(world, n);
-	bool ends = row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED;
+	bool ends = row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED ||
+		    row->state == SANDBOX_DISCARDING;
 
 	if (row->state == SANDBOX_RUNNING)
 		told_running(world, replica, request, row);
-	else if (request->event.kind == CORE_EVENT_CREATE && !ends)
+	else if (row->state == SANDBOX_PAUSED)
+		told_paused(world, replica, row);
+	else if (request->event.kind == CORE_EVENT_CREATE && !ends && !is_paused(row->state))
 		world_fail(world, "sandbox %zu is granted and does not run", n);
 	if (!ends && known->killed && has_heard(world, replica, row))
 		world_fail(world, "sandbox %zu is told of after its kill", n);
@@ -58,7 +79,7 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 	if (ends && request->event.kind == CORE_EVENT_KILL)
 		known->killed = true;
 	if (request->event.kind != CORE_EVENT_CREATE && known->open_n == 0) {
-		known->limit_is_told = true;
+		known->limit_is_told = row->state == SANDBOX_RUNNING;
 		known->limit_ns = row->end_at.ns;
 	}
 }
@@ -97,8 +118,15 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 	if (old->state == SANDBOX_ENDING && row->state < SANDBOX_ENDING &&
 	    (world->shape.replicas_n == 1 || old->refusal == REFUSAL_NONE))
 		world_fail(world, "replica %u: sandbox %zu lives again", replica, n);
+	if (old->state == SANDBOX_DISCARDING && row->state != SANDBOX_DISCARDING &&
+	    row->state != SANDBOX_ENDING && row->state != SANDBOX_ENDED)
+		world_fail(world, "replica %u: sandbox %zu is wanted again", replica, n);
 	if (row->state != SANDBOX_ENDED)
 		return;
+	if (old->state == SANDBOX_PAUSED && oracle_sandbox(world, n)->told_attempt &&
+	    !oracle_sandbox(world, n)->asked && row->cause != CAUSE_NODE_LOST)
+		world_fail(world, "replica %u ends paused sandbox %zu, which nobody asked for",
+			   replica, n);
 	if (row->cause == CAUSE_NODE_LOST && row->attempt >= world->oracle->hosts[host].lost_below)
 		world_fail(world, "replica %u gives sandbox %zu up, and its node is not lost",
 			   replica, n);
@@ -122,6 +150,11 @@ void oracle_adopted(struct world *world, uint32_t replica, const struct core_san
 void oracle_asked_to_end(struct world *world, size_t n)
 {
 	oracle_sandbox(world, n)->asked = true;
+}
+
+void oracle_asked_to_pause(struct world *world, size_t n)
+{
+	oracle_sandbox(world, n)->asked_pause = true;
 }
 
 /* A time limit that was told, or whose confirmation a scheduler has, is the one that counts. */
@@ -151,7 +184,7 @@ static void look_at_limit(struct world *world, uint32_t host, const struct shim 
 {
 	int64_t limit_ns, off_ms;
 
-	if (shim->cause != CAUSE_TIMEOUT || world->faults.wild ||
+	if ((shim->cause != CAUSE_TIMEOUT && !shim->by_limit) || world->faults.wild ||
 	    !limit_of(world, shim, &limit_ns) || world->go_on_ns[HOSTS_MAX + host] == world->now_ns)
 		return;
 	off_ms = (limit_ns - CLOCK_WALL_BEGIN_NS - shim->ended_ns) / NS_PER_MS;
@@ -171,6 +204,9 @@ static void look_at_cause(struct world *world, uint32_t host, const struct shim 
 		return;
 	if (asked && (shim->cause == CAUSE_REQUEST || shim->cause == CAUSE_OPERATOR ||
 		      shim->cause == CAUSE_PLATFORM))
+		return;
+	if (shim->cause == CAUSE_PAUSE &&
+	    (shim->by_limit || oracle_sandbox(world, n)->asked_pause))
 		return;
 	if (shim->cause == CAUSE_NODE_LOST &&
 	    shim->claim.attempt < world->oracle->hosts[host].lost_below)

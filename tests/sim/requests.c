@@ -135,7 +135,9 @@ void requests_look_at_key(struct world *world, struct replica *replica, uint32_t
 	for (size_t i = 0; i < replica->store.rows_n && replica->life == life; i++) {
 		const struct row *row = &replica->store.rows[i];
 		struct core_event event = {.kind = CORE_EVENT_KILL};
-		if (row->key != key || row == newest || row->it.state != SANDBOX_RUNNING)
+		if (row->key != key || row == newest || row->it.state == SANDBOX_NONE ||
+		    row->it.state == SANDBOX_PLACING || row->it.state == SANDBOX_ENDING ||
+		    row->it.state == SANDBOX_DISCARDING || row->it.state == SANDBOX_ENDED)
 			continue;
 		event.kill.sandbox = row->it.id;
 		event.kill.cause = CAUSE_PLATFORM;

@@ -140,7 +140,68 @@ void shims_end(struct world *world, uint32_t host, struct shim *shim, enum cause
 	event.ended.cause = cause;
 	event.ended.at = shim->ended;
 	event.ended.resumed_mono = shims_resumed(shim);
+	event.ended.saved_how = shim->saved ? shim->how : 0;
+	event.ended.saved_mib = shim->saved ? 40 : 0;
 	tell(world, host, shim, &event);
+}
+
+/* ---- pauses ---- */
+
+const struct shim *shims_find_saved(const struct world *world, uint32_t host, uint64_t attempt)
+{
+	const struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (vms->shims[i].saved && vms->shims[i].claim.attempt == attempt)
+			return &vms->shims[i];
+	return NULL;
+}
+
+static void pause(struct world *world, uint32_t host, struct shim *shim, enum wire_save_how how)
+{
+	shim->saved = true;
+	shim->how = how;
+	world->totals.pauses++;
+	shims_end(world, host, shim, CAUSE_PAUSE, false);
+}
+
+static void tell_runs_on(struct world *world, uint32_t host, const struct shim *shim, uint64_t save)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_RUNS_ON};
+
+	event.runs_on.vm = shim->number;
+	event.runs_on.save = save;
+	tell(world, host, shim, &event);
+}
+
+static void on_saved(struct world *world, const struct call *call)
+{
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
+	uint64_t save;
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	save = shim->save;
+	shim->save = 0;
+	if (world_chance(world, world->faults.save_fail))
+		tell_runs_on(world, call->host, shim, save);
+	else
+		pause(world, call->host, shim, shim->how);
+}
+
+void shims_save(struct world *world, uint32_t host, const struct node_effect *effect)
+{
+	struct shim *shim = find(world, host, effect->save.vm);
+
+	if (!shim || shim->state == WIRE_SHIM_ENDED || shim->save == effect->save.save)
+		return;
+	if (shim->state != WIRE_SHIM_CLAIMED || shim->save) {
+		tell_runs_on(world, host, shim, effect->save.save);
+		return;
+	}
+	shim->save = effect->save.save;
+	shim->how = effect->save.how;
+	shims_plan(world, host, shim, world_between(world, MS(50), MS(600)), on_saved);
 }
 
 static void on_time_limit(struct world *world, const struct call *call)
@@ -148,8 +209,16 @@ static void on_time_limit(struct world *world, const struct call *call)
 	struct shim *shim = shims_find_serial(world, call->host, call->a);
 
 	/* The limit may have been moved. */
-	if (shim && shim->claim_taken && shim->end.ns <= agent_mono(world, call->host).ns)
+	if (!shim || !shim->claim_taken || shim->state == WIRE_SHIM_ENDED ||
+	    shim->end.ns > agent_mono(world, call->host).ns)
+		return;
+	if (shim->state == WIRE_SHIM_CLAIMED && shim->claim.on_limit &&
+	    !world_chance(world, world->faults.save_fail)) {
+		shim->by_limit = true;
+		pause(world, call->host, shim, shim->claim.on_limit);
+	} else {
 		shims_end(world, call->host, shim, CAUSE_TIMEOUT, false);
+	}
 }
 
 static void set_limit(struct world *world, uint32_t host, struct shim *shim, struct mono end)
@@ -192,8 +261,12 @@ void shims_start(struct world *world, uint32_t host, const struct node_effect *e
 {
 	struct host_vms *vms = world->vms[host];
 	struct call call = {.fn = on_restored, .of = OF_SHIMS(host), .host = host};
+	const struct shim *source = find(world, host, effect->start.resume);
 	struct shim *shim;
 
+	if (effect->start.resume && (!source || !source->saved))
+		world_fail(world, "host %u: nothing is saved in folder %" PRIu64, host,
+			   effect->start.resume);
 	if (find(world, host, effect->start.vm))
 		world_fail(world, "host %u: two microVMs with the number %" PRIu64, host,
 			   effect->start.vm);
@@ -208,6 +281,8 @@ void shims_start(struct world *world, uint32_t host, const struct node_effect *e
 	shim->serial = ++world->totals.vms;
 	shim->state = WIRE_SHIM_RESTORING;
 	shim->told = true;
+	shim->resumes = effect->start.resume != 0;
+	shim->boot = agent_boot(world, host);
 	memcpy(shim->template_, effect->start.template_, sizeof(shim->template_));
 	memcpy(shim->template_id, effect->start.template_id, sizeof(shim->template_id));
 	call.a = shim->serial;
@@ -276,7 +351,10 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 		tell_claimed(world, host, shim, effect->claim.order.attempt, false);
 		return;
 	}
-	oracle_claims(world, host, effect->claim.order.attempt);
+	if (shim->resumes != (effect->claim.order.resume != 0))
+		world_fail(world, "host %u: vm %" PRIu64 " is claimed for another beginning", host,
+			   shim->number);
+	oracle_claims(world, host, &effect->claim.order);
 	shim->claim_taken = true;
 	oracle_stir(world);
 	shim->claim = effect->claim.order;
@@ -338,6 +416,8 @@ void shims_forget(struct world *world, uint32_t host, uint64_t number)
 	if (shim->state != WIRE_SHIM_ENDED)
 		world_fail(world, "host %u: vm %" PRIu64 " is forgotten while it lives", host,
 			   number);
+	if (shim->saved)
+		oracle_discarded(world, host, shim);
 	memmove(shim, shim + 1, (size_t)(vms->shims + --vms->n - shim) * sizeof(*shim));
 }
 
@@ -378,14 +458,19 @@ void shims_unhear(struct world *world, uint32_t host)
 void shims_reboot(struct world *world, uint32_t host)
 {
 	struct host_vms *vms = world->vms[host];
+	size_t kept = 0;
 
 	shims_unhear(world, host);
 	for (size_t i = 0; i < vms->n; i++) {
+		if (vms->shims[i].saved) {
+			vms->shims[kept++] = vms->shims[i];
+			continue;
+		}
 		shims_end(world, host, &vms->shims[i], CAUSE_NODE_RESTARTED, true);
 		/* Also of those that had ended: nobody read their records. */
 		oracle_ran(world, host, &vms->shims[i], true);
 	}
-	vms->n = 0;
+	vms->n = kept;
 }
 
 void shims_fault(struct world *world, uint32_t host, bool gone)

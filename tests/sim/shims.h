@@ -1,7 +1,7 @@
 /*
  * The microVMs of one host and their shims: what really runs.  They outlive the agent, end a
  * sandbox at its time limit whoever is there, and keep an end record until they are forgotten.
- * A reboot of the host takes all of them, records too.
+ * A reboot of the host takes all of them, records too, but not what is saved.
  */
 #ifndef FLOTILLA_SIM_SHIMS_H
 #define FLOTILLA_SIM_SHIMS_H
@@ -36,6 +36,12 @@ struct shim {
 	int64_t ended_ns;  /* of the world */
 	enum cause cause;
 	bool gone; /* died without a record */
+	bool saved;     /* ENDED by a pause, and its folder holds what it was */
+	bool by_limit;  /* and that was its time limit's doing */
+	bool resumes;   /* was restored from such a folder */
+	uint64_t save;  /* it is being saved, by this order; 0: it is not */
+	enum wire_save_how how;
+	uint32_t boot; /* of its host, in which it was started */
 	bool told; /* the agent knows of it: it was started by it, or adopted */
 };
 
@@ -68,8 +74,12 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 void shims_lease(struct world *world, uint32_t host, struct mono until, uint64_t attempts_from);
 void shims_deadline(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_meter(struct world *world, uint32_t host, uint64_t number);
+void shims_save(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_forget(struct world *world, uint32_t host, uint64_t number);
+
+/* The folder that holds what this attempt was; NULL: none does. */
+const struct shim *shims_find_saved(const struct world *world, uint32_t host, uint64_t attempt);
 
 /* A new agent looks for folders: each reports to agent_adopt in a while. Returns how many. */
 uint32_t shims_adopt(struct world *world, uint32_t host);

@@ -142,6 +142,8 @@ static void create(struct world *world, uint32_t tenant)
 	event->create.sandbox = sandbox_id(sandbox);
 	event->create.tenant = tenant_id(tenant);
 	event->create.timeout_s = (uint32_t)world_between(world, 1, 60);
+	if (world_chance(world, 200000))
+		event->create.on_limit = WIRE_SAVE_PAUSE;
 	snprintf(event->create.template_, sizeof(event->create.template_), "template-%u",
 		 (unsigned)world_between(world, 0, TEMPLATES_N - 1));
 	if (world_chance(world, 600000))
@@ -151,8 +153,8 @@ static void create(struct world *world, uint32_t tenant)
 	send(world, request);
 }
 
-/* One of the newest sandboxes, be it this tenant's or not; more often one that is alive. */
-static size_t some_sandbox(struct world *world)
+/* One of the newest sandboxes, be it this tenant's or not; more often one in this state. */
+static size_t some_sandbox(struct world *world, enum sandbox_state state)
 {
 	uint32_t replica = (uint32_t)world_between(world, 0, world->shape.replicas_n - 1);
 	size_t n = world->tenants->sandboxes_n, sandbox = 0;
@@ -161,7 +163,7 @@ static size_t some_sandbox(struct world *world)
 		const struct core_sandbox *row;
 		sandbox = n - 1 - (size_t)world_between(world, 0, n > 60 ? 59 : (int64_t)n - 1);
 		row = replica_row(world, replica, sandbox);
-		if (row && row->state == SANDBOX_RUNNING)
+		if (row && row->state == state)
 			break;
 	}
 	return sandbox;
@@ -180,18 +182,50 @@ static void kill(struct world *world, const struct id *tenant, size_t sandbox)
 	send(world, request);
 }
 
+static void pause(struct world *world, const struct id *tenant, size_t sandbox)
+{
+	struct request *request = begin(world, CORE_EVENT_PAUSE, sandbox);
+	struct core_event *event = &request->event;
+
+	event->pause.request = request->number;
+	event->pause.sandbox = sandbox_id(sandbox);
+	event->pause.tenant = *tenant;
+	event->pause.how = world_chance(world, 300000) ? WIRE_SAVE_PAUSE_FILES : WIRE_SAVE_PAUSE;
+	oracle_asked_to_pause(world, sandbox);
+	send(world, request);
+}
+
+/* Mostly whose it is, as far as anybody knows. */
+static struct id asking(struct world *world, uint32_t tenant, size_t sandbox)
+{
+	const struct core_sandbox *row = replica_row(world, 0, sandbox);
+
+	return row && world_chance(world, 700000) ? row->tenant : tenant_id(tenant);
+}
+
 static void change(struct world *world, uint32_t tenant)
 {
-	const struct id id = tenant_id(tenant);
-	size_t sandbox = some_sandbox(world);
-	int64_t which = world_between(world, 0, 5);
+	int64_t which = world_between(world, 0, 9);
+	bool resumes = which >= 4 && which < 7;
+	/* A kill may be of what is paused. */
+	size_t sandbox = some_sandbox(world, resumes || which == 0 ? SANDBOX_PAUSED
+								   : SANDBOX_RUNNING);
+	const struct id id = asking(world, tenant, sandbox);
 	struct request *request;
 
 	if (which < 2) {
 		kill(world, &id, sandbox);
 		return;
 	}
-	request = begin(world, which % 2 ? CORE_EVENT_SET_TIMEOUT : CORE_EVENT_EXTEND, sandbox);
+	if (which < 4) {
+		pause(world, &id, sandbox);
+		return;
+	}
+	request = begin(world,
+			resumes     ? CORE_EVENT_RESUME
+			: which % 2 ? CORE_EVENT_SET_TIMEOUT
+				    : CORE_EVENT_EXTEND,
+			sandbox);
 	request->event.timeout.request = request->number;
 	request->event.timeout.sandbox = sandbox_id(sandbox);
 	request->event.timeout.tenant = id;

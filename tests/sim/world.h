@@ -85,7 +85,7 @@ struct faults {
 	int64_t flood_ns;           /* a tenant asks for many at once */
 	int64_t template_ns;
 	int64_t vm_fault_ns;                     /* of one microVM */
-	uint32_t restore_fail, claim_fail, gone; /* out of a million */
+	uint32_t restore_fail, claim_fail, save_fail, gone; /* out of a million */
 	uint32_t slow_claim;
 	uint32_t die_after_commit; /* before anything is carried out */
 	uint32_t resize;           /* of what a host declares, when its agent starts */
@@ -120,6 +120,7 @@ struct totals {
 	uint64_t creates, granted, refused, repeats, records, vms, usage_ms;
 	uint64_t take_overs, admissions, hand_overs, adopted;
 	uint64_t freezes, thaws, frozen_ms, nodes_lost;
+	uint64_t pauses, resumes, discards;
 	uint64_t etcd_restarts, etcd_compactions, etcd_full, etcd_cuts, watches_lost;
 };
 
