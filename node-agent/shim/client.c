@@ -179,6 +179,13 @@ void shim_client_kill(struct shim_client *client, enum cause cause)
 	shim_patience_set(client);
 }
 
+void shim_client_save(struct shim_client *client, uint64_t save, enum wire_save_how how)
+{
+	const struct wire_shim_save order = {.save = save, .how = how};
+
+	wire_stream_send(&client->stream, &wire_shape_shim_save, &order);
+}
+
 void shim_client_ask(struct shim_client *client)
 {
 	const struct wire_shim_ask ask = {};

@@ -9,6 +9,7 @@
  *     on_status    first when connected, then at each change (restoring, warming, ready, claimed)
  *                  and in answer to shim_client_ask
  *     on_claimed   once after shim_client_claim
+ *     on_saved     once after shim_client_save, unless the microVM ends first
  *     on_ended     the microVM is no more and this is its end record
  *                  (or, where its shim was lost, what was heard of it last, with shim_fault); or
  *     on_gone      it is no more and nobody saw its end: no shim, no record
@@ -41,6 +42,8 @@ struct shim_client_callbacks {
 	 * found and does not speak, after 4 s), or has come back after that (false).  It lives, for
 	 * it listens; something with a sandbox is not killed for it. */
 	void (*on_hung)(void *arg, bool is_hung);
+	/* May be NULL.  A pause that is ok is followed by on_ended with CAUSE_PAUSE. */
+	void (*on_saved)(void *arg, const struct wire_shim_saved *saved);
 };
 
 /*
@@ -67,6 +70,11 @@ void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns);
 void shim_client_lease(struct shim_client *client, int64_t lease_mono_ns);
 /* A shim that does not see to it in time is killed, and its machine with it. */
 void shim_client_kill(struct shim_client *client, enum cause cause);
+
+/* A pause leaves what it kept in DIR/saved, and ends the microVM; a snapshot leaves it in
+ * DIR/snapshots/<save>.  Both are the caller's from then on, and go with shim_dir_remove.  The same
+ * save again is answered again, not done again. */
+void shim_client_save(struct shim_client *client, uint64_t save, enum wire_save_how how);
 
 /* Asks for an on_status whose at_mono_ns vouches that the microVM still ran then. */
 void shim_client_ask(struct shim_client *client);

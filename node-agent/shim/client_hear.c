@@ -212,12 +212,17 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 	struct wire_arena no_lists = {NULL, 0, 0};
 	struct wire_shim_claimed claimed;
 	struct wire_shim_status status;
+	struct wire_shim_saved saved;
 
 	if (shape == &wire_shape_shim_claimed &&
 	    !wire_shim_claimed_decode(body->data, body->n, &no_lists, &claimed, NULL)) {
 		client->claim_due = 0;
 		shim_patience_set(client);
 		client->callbacks.on_claimed(client->callbacks.arg, &claimed);
+	} else if (shape == &wire_shape_shim_saved &&
+		   !wire_shim_saved_decode(body->data, body->n, &no_lists, &saved, NULL)) {
+		if (client->callbacks.on_saved)
+			client->callbacks.on_saved(client->callbacks.arg, &saved);
 	} else if (shape == &wire_shape_shim_status &&
 		   !wire_shim_status_decode(body->data, body->n, &no_lists, &status, NULL)) {
 		if (status.state != WIRE_SHIM_ENDED) {

@@ -14,6 +14,7 @@ struct control_callbacks {
 	void (*on_lease)(void *arg, int64_t lease_mono_ns);
 	void (*on_kill)(void *arg, enum cause cause);
 	void (*on_ask)(void *arg);
+	void (*on_save)(void *arg, const struct wire_shim_save *save);
 	void *arg;
 };
 

@@ -384,10 +384,19 @@ static void on_ask(void *arg)
 	shim_tell(shim);
 }
 
+static void on_save(void *arg, const struct wire_shim_save *save)
+{
+	struct shim *shim = arg;
+	const struct wire_shim_saved no = {.save = save->save,
+					   .detail = "this shim cannot save a microVM"};
+
+	control_send(&shim->control, &wire_shape_shim_saved, &no);
+}
+
 int shim_life_open(struct shim *shim, struct err *err)
 {
-	const struct control_callbacks callbacks = {
-		on_agent, on_claim, on_deadline_order, on_lease, on_kill, on_ask, shim};
+	const struct control_callbacks callbacks = {on_agent, on_claim, on_deadline_order, on_lease,
+						    on_kill,  on_ask,   on_save,           shim};
 
 	shim->status.vm = shim->config.vm;
 	shim->status.state = WIRE_SHIM_RESTORING;

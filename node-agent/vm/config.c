@@ -29,10 +29,10 @@ static int word_of(const char *const words[], size_t words_n, const char *text)
 
 int vm_config_format(const struct vm_config *config, char **out_text, struct err *err)
 {
-	json_t *root =
-		json_pack("{s:s, s:s, s:s, s:s, s:s}", "vm", config->vm.text, "purpose",
-			  purpose_words[config->purpose], "warmth", warmth_words[config->warmth],
-			  "template", config->template_dir, "gateway", config->gateway);
+	json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "vm", config->vm.text, "purpose",
+				 purpose_words[config->purpose], "warmth",
+				 warmth_words[config->warmth], "template", config->template_dir,
+				 "gateway", config->gateway, "resume", config->resume);
 	char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 
 	json_decref(root);
@@ -47,6 +47,7 @@ static int read_root(const json_t *root, struct vm_config *out, struct err *err)
 	const char *vm = json_string_value(json_object_get(root, "vm"));
 	const char *dir = json_string_value(json_object_get(root, "template"));
 	const char *gateway = json_string_value(json_object_get(root, "gateway"));
+	const char *resume = json_string_value(json_object_get(root, "resume"));
 	int purpose = word_of(purpose_words, ARRAY_N(purpose_words),
 			      json_string_value(json_object_get(root, "purpose")));
 	int warmth = word_of(warmth_words, ARRAY_N(warmth_words),
@@ -59,12 +60,15 @@ static int read_root(const json_t *root, struct vm_config *out, struct err *err)
 		return err_set(err, "config: no absolute path in `template`");
 	if (gateway && strlen(gateway) >= sizeof(out->gateway))
 		return err_set(err, "config: `gateway` is too long");
+	if (resume && resume[0] && (resume[0] != '/' || strlen(resume) >= sizeof(out->resume)))
+		return err_set(err, "config: `resume` is not an absolute path");
 	if (purpose < 0)
 		return err_set(err, "config: `purpose` is neither clone nor template");
 	if (warmth < 0)
 		return err_set(err, "config: `warmth` is neither none, health nor exec");
 	strcpy(out->template_dir, dir);
 	strcpy(out->gateway, gateway ? gateway : "");
+	strcpy(out->resume, resume ? resume : "");
 	out->purpose = (enum vm_purpose)purpose;
 	out->warmth = (enum vm_warmth)warmth;
 	return 0;

@@ -9,6 +9,8 @@
  *   processes      which processes they are (see node-agent/shim/identity.h)
  *   shim.log       its words; kernel.log the guest kernel's last ones (both bounded)
  *   disk.qcow2     what the sandbox has written
+ *   saved/         what a pause has kept (see node-agent/vm/saved.h), when it has ended by one
+ *   snapshots/<n>/ what the snapshot of that number has kept
  *   end            a wire message, shim_status: written once, when the microVM has ended
  */
 #ifndef FLOTILLA_VM_CONFIG_H
@@ -40,14 +42,19 @@ struct vm_config {
 	enum vm_warmth warmth;
 	char template_dir[PATH_MAX];  /* of the snapshot: absolute */
 	char gateway[VM_GATEWAY_MAX]; /* host:port to dial ahead, numeric; empty: none yet */
+	/* A clone that goes on from what was saved: the folder, absolute, of the same template;
+	 * only read, and needed until the first `ready`.  Empty: a fresh one. */
+	char resume[PATH_MAX];
 };
 
-#define VM_FILE_CONFIG  "config.json"
-#define VM_FILE_SOCKET  "ctl.sock"
-#define VM_FILE_LOG     "shim.log"
-#define VM_FILE_KERNEL  "kernel.log"
-#define VM_FILE_OVERLAY "disk.qcow2"
-#define VM_FILE_END     "end"
+#define VM_FILE_CONFIG   "config.json"
+#define VM_FILE_SOCKET   "ctl.sock"
+#define VM_FILE_LOG      "shim.log"
+#define VM_FILE_KERNEL   "kernel.log"
+#define VM_FILE_OVERLAY  "disk.qcow2"
+#define VM_FILE_END      "end"
+#define VM_DIR_SAVED     "saved"
+#define VM_DIR_SNAPSHOTS "snapshots"
 
 /* Into DIR/config.json. Not synced: a microVM does not outlive its host's boot. */
 int vm_config_write(const char *dir, const struct vm_config *config, struct err *err);

@@ -98,7 +98,7 @@ struct core_sandbox {
 	uint64_t save;               /* PAUSING: number of the order; else 0 */
 	enum wire_save_how how;      /* PAUSING: what to save; PAUSED: what is saved */
 	uint64_t saved_mib;          /* PAUSED: on its node's disk */
-	enum wire_save_how on_limit; /* what its time limit does; 0: it ends */
+	enum wire_on_limit on_limit; /* what its time limit does; 0: it ends */
 	uint32_t tries;              /* attempts opened so far, 1..CORE_TRIES_MAX */
 	uint64_t deadline_version;   /* 0 at create, one more with each change of end_at */
 	uint64_t deadline_known;     /* the newest that the node has confirmed */
@@ -166,7 +166,7 @@ struct core_event {
 			struct id tenant;
 			char template_[TEMPLATE_NAME_MAX];
 			uint32_t timeout_s;
-			enum wire_save_how on_limit; /* as in struct core_sandbox */
+			enum wire_on_limit on_limit; /* as in struct core_sandbox */
 		} create;
 		struct {
 			/* 0: nobody waits (an operator's drain, a credit run out); taken while

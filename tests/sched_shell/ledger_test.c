@@ -24,7 +24,7 @@ static void the_slice_that_a_failure_of_the_platform_ends_is_counted_and_free(vo
 		{CAUSE_BUDGET, false},      {CAUSE_OOM_GUEST, false}, {CAUSE_OOM_HOST, true},
 		{CAUSE_VM_FAULT, true},     {CAUSE_NODE_LOST, true},  {CAUSE_NODE_RESTARTED, true},
 		{CAUSE_OPERATOR, false},    {CAUSE_DRAIN, false},     {CAUSE_PLATFORM, true},
-		{CAUSE_GUEST_FAULT, false}, {CAUSE_SHIM_FAULT, true},
+		{CAUSE_GUEST_FAULT, false}, {CAUSE_SHIM_FAULT, true}, {CAUSE_PAUSE, false},
 	};
 	uint64_t n;
 

@@ -215,7 +215,9 @@ static void on_time_limit(struct world *world, const struct call *call)
 	if (shim->state == WIRE_SHIM_CLAIMED && shim->claim.on_limit &&
 	    !world_chance(world, world->faults.save_fail)) {
 		shim->by_limit = true;
-		pause(world, call->host, shim, shim->claim.on_limit);
+		pause(world, call->host, shim,
+		      shim->claim.on_limit == WIRE_ON_LIMIT_PAUSE ? WIRE_SAVE_PAUSE
+								  : WIRE_SAVE_PAUSE_FILES);
 	} else {
 		shims_end(world, call->host, shim, CAUSE_TIMEOUT, false);
 	}

@@ -143,7 +143,7 @@ static void create(struct world *world, uint32_t tenant)
 	event->create.tenant = tenant_id(tenant);
 	event->create.timeout_s = (uint32_t)world_between(world, 1, 60);
 	if (world_chance(world, 200000))
-		event->create.on_limit = WIRE_SAVE_PAUSE;
+		event->create.on_limit = WIRE_ON_LIMIT_PAUSE;
 	snprintf(event->create.template_, sizeof(event->create.template_), "template-%u",
 		 (unsigned)world_between(world, 0, TEMPLATES_N - 1));
 	if (world_chance(world, 600000))

@@ -116,6 +116,14 @@ static void on_claimed(void *arg, const struct wire_shim_claimed *claimed)
 	clone->is_claimed = true;
 }
 
+static void on_saved(void *arg, const struct wire_shim_saved *saved)
+{
+	struct rig_clone *clone = arg;
+
+	clone->saved = *saved;
+	clone->is_saved = true;
+}
+
 static void on_ended(void *arg, const struct wire_shim_status *end)
 {
 	struct rig_clone *clone = arg;
@@ -136,8 +144,8 @@ static void on_gone(void *arg, const char *why)
 
 static struct shim_client_callbacks callbacks_of(struct rig_clone *clone)
 {
-	return (struct shim_client_callbacks){on_status, on_claimed, on_ended,
-					      on_gone,   clone,      NULL};
+	return (struct shim_client_callbacks){on_status, on_claimed, on_ended, on_gone,
+					      clone,     NULL,       on_saved};
 }
 
 static struct id random_id(const char *prefix)

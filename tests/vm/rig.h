@@ -27,7 +27,8 @@ struct rig_clone {
 	struct wire_shim_status status; /* the newest */
 	struct wire_shim_status end;
 	struct wire_shim_claimed claimed;
-	bool has_status, is_claimed, has_ended, is_gone;
+	struct wire_shim_saved saved;
+	bool has_status, is_claimed, is_saved, has_ended, is_gone;
 	struct gate *gate; /* once bound */
 	/* of the last request */
 	bool is_answered;
