@@ -11,7 +11,7 @@
 enum {
 	AGENT_LOOK_MS = 3000,
 	AGENT_LEAVE_MS = 300, /* for goodbyes to be heard */
-	AGENT_ATTEMPTS_MAX = 65536,
+	AGENT_ATTEMPTS_MAX = 65536, /* with 4,096 sandboxes and 8,192 paused ones to spare */
 	AGENT_DEMAND_MS = 30000,
 	AGENT_KEEP_DAYS = 7,
 	AGENT_CLAIM_RESTORES_MAX = 4,
@@ -43,6 +43,9 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 	case NODE_EFFECT_VM_METER:
 		vms_meter(&agent->vms, effect->vm);
 		return;
+	case NODE_EFFECT_VM_SAVE:
+		vms_save(&agent->vms, effect);
+		return;
 	case NODE_EFFECT_VM_KILL:
 		vms_kill(&agent->vms, effect);
 		return;
@@ -63,6 +66,8 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 	case NODE_EFFECT_JOURNAL_ATTEMPT_GONE:
 	case NODE_EFFECT_JOURNAL_SANDBOX:
 	case NODE_EFFECT_JOURNAL_SANDBOX_GONE:
+	case NODE_EFFECT_JOURNAL_SAVED:
+	case NODE_EFFECT_JOURNAL_SAVED_GONE:
 	case NODE_EFFECT_JOURNAL_RECORD:
 	case NODE_EFFECT_JOURNAL_TRIM:
 	case NODE_EFFECT_N:
@@ -152,6 +157,7 @@ int agent_set_limits(struct agent *agent, struct err *err)
 	*limits = (struct node_limits){
 		.replicas_n = (uint32_t)options->scheduler.n,
 		.attempts_max = AGENT_ATTEMPTS_MAX,
+		.saved_max = options->capacity_paused,
 		.pool_floor = options->pool_floor,
 		.pool_ceiling = options->pool_ceiling,
 		.restores_max = options->pool_restores,

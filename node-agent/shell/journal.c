@@ -48,6 +48,12 @@ static const char *const migrations[] = {
 	" body BLOB NOT NULL) STRICT;"
 	"CREATE TRIGGER record_never_changes BEFORE UPDATE ON record"
 	" BEGIN SELECT RAISE(ABORT, 'a record never changes'); END;",
+	/* 2: paused sandboxes. */
+	"ALTER TABLE sandbox ADD COLUMN save_answered INTEGER NOT NULL DEFAULT 0;"
+	"CREATE TABLE saved (attempt INTEGER PRIMARY KEY, id TEXT NOT NULL, tenant TEXT NOT NULL,"
+	" incarnation INTEGER NOT NULL, template TEXT NOT NULL, vcpus INTEGER NOT NULL,"
+	" mem_mib INTEGER NOT NULL, disk_mib INTEGER NOT NULL, how INTEGER NOT NULL,"
+	" mib INTEGER NOT NULL, vm INTEGER NOT NULL) STRICT;",
 };
 
 int journal_open(struct journal *journal, const char *state_dir, struct err *err)
@@ -135,16 +141,16 @@ int journal_meta(struct journal *journal, struct node_meta *out_meta, struct err
 	return 0;
 }
 
-static void column_text(struct sqlite *db, int column, char *out, size_t out_n)
+static void column_text(struct sqlite *db, size_t statement, int column, char *out, size_t out_n)
 {
-	snprintf(out, out_n, "%s", sqlite_text(db, JOURNAL_SANDBOXES, column));
+	snprintf(out, out_n, "%s", sqlite_text(db, statement, column));
 }
 
 static void journal_read_sandbox(struct sqlite *db, struct node_sandbox *out)
 {
-	int64_t numbers[18];
+	int64_t numbers[19];
 
-	for (int i = 0; i < 18; i++)
+	for (int i = 0; i < 19; i++)
 		numbers[i] = sqlite_int(db, JOURNAL_SANDBOXES, i);
 	*out = (struct node_sandbox){
 		.attempt = (uint64_t)numbers[0],
@@ -160,12 +166,34 @@ static void journal_read_sandbox(struct sqlite *db, struct node_sandbox *out)
 		.deadline_version = (uint64_t)numbers[15],
 		.end_mono = {numbers[16]},
 		.end_wall = {numbers[17]},
+		.save_answered = (uint64_t)numbers[18],
 	};
-	column_text(db, 1, out->id.text, sizeof(out->id.text));
-	column_text(db, 2, out->tenant.text, sizeof(out->tenant.text));
-	column_text(db, 4, out->plan, sizeof(out->plan));
-	column_text(db, 6, out->template_, sizeof(out->template_));
-	column_text(db, 11, out->boot_id, sizeof(out->boot_id));
+	column_text(db, JOURNAL_SANDBOXES, 1, out->id.text, sizeof(out->id.text));
+	column_text(db, JOURNAL_SANDBOXES, 2, out->tenant.text, sizeof(out->tenant.text));
+	column_text(db, JOURNAL_SANDBOXES, 4, out->plan, sizeof(out->plan));
+	column_text(db, JOURNAL_SANDBOXES, 6, out->template_, sizeof(out->template_));
+	column_text(db, JOURNAL_SANDBOXES, 11, out->boot_id, sizeof(out->boot_id));
+}
+
+static void journal_read_saved(struct sqlite *db, struct node_saved *out)
+{
+	int64_t numbers[11];
+
+	for (int i = 0; i < 11; i++)
+		numbers[i] = sqlite_int(db, JOURNAL_SAVED, i);
+	*out = (struct node_saved){
+		.attempt = (uint64_t)numbers[0],
+		.incarnation = (uint32_t)numbers[3],
+		.vcpus = (uint32_t)numbers[5],
+		.mem_mib = (uint32_t)numbers[6],
+		.disk_mib = (uint32_t)numbers[7],
+		.how = (enum wire_save_how)numbers[8],
+		.mib = (uint64_t)numbers[9],
+		.vm = (uint64_t)numbers[10],
+	};
+	column_text(db, JOURNAL_SAVED, 1, out->id.text, sizeof(out->id.text));
+	column_text(db, JOURNAL_SAVED, 2, out->tenant.text, sizeof(out->tenant.text));
+	column_text(db, JOURNAL_SAVED, 4, out->template_, sizeof(out->template_));
 }
 
 int journal_load(struct journal *journal, void (*on_event)(void *arg, struct node_event *event),
@@ -185,6 +213,13 @@ int journal_load(struct journal *journal, void (*on_event)(void *arg, struct nod
 	while ((got = sqlite_next(db, JOURNAL_SANDBOXES, err)) == 1) {
 		event = (struct node_event){.kind = NODE_EVENT_LOAD_SANDBOX};
 		journal_read_sandbox(db, &event.sandbox);
+		on_event(arg, &event);
+	}
+	if (got < 0 || sqlite_bind(db, JOURNAL_SAVED, SQL_NONE, err))
+		goto fail;
+	while ((got = sqlite_next(db, JOURNAL_SAVED, err)) == 1) {
+		event = (struct node_event){.kind = NODE_EVENT_LOAD_SAVED};
+		journal_read_saved(db, &event.saved);
 		on_event(arg, &event);
 	}
 	if (got < 0 || sqlite_bind(db, JOURNAL_ATTEMPTS, SQL_NONE, err))
@@ -216,7 +251,20 @@ static int journal_write_sandbox(struct sqlite *db, const struct node_sandbox *s
 			      SQL_INT(sandbox->resumed_mono.ns), SQL_INT(sandbox->resumed_wall.ns),
 			      SQL_INT((int64_t)sandbox->metered_ms),
 			      SQL_INT((int64_t)sandbox->deadline_version),
-			      SQL_INT(sandbox->end_mono.ns), SQL_INT(sandbox->end_wall.ns)),
+			      SQL_INT(sandbox->end_mono.ns), SQL_INT(sandbox->end_wall.ns),
+			      SQL_INT((int64_t)sandbox->save_answered)),
+			  err);
+}
+
+static int journal_write_saved(struct sqlite *db, const struct node_saved *saved, struct err *err)
+{
+	return sqlite_run(db, JOURNAL_SAVED_ADD,
+			  SQL(SQL_INT((int64_t)saved->attempt), SQL_TEXT(saved->id.text),
+			      SQL_TEXT(saved->tenant.text), SQL_INT(saved->incarnation),
+			      SQL_TEXT(saved->template_), SQL_INT(saved->vcpus),
+			      SQL_INT(saved->mem_mib), SQL_INT(saved->disk_mib),
+			      SQL_INT(saved->how), SQL_INT((int64_t)saved->mib),
+			      SQL_INT((int64_t)saved->vm)),
 			  err);
 }
 
@@ -254,6 +302,11 @@ static int journal_write(struct sqlite *db, const struct node_effect *effect, st
 	case NODE_EFFECT_JOURNAL_SANDBOX_GONE:
 		return sqlite_run(db, JOURNAL_SANDBOX_DROP, SQL(SQL_INT((int64_t)effect->attempt)),
 				  err);
+	case NODE_EFFECT_JOURNAL_SAVED:
+		return journal_write_saved(db, &effect->saved, err);
+	case NODE_EFFECT_JOURNAL_SAVED_GONE:
+		return sqlite_run(db, JOURNAL_SAVED_DROP, SQL(SQL_INT((int64_t)effect->attempt)),
+				  err);
 	case NODE_EFFECT_JOURNAL_RECORD:
 		return journal_write_record(db, &effect->record, err);
 	case NODE_EFFECT_JOURNAL_TRIM:
@@ -267,6 +320,7 @@ static int journal_write(struct sqlite *db, const struct node_effect *effect, st
 	case NODE_EFFECT_EPOCH:
 	case NODE_EFFECT_VM_DEADLINE:
 	case NODE_EFFECT_VM_METER:
+	case NODE_EFFECT_VM_SAVE:
 	case NODE_EFFECT_VM_KILL:
 	case NODE_EFFECT_VM_FORGET:
 	case NODE_EFFECT_PAYLOAD_DROP:

@@ -116,23 +116,45 @@ void vms_adopt(struct vms *vms)
 
 /* ---- what the core wants ---- */
 
+/* Where its template is, and if it resumes what was saved. Fault: it cannot be started. */
+static int vms_source(const struct vms *vms, const struct node_effect *effect,
+		      struct vm_config *config, struct err *err)
+{
+	const struct vm_template *template_;
+	struct vm_config saved;
+	char dir[PATH_MAX];
+
+	if (effect->start.resume) {
+		vm_dir(vms, effect->start.resume, dir);
+		if (vm_config_read(dir, &saved, err))
+			return -1;
+		memcpy(config->template_dir, saved.template_dir, sizeof(config->template_dir));
+		snprintf(config->resume, sizeof(config->resume), "%.*s/%s", PATH_MAX - 32, dir,
+			 VM_DIR_SAVED);
+		return 0;
+	}
+	template_ = templates_find(&vms->agent->templates, effect->start.template_id);
+	if (!template_)
+		return err_set(err, "its template is gone");
+	snprintf(config->template_dir, sizeof(config->template_dir), "%s", template_->dir);
+	return 0;
+}
+
 void vms_start(struct vms *vms, const struct node_effect *effect)
 {
-	const struct vm_template *template_ =
-		templates_find(&vms->agent->templates, effect->start.template_id);
 	struct vm *vm = vms_add(vms, effect->start.vm);
 	struct shim_client_callbacks callbacks = vm_callbacks(vm);
 	struct vm_config config = {.purpose = VM_PURPOSE_CLONE};
 	char dir[PATH_MAX];
 	struct err err;
 
-	if (!template_) {
+	if (vms_source(vms, effect, &config, &err)) {
+		log_error("agent", "cannot start a microVM", LOG_ERR(&err));
 		vm_tell(vm, NODE_EVENT_VM_GONE);
 		return;
 	}
 	snprintf(config.vm.text, sizeof(config.vm.text), "vm%" PRIu64, vm->number);
 	config.warmth = effect->start.warm ? VM_WARMTH_HEALTH : VM_WARMTH_NONE;
-	snprintf(config.template_dir, sizeof(config.template_dir), "%s", template_->dir);
 	snprintf(config.gateway, sizeof(config.gateway), "%s", vms->gateway);
 	vm_dir(vms, vm->number, dir);
 	if (shim_client_start(vms->agent->loop, vms->shim, dir, &config, &callbacks, &vm->client,
@@ -155,6 +177,7 @@ void vms_claim(struct vms *vms, const struct node_effect *effect, const struct p
 		.end_mono_ns = effect->claim.end_mono.ns,
 		.ttl_ms = order->ttl_ms,
 		.lease_mono_ns = effect->claim.lease_mono.ns,
+		.on_limit = order->on_limit,
 	};
 	struct err err;
 
@@ -201,6 +224,14 @@ void vms_meter(struct vms *vms, uint64_t number)
 		vm->metering = true;
 		shim_client_ask(vm->client);
 	}
+}
+
+void vms_save(struct vms *vms, const struct node_effect *effect)
+{
+	struct vm *vm = vms_find(vms, effect->save.vm);
+
+	if (vm && vm->client)
+		shim_client_save(vm->client, effect->save.save, effect->save.how);
 }
 
 void vms_kill(struct vms *vms, const struct node_effect *effect)

@@ -37,6 +37,7 @@ void vms_deadline(struct vms *vms, const struct node_effect *effect);
  * 0: without end. */
 void vms_lease(struct vms *vms, struct mono until, uint64_t attempts_from);
 void vms_meter(struct vms *vms, uint64_t number);
+void vms_save(struct vms *vms, const struct node_effect *effect);
 void vms_kill(struct vms *vms, const struct node_effect *effect);
 void vms_forget(struct vms *vms, uint64_t number);
 

@@ -14,20 +14,27 @@ void vm_tell(struct vm *vm, enum node_event_kind kind)
 	agent_step(vm->vms->agent, &event);
 }
 
-/* The template that the folder's clone was restored from. Unknown ones stay empty. */
-static void vm_template_of(struct vm *vm, char out_name[TEMPLATE_NAME_MAX],
-			   char out_id[NODE_TEMPLATE_ID_MAX])
+/* What the folder's clone was restored from. Unknown templates stay empty. */
+static void vm_origin(struct vm *vm, struct node_event *event)
 {
 	struct vm_template template_;
 	struct vm_config config;
 	char dir[PATH_MAX];
 
 	vm_dir(vm->vms, vm->number, dir);
-	if (vm_config_read(dir, &config, NULL) ||
-	    vm_template_read(config.template_dir, &template_, NULL))
+	event->adopted.other_boot = !shim_dir_is_of_this_boot(dir);
+	if (vm_config_read(dir, &config, NULL))
 		return;
-	snprintf(out_name, TEMPLATE_NAME_MAX, "%s", template_.name);
-	snprintf(out_id, NODE_TEMPLATE_ID_MAX, "%s", template_.id);
+	event->adopted.resumes = config.resume[0] != 0;
+	if (vm_template_read(config.template_dir, &template_, NULL))
+		return;
+	snprintf(event->adopted.template_, TEMPLATE_NAME_MAX, "%s", template_.name);
+	snprintf(event->adopted.template_id, NODE_TEMPLATE_ID_MAX, "%s", template_.id);
+}
+
+static uint64_t saved_mib(const struct wire_shim_status *status)
+{
+	return (status->saved_bytes + (1 << 20) - 1) >> 20;
 }
 
 static void vms_adopted_one(struct vms *vms)
@@ -64,7 +71,7 @@ static void vm_tell_adopted(struct vm *vm, const struct wire_shim_status *status
 	vm->frozen_ns = 0; /* the core has not heard of a freeze */
 	event.adopted.vm = vm->number;
 	event.adopted.state = status->state;
-	vm_template_of(vm, event.adopted.template_, event.adopted.template_id);
+	vm_origin(vm, &event);
 	if (status->claim.n &&
 	    wire_order_decode(status->claim.data, status->claim.n, &arena, &claim, NULL) == 0) {
 		event.adopted.claim = &claim;
@@ -75,6 +82,8 @@ static void vm_tell_adopted(struct vm *vm, const struct wire_shim_status *status
 	event.adopted.end_mono.ns = status->end_mono_ns;
 	event.adopted.ended_mono = ran_until(status, status->ended_mono_ns);
 	event.adopted.cause = status->cause;
+	event.adopted.saved_how = status->saved_how;
+	event.adopted.saved_mib = saved_mib(status);
 	log_info("agent", "adopted", LOG_UINT("vm", vm->number), LOG_INT("state", status->state),
 		 LOG_TEXT("sandbox", status->sandbox.text));
 	agent_step(agent, &event);
@@ -151,6 +160,21 @@ static void vm_on_claimed(void *arg, const struct wire_shim_claimed *claimed)
 	agent_step(vm->vms->agent, &event);
 }
 
+static void vm_on_saved(void *arg, const struct wire_shim_saved *saved)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_RUNS_ON};
+	struct vm *vm = arg;
+
+	/* Its end follows, and tells the rest. */
+	if (saved->ok)
+		return;
+	log_warn("agent", "a sandbox could not be paused", LOG_UINT("vm", vm->number),
+		 LOG_TEXT("detail", saved->detail));
+	event.runs_on.vm = vm->number;
+	event.runs_on.save = saved->save;
+	agent_step(vm->vms->agent, &event);
+}
+
 static void vm_on_ended(void *arg, const struct wire_shim_status *end)
 {
 	struct node_event event = {.kind = NODE_EVENT_VM_ENDED};
@@ -169,6 +193,8 @@ static void vm_on_ended(void *arg, const struct wire_shim_status *end)
 	event.ended.cause = end->cause;
 	event.ended.at = ran_until(end, end->ended_mono_ns);
 	event.ended.resumed_mono = resumed_as_if_never_frozen(end);
+	event.ended.saved_how = end->saved_how;
+	event.ended.saved_mib = saved_mib(end);
 	agent_step(vm->vms->agent, &event);
 }
 
@@ -261,6 +287,7 @@ struct shim_client_callbacks vm_callbacks(struct vm *vm)
 		.on_ended = vm_on_ended,
 		.on_gone = vm_on_gone,
 		.on_hung = vm_on_hung,
+		.on_saved = vm_on_saved,
 		.arg = vm,
 	};
 }

@@ -222,6 +222,13 @@ void shim_client_let_go(uv_loop_t *loop)
 	uv_walk(loop, let_go, NULL);
 }
 
+bool shim_dir_is_of_this_boot(const char *dir)
+{
+	struct identity shim, qemu;
+
+	return identity_read(dir, &shim, &qemu);
+}
+
 void shim_dir_remove(const char *dir)
 {
 	vm_store_remove_tree(dir);

@@ -85,6 +85,9 @@ void shim_client_close(struct shim_client *client);
 /* At the end of a loop: it no longer waits for the shims that it started.  They live on. */
 void shim_client_let_go(uv_loop_t *loop);
 
+/* Whether its processes were started in the present boot of the host. */
+bool shim_dir_is_of_this_boot(const char *dir);
+
 /* Removes the folder and what shims put into it; best effort, as what is left is found again. */
 void shim_dir_remove(const char *dir);
 

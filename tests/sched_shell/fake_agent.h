@@ -19,6 +19,7 @@ struct fake_options {
 	const char *trouble; /* why it can start nothing, as it says; NULL: nothing is wrong */
 	uint32_t sandboxes, claim_ms, usage_ms;
 	bool refuse;
+	bool keep; /* no pause succeeds */
 	bool leaving;
 };
 

@@ -13,12 +13,12 @@ enum { SANDBOXES_MAX = 1 << 17 };
 /* A sandbox of ours; kept for ever, so that a repeated order finds its answer. */
 struct vm {
 	struct wire_order order; /* its note is ours; init is dropped */
-	bool started, ended, refused;
+	bool started, ended, refused, saved;
 	/* started_at: since when it would have run, had it never been frozen */
 	struct mono start_at, started_at, ended_at, end_at;
 	uint64_t told_ms; /* of its time, by records */
 	int64_t told_wall_ns;
-	uint64_t deadline_version;
+	uint64_t deadline_version, save_answered;
 };
 
 static struct vm *vms;
@@ -140,12 +140,27 @@ static void refuse_vm(struct vm *vm, enum refusal refusal)
 	records[records_n - 1].refusal = refusal;
 }
 
+/* What this attempt was is saved here. */
+static struct vm *find_saved(uint64_t attempt)
+{
+	for (uint32_t i = 0; i < vms_n && attempt; i++)
+		if (vms[i].saved && vms[i].order.attempt == attempt)
+			return &vms[i];
+	return NULL;
+}
+
 static void start_vm(struct vm *vm)
 {
 	if (options.refuse || running_n >= options.sandboxes) {
 		refuse_vm(vm, REFUSAL_NODE_FULL);
 		return;
 	}
+	if (vm->order.resume && !find_saved(vm->order.resume)) {
+		refuse_vm(vm, REFUSAL_SAVED_GONE);
+		return;
+	}
+	if (vm->order.resume)
+		find_saved(vm->order.resume)->saved = false;
 	running_n++;
 	vm->started = true;
 	vm->started_at = now_mono();
@@ -179,6 +194,39 @@ static void take_claim(const struct wire_order *order)
 		start_vm(vm);
 }
 
+static void pause_vm(struct vm *vm, enum wire_save_how how)
+{
+	vm->saved = true;
+	end_vm(vm, CAUSE_PAUSE);
+	records[records_n - 1].saved_how = how;
+	records[records_n - 1].saved_mib = 40;
+}
+
+static void end_by_limit(struct vm *vm)
+{
+	if (vm->order.on_limit == WIRE_ON_LIMIT_END)
+		end_vm(vm, CAUSE_TIMEOUT);
+	else
+		pause_vm(vm, vm->order.on_limit == WIRE_ON_LIMIT_PAUSE ? WIRE_SAVE_PAUSE
+								       : WIRE_SAVE_PAUSE_FILES);
+}
+
+static void take_pause(const struct wire_order *order)
+{
+	struct vm *vm = find_vm(order);
+
+	if (!vm || !is_running(vm) || order->save <= vm->save_answered)
+		return;
+	if (!options.keep) {
+		pause_vm(vm, order->how);
+		return;
+	}
+	vm->save_answered = order->save;
+	add_record(vm, WIRE_RECORD_RUNS_ON, CAUSE_NONE);
+	records[records_n - 1].save = order->save;
+	records[records_n - 1].refusal = REFUSAL_PAUSE_FAILED;
+}
+
 static void take_kill(const struct wire_order *order)
 {
 	struct vm *vm = find_vm(order);
@@ -190,6 +238,10 @@ static void take_kill(const struct wire_order *order)
 		refuse_vm(vm, REFUSAL_CANCELLED);
 	else if (is_running(vm))
 		end_vm(vm, order->cause);
+	else if (vm->saved) {
+		vm->saved = false;
+		add_record(vm, WIRE_RECORD_DISCARDED, order->cause);
+	}
 }
 
 static void take_deadline(const struct wire_order *order)
@@ -214,6 +266,9 @@ static void take_order(const struct wire_order *order)
 		return;
 	case WIRE_ORDER_DEADLINE:
 		take_deadline(order);
+		return;
+	case WIRE_ORDER_PAUSE:
+		take_pause(order);
 		return;
 	}
 }
@@ -243,6 +298,10 @@ static void take_lost_below(uint64_t below)
 			refuse_vm(vm, REFUSAL_CANCELLED);
 		else if (is_running(vm))
 			end_vm(vm, CAUSE_NODE_LOST);
+		else if (vm->saved) {
+			vm->saved = false;
+			add_record(vm, WIRE_RECORD_DISCARDED, CAUSE_NODE_LOST);
+		}
 	}
 	links_tell_news();
 }
@@ -292,7 +351,7 @@ static void turn_vm(struct vm *vm, struct mono now)
 	if (!is_running(vm))
 		return;
 	if (vm->end_at.ns <= now.ns)
-		end_vm(vm, CAUSE_TIMEOUT);
+		end_by_limit(vm);
 	else if (options.usage_ms &&
 		 (uint64_t)mono_ms_since(now, vm->started_at) >= vm->told_ms + options.usage_ms)
 		add_record(vm, WIRE_RECORD_USAGE, CAUSE_NONE);

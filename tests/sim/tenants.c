@@ -205,8 +205,8 @@ static struct id asking(struct world *world, uint32_t tenant, size_t sandbox)
 
 static void change(struct world *world, uint32_t tenant)
 {
-	int64_t which = world_between(world, 0, 9);
-	bool resumes = which >= 4 && which < 7;
+	int64_t which = world_between(world, 0, 12);
+	bool resumes = which >= 4 && which < 10;
 	/* A kill may be of what is paused. */
 	size_t sandbox = some_sandbox(world, resumes || which == 0 ? SANDBOX_PAUSED
 								   : SANDBOX_RUNNING);
