@@ -13,6 +13,7 @@
 
 #include "common/http/chunked.h"
 #include "scheduler/gateway/gateway.h"
+#include "scheduler/gateway/leg.h"
 
 /* What the tenant's next bytes are. */
 enum request_state {
@@ -49,6 +50,7 @@ struct client {
 	struct list link;
 	uv_tcp_t tcp;
 	uv_shutdown_t shutdown;
+	struct tls *tls; /* NULL: the tenant came without */
 
 	enum request_state request;
 	struct bytes in;
@@ -62,8 +64,7 @@ struct client {
 	/* The exchange. */
 	enum response_state response;
 	uint64_t exchange_n; /* counts them, so that late writes know theirs is over */
-	struct tunnel *tunnel;
-	uint32_t stream;
+	struct leg leg;
 	struct route route;
 	struct bytes up; /* of the request's head, when the tunnel was full */
 	struct bytes response_head;
@@ -83,7 +84,7 @@ struct client {
 	bool is_closing;
 };
 
-/* client.c */
+/* client.c, client_send.c */
 void client_close(struct client *client);      /* now, whatever is queued */
 void client_reset(struct client *client);      /* so that the tenant cannot take it for an end */
 void client_finish(struct client *client);     /* all that is queued goes out, then it ends */
@@ -95,6 +96,7 @@ void client_resume(struct client *client);
 /* Sends; of the exchange's stream consumed_n bytes get their credit when all of it was taken. */
 void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
 		 size_t consumed_n);
+void client_send_sealed(struct client *client); /* what its TLS session has to say */
 bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n);
 void bytes_remove(struct bytes *bytes, size_t n); /* from the front; frees when empty */
 
@@ -106,10 +108,12 @@ ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bo
 /* How many of the bytes could be used. */
 size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n);
 void request_on_writable(struct client *client);
-/* Bytes to the guest, flushing the tunnel in between; how many. */
-size_t request_write(struct client *client, const uint8_t *bytes, size_t bytes_n);
 
 /* responses.c */
+/* What the exchange's leg tells: bytes, their end, or that it is lost. */
+void response_on_data(struct client *client, const uint8_t *bytes, size_t bytes_n);
+void response_on_end(struct client *client);
+void response_on_reset(struct client *client, enum outcome outcome);
 /* Instead of the guest's response, or what is left of it. */
 void response_answer(struct client *client, enum outcome outcome);
 void response_refuse_head(struct client *client, int status, const char *message);

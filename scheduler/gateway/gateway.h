@@ -3,11 +3,12 @@
  *
  *   main.c      options, key, listeners, start and stop
  *   tunnels.c   shims' connections: bind, the mux engines, which sandbox is where
- *   client.c    one tenant's connection: reading, writing, ending
+ *   client.c, client_send.c  one tenant's connection: reading, writing, ending
  *   clients.c   all of them: taking, time limits, stopping
  *   requests.c  a request's way to the guest
  *   responses.c a response's way back
- *   route.c, rewrite.c  pure decisions about heads
+ *   leg.c, leg_api.c  what an exchange goes over: a guest's stream, or a connection to the API
+ *   route.c, rewrite.c, ingress.c  pure decisions about heads
  *   admin.c     health and metrics
  */
 #ifndef FLOTILLA_GATEWAY_GATEWAY_H
@@ -21,8 +22,10 @@
 #include "common/base/list.h"
 #include "common/io/metrics.h"
 #include "common/io/options.h"
+#include "common/io/tls.h"
 #include "common/mux/fleet_key.h"
 #include "common/mux/link.h"
+#include "scheduler/gateway/ingress.h"
 #include "scheduler/gateway/rewrite.h"
 #include "scheduler/gateway/route.h"
 
@@ -46,8 +49,10 @@ struct tunnel;
 
 /* Where a sandbox is; the index finds it by id. */
 struct sandbox_slot {
-	struct id sandbox; /* first: the index reads it as text */
-	struct tunnel *tunnel;
+	struct id sandbox;       /* first: the index reads it as text */
+	struct tunnel *tunnel;   /* NULL: free */
+	struct ingress *ingress; /* NULL: all by default */
+	char envd_token[ENVD_TOKEN_TEXT_MAX];
 	uint32_t free_next;
 };
 
@@ -59,8 +64,10 @@ struct gateway {
 	uint64_t started_ms; /* of the loop's clock */
 	bool is_stopping;
 
-	uv_tcp_t client_listener, tunnel_listener, admin_listener;
-	bool has_admin;
+	uv_tcp_t client_listener, tls_listener, tunnel_listener, admin_listener;
+	bool has_tls, has_admin;
+	struct tls_config *tls;       /* for tenants; NULL: none */
+	struct tls_config *guest_tls; /* for ports of guests that speak it */
 
 	struct list clients; /* struct client, link */
 	struct list tunnels; /* struct tunnel, link */
@@ -75,6 +82,8 @@ struct gateway {
 	/* One read is handled whole before the next, so all connections share this. */
 	uint8_t read_buffer[GATEWAY_READ_MAX];
 	char head_buffer[REWRITE_HEAD_MAX];
+	uint8_t client_plain[GATEWAY_READ_MAX + TLS_PLAIN_MORE];
+	uint8_t guest_plain[MUX_PAYLOAD_MAX + TLS_PLAIN_MORE];
 };
 
 /* tunnels.c */
@@ -83,6 +92,8 @@ void tunnels_on_connection(uv_stream_t *listener, int status);
 struct tunnel *tunnels_find(const struct gateway *gateway, const struct id *sandbox);
 void tunnels_close_all(struct gateway *gateway);
 struct mux *tunnel_mux(struct tunnel *tunnel);
+/* What is known of its sandbox; NULL: all by default. */
+const struct ingress *tunnel_ingress(const struct tunnel *tunnel);
 /* Sends what the engine holds.  Faults show up at the tunnel's next read. */
 void tunnel_flush(struct tunnel *tunnel);
 
@@ -98,7 +109,7 @@ void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel);
 void clients_stop(struct gateway *gateway);
 void clients_close_all(struct gateway *gateway);
 
-/* responses.c: what an exchange's stream tells */
+/* leg.c: what an exchange's stream tells */
 void client_on_mux_event(struct client *client, const struct mux_event *event);
 
 /* admin.c */
