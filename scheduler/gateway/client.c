@@ -50,6 +50,7 @@ static void on_closed(uv_handle_t *handle)
 static void forget(struct client *client)
 {
 	client->is_closing = true;
+	search_cancel(client);
 	if (client->response != RESPONSE_NONE)
 		exchange_end(client, OUTCOME_CLIENT_GONE);
 	list_remove(&client->link);
@@ -163,6 +164,7 @@ static void on_end(struct client *client)
 		client_close(client);
 		return;
 	case REQUEST_HELD:
+	case REQUEST_SEARCHED:
 		client->is_last = true;
 		return;
 	case REQUEST_DONE:

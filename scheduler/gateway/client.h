@@ -17,12 +17,13 @@
 
 /* What the tenant's next bytes are. */
 enum request_state {
-	REQUEST_HEAD,    /* of the next request */
-	REQUEST_HELD,    /* its head is in `in` and waits for the sandbox's tunnel */
-	REQUEST_BODY,    /* of the request in progress */
-	REQUEST_DONE,    /* read to its end; what follows waits for the response to end */
-	REQUEST_RAW,     /* upgraded: no longer HTTP */
-	REQUEST_DISCARD, /* nobody's: the connection is about to close */
+	REQUEST_HEAD,     /* of the next request */
+	REQUEST_HELD,     /* its head is in `in` and waits for the sandbox's tunnel */
+	REQUEST_SEARCHED, /* likewise, until it is known for which sandbox it is */
+	REQUEST_BODY,     /* of the request in progress */
+	REQUEST_DONE,     /* read to its end; what follows waits for the response to end */
+	REQUEST_RAW,      /* upgraded: no longer HTTP */
+	REQUEST_DISCARD,  /* nobody's: the connection is about to close */
 };
 
 /* What the guest's next bytes are. */
@@ -76,6 +77,8 @@ struct client {
 	bool is_guest_ended;   /* raw: the guest said so */
 	uint64_t asked_at_ns;  /* when the request's head was read */
 	int status;            /* of the response, for the log */
+	struct search *search; /* for whom a signed URL is; NULL: none is under way */
+	struct id found;       /* what it came to, for the head in `in`; else empty */
 
 	size_t queued_n;   /* writes that the socket has not taken yet */
 	bool is_last;      /* close after the response */
@@ -108,6 +111,15 @@ ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bo
 /* How many of the bytes could be used. */
 size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n);
 void request_on_writable(struct client *client);
+
+/* search.c */
+/* ROUTED: it is being found out for whom the request is; then `found` is set, and client_resume
+ * takes its head again, or it is answered. Else a refusal: `otherwise` if it is no signed URL. */
+enum outcome search_begin(struct client *client, const struct http_head *head,
+			  enum outcome otherwise);
+void search_cancel(struct client *client); /* if there is one */
+/* Found in vain so far, and here is one more. */
+void search_on_bound(struct client *client, const struct sandbox_slot *slot);
 
 /* responses.c */
 /* What the exchange's leg tells: bytes, their end, or that it is lost. */

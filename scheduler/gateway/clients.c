@@ -25,7 +25,9 @@ static void on_deadline(struct client *client)
 			client_close(client);
 		return;
 	case REQUEST_HELD:
-		response_answer(client, OUTCOME_NOT_FOUND);
+		response_answer(client, client->search ? OUTCOME_BAD_SIGNATURE : OUTCOME_NOT_FOUND);
+		return;
+	case REQUEST_SEARCHED:
 		return;
 	case REQUEST_BODY:
 		if (client->response == RESPONSE_HEAD)
@@ -120,7 +122,7 @@ void clients_on_connection(uv_stream_t *listener, int status)
 	client_set_reading(client, true);
 }
 
-void clients_on_bound(struct gateway *gateway, const struct id *sandbox)
+void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot)
 {
 	struct list *link = list_first(&gateway->clients);
 
@@ -128,7 +130,11 @@ void clients_on_bound(struct gateway *gateway, const struct id *sandbox)
 		struct client *client = LIST_OBJECT(link, struct client, link);
 
 		link = list_next(&gateway->clients, link);
-		if (client->request == REQUEST_HELD && id_equal(&client->route.sandbox, sandbox)) {
+		if (client->request != REQUEST_HELD)
+			continue;
+		if (client->search) {
+			search_on_bound(client, slot);
+		} else if (id_equal(&client->route.sandbox, &slot->sandbox)) {
 			client->request = REQUEST_HEAD;
 			client_resume(client);
 		}

@@ -8,7 +8,8 @@
  *   requests.c  a request's way to the guest
  *   responses.c a response's way back
  *   leg.c, leg_api.c  what an exchange goes over: a guest's stream, or a connection to the API
- *   route.c, rewrite.c, ingress.c  pure decisions about heads
+ *   search.c    for which sandbox a signed URL is
+ *   route.c, rewrite.c, ingress.c, signed.c, sources.c  pure decisions
  *   admin.c     health and metrics
  */
 #ifndef FLOTILLA_GATEWAY_GATEWAY_H
@@ -74,6 +75,8 @@ struct gateway {
 	struct list admins;  /* struct admin, link */
 	uv_timer_t sweep;    /* looks for clients whose time is over */
 
+	struct searches *searches;
+
 	struct sandbox_slot *slots;
 	void *index_memory;
 	struct index index;
@@ -97,12 +100,16 @@ const struct ingress *tunnel_ingress(const struct tunnel *tunnel);
 /* Sends what the engine holds.  Faults show up at the tunnel's next read. */
 void tunnel_flush(struct tunnel *tunnel);
 
+/* search.c */
+int searches_open(struct gateway *gateway, struct err *err);
+void searches_close(struct gateway *gateway);
+
 /* clients.c, towards the others */
 struct client;
 void clients_open(struct gateway *gateway);
 void clients_on_connection(uv_stream_t *listener, int status);
-/* The sandbox can be reached now: who waited for it goes on. */
-void clients_on_bound(struct gateway *gateway, const struct id *sandbox);
+/* This sandbox can be reached now: who waited for it goes on. */
+void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot);
 /* The tunnel is no more: its exchanges end as if each stream had been reset. */
 void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel);
 /* Idle ones are closed, the others after their response. */

@@ -68,7 +68,24 @@ static void read_head(struct client *client, const struct http_head *head)
 	client->wants_html = rewrite_wants_html(head);
 	client->wants_upgrade = head->upgrade;
 	client->request_body = (struct body){.kind = head->body, .left = head->length};
-	client->route = route_decide(head, client->gateway->options->api_backend.host[0]);
+}
+
+/* A request that names no sandbox may be one for a signed URL. */
+static enum outcome route(struct client *client, const struct http_head *head)
+{
+	struct route *to = &client->route;
+
+	*to = route_decide(head, client->gateway->options->api_backend.host[0]);
+	if (to->outcome != OUTCOME_MISSING_HEADER && to->outcome != OUTCOME_BAD_HOST)
+		return to->outcome;
+	if (!client->found.text[0]) {
+		to->outcome = search_begin(client, head, to->outcome);
+		return to->outcome;
+	}
+	*to = (struct route){
+		.outcome = OUTCOME_ROUTED, .sandbox = client->found, .port = ENVD_PORT};
+	client->found = (struct id){{0}};
+	return OUTCOME_ROUTED;
 }
 
 /* Where the request goes by what its sandbox is known for, and what its host becomes. */
@@ -105,7 +122,12 @@ static bool begin(struct client *client, const struct http_head *head)
 	const char *host;
 
 	read_head(client, head);
-	outcome = client->route.outcome;
+	outcome = route(client, head);
+	if (client->search) {
+		client->request = REQUEST_SEARCHED;
+		client_set_deadline(client, 0);
+		return false;
+	}
 	if (outcome == OUTCOME_ROUTED && !client->route.is_api)
 		tunnel = tunnels_find(gateway, &client->route.sandbox);
 	if (outcome == OUTCOME_ROUTED && !client->route.is_api && !tunnel &&
@@ -218,6 +240,7 @@ size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n)
 				    : 0;
 			break;
 		case REQUEST_HELD:
+		case REQUEST_SEARCHED:
 		case REQUEST_DONE:
 			n = 0;
 			break;

@@ -62,6 +62,7 @@ static void answer(struct client *client, struct rewrite_answer *what)
 
 	what->is_last = what->is_last || !is_whole || !client->keep_alive || client->is_last ||
 			client->gateway->is_stopping;
+	search_cancel(client);
 	buffer = uv_buf_init(text, (unsigned)rewrite_answer(what, text));
 	client->status = what->status ? what->status : outcome_status(what->outcome);
 	if (client->response != RESPONSE_NONE)

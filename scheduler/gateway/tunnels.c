@@ -244,7 +244,7 @@ static void tunnel_bind(struct tunnel *tunnel)
 	gateway->metrics.binds++;
 	send_verdict(tunnel, TUNNEL_BOUND);
 	tunnel_flush(tunnel);
-	clients_on_bound(gateway, &sandbox);
+	clients_on_bound(gateway, &gateway->slots[tunnel->slot]);
 }
 
 /* How many of the bytes belong to the BIND; the tunnel is bound, or closed, when it is whole. */
