@@ -249,19 +249,23 @@ static int broken(struct tls *tls, const char *what, int status, struct err *err
 	return fault(err, what, status);
 }
 
-static bool goes_on(int status)
+/* "Again" comes from a lack of bytes, but also after messages that are not for us (tickets). */
+static bool goes_on(const struct tls *tls, int status, size_t in_before_n)
 {
-	return status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED;
+	return status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED ||
+	       (status == GNUTLS_E_AGAIN && tls->in_n && tls->in_n < in_before_n);
 }
 
 /* 0: done, or the bytes are used up. */
 static int take_handshake(struct tls *tls, struct err *err)
 {
+	size_t before_n;
 	int status;
 
-	do
+	do {
+		before_n = tls->in_n;
 		status = gnutls_handshake(tls->session);
-	while (goes_on(status));
+	} while (goes_on(tls, status, before_n));
 	if (status == 0)
 		tls->is_ready = true;
 	return status == 0 || status == GNUTLS_E_AGAIN ? 0
@@ -271,20 +275,23 @@ static int take_handshake(struct tls *tls, struct err *err)
 static int take_records(struct tls *tls, uint8_t *plain, size_t plain_max, struct tls_read *out,
 			struct err *err)
 {
+	size_t before_n;
 	ssize_t n;
 
 	while (!out->is_ended) {
 		CHECK(out->plain_n < plain_max);
+		before_n = tls->in_n;
 		n = gnutls_record_recv(tls->session, plain + out->plain_n,
 				       plain_max - out->plain_n);
 		if (n > 0)
 			out->plain_n += (size_t)n;
 		else if (n == 0)
 			out->is_ended = true;
+		else if (goes_on(tls, (int)n, before_n))
+			continue;
 		else if (n == GNUTLS_E_AGAIN)
 			break;
-		/* Renegotiation among them: nobody here asks for it. */
-		else if (!goes_on((int)n))
+		else /* renegotiation among them: nobody here asks for it */
 			return broken(tls, "TLS", (int)n, err);
 	}
 	return 0;
