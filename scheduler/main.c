@@ -190,6 +190,7 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.replica_name = scheduler->replica_name,
 		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.gateway_url = scheduler->options.gateway_url,
+		.domain = scheduler->options.domain,
 		.node_version = scheduler_node_version,
 		.data = scheduler,
 	};

@@ -1,4 +1,4 @@
-/* Two secrets out of one, by libsodium's key derivation and keyed BLAKE2b. */
+/* Several secrets out of one, by libsodium's key derivation and keyed BLAKE2b. */
 #include "common/mux/fleet_key.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUBKEY_TICKET = 1, SUBKEY_ENVD_TOKEN = 2 };
+enum { SUBKEY_TICKET = 1, SUBKEY_ENVD_TOKEN = 2, SUBKEY_TRAFFIC_TOKEN = 3 };
 
 int fleet_key_read(const char *path, struct fleet_key *out_key, struct err *err)
 {
@@ -46,10 +46,12 @@ fail:
 	return -1;
 }
 
-/* A keyed hash of label and sandbox, under a subkey of the fleet key. */
+/* A keyed hash under a subkey of the fleet key: of label and sandbox, and of more if there is any.
+ * Labels differ and ids have no NUL, so no two inputs are the same bytes. */
 static void derive(const struct fleet_key *key, uint64_t subkey_id,
 		   const char context[crypto_kdf_CONTEXTBYTES], const char *label,
-		   const struct id *sandbox, uint8_t *out_bytes, size_t out_n)
+		   const struct id *sandbox, const uint8_t *more, size_t more_n, uint8_t *out_bytes,
+		   size_t out_n)
 {
 	uint8_t subkey[crypto_generichash_KEYBYTES];
 	crypto_generichash_state state;
@@ -58,33 +60,51 @@ static void derive(const struct fleet_key *key, uint64_t subkey_id,
 	crypto_generichash_init(&state, subkey, sizeof(subkey), out_n);
 	crypto_generichash_update(&state, (const uint8_t *)label, strlen(label));
 	crypto_generichash_update(&state, (const uint8_t *)sandbox->text, strlen(sandbox->text));
+	if (more_n) {
+		crypto_generichash_update(&state, (const uint8_t *)"", 1);
+		crypto_generichash_update(&state, more, more_n);
+	}
 	crypto_generichash_final(&state, out_bytes, out_n);
 	sodium_memzero(subkey, sizeof(subkey));
 }
 
-struct ticket fleet_key_ticket(const struct fleet_key *key, const struct id *sandbox)
+struct ticket fleet_key_ticket(const struct fleet_key *key, const struct id *sandbox,
+			       const uint8_t *ingress, size_t ingress_n)
 {
 	struct ticket ticket;
 
-	derive(key, SUBKEY_TICKET, "gatewayk", "flotilla-ticket-1", sandbox, ticket.bytes,
-	       TICKET_N);
+	derive(key, SUBKEY_TICKET, "gatewayk", "flotilla-ticket-1", sandbox, ingress, ingress_n,
+	       ticket.bytes, TICKET_N);
 	return ticket;
 }
 
 bool fleet_key_ticket_verify(const struct fleet_key *key, const struct id *sandbox,
-			     const struct ticket *ticket)
+			     const uint8_t *ingress, size_t ingress_n, const struct ticket *ticket)
 {
-	struct ticket right = fleet_key_ticket(key, sandbox);
+	struct ticket right = fleet_key_ticket(key, sandbox, ingress, ingress_n);
 
 	return !sodium_memcmp(right.bytes, ticket->bytes, TICKET_N);
+}
+
+static void derive_token(const struct fleet_key *key, uint64_t subkey_id,
+			 const char context[crypto_kdf_CONTEXTBYTES], const char *label,
+			 const struct id *sandbox, char *out_text)
+{
+	uint8_t token[ACCESS_TOKEN_N];
+
+	derive(key, subkey_id, context, label, sandbox, NULL, 0, token, sizeof(token));
+	sodium_bin2hex(out_text, 2 * sizeof(token) + 1, token, sizeof(token));
 }
 
 void fleet_key_envd_token(const struct fleet_key *key, const struct id *sandbox,
 			  char out_text[ENVD_TOKEN_TEXT_MAX])
 {
-	uint8_t token[ENVD_TOKEN_N];
+	derive_token(key, SUBKEY_ENVD_TOKEN, "envdtokn", "flotilla-envd-1", sandbox, out_text);
+}
 
-	derive(key, SUBKEY_ENVD_TOKEN, "envdtokn", "flotilla-envd-1", sandbox, token,
-	       sizeof(token));
-	sodium_bin2hex(out_text, ENVD_TOKEN_TEXT_MAX, token, sizeof(token));
+void fleet_key_traffic_token(const struct fleet_key *key, const struct id *sandbox,
+			     char out_text[TRAFFIC_TOKEN_TEXT_MAX])
+{
+	derive_token(key, SUBKEY_TRAFFIC_TOKEN, "trfctokn", "flotilla-traffic-1", sandbox,
+		     out_text);
 }

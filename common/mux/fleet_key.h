@@ -1,6 +1,7 @@
 /*
  * What is derived from the fleet key, the 32 secret bytes that scheduler and gateway share: the
- * ticket with which a shim binds its tunnel to a sandbox, and the sandbox's envd access token.
+ * ticket with which a shim binds its tunnel to a sandbox, and the sandbox's access tokens, one for
+ * envd and one for its other ports.
  * Derived, not stored, so that a restarted daemon knows them again.  Uses libsodium; call
  * sodium_init first.
  */
@@ -8,6 +9,7 @@
 #define FLOTILLA_MUX_FLEET_KEY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -16,8 +18,9 @@
 enum {
 	FLEET_KEY_N = 32,
 	TICKET_N = 32,
-	ENVD_TOKEN_N = 24,
-	ENVD_TOKEN_TEXT_MAX = 2 * ENVD_TOKEN_N + 1, /* hex and NUL */
+	ACCESS_TOKEN_N = 24,
+	ENVD_TOKEN_TEXT_MAX = 2 * ACCESS_TOKEN_N + 1, /* hex and NUL */
+	TRAFFIC_TOKEN_TEXT_MAX = ENVD_TOKEN_TEXT_MAX,
 };
 
 struct fleet_key {
@@ -31,12 +34,20 @@ struct ticket {
 /* From a file of exactly FLEET_KEY_N bytes which others than its owner cannot read. */
 int fleet_key_read(const char *path, struct fleet_key *out_key, struct err *err);
 
-struct ticket fleet_key_ticket(const struct fleet_key *key, const struct id *sandbox);
+/*
+ * ingress: what the gateway shall know of the sandbox (an encoded wire_ingress), or nothing.  There
+ * is one ticket for a sandbox, made over what the scheduler says of it: whoever carries both can
+ * neither change what is said nor leave it out.
+ */
+struct ticket fleet_key_ticket(const struct fleet_key *key, const struct id *sandbox,
+			       const uint8_t *ingress, size_t ingress_n);
 bool fleet_key_ticket_verify(const struct fleet_key *key, const struct id *sandbox,
-			     const struct ticket *ticket);
+			     const uint8_t *ingress, size_t ingress_n, const struct ticket *ticket);
 
 /* Lower-case hex. */
 void fleet_key_envd_token(const struct fleet_key *key, const struct id *sandbox,
 			  char out_text[ENVD_TOKEN_TEXT_MAX]);
+void fleet_key_traffic_token(const struct fleet_key *key, const struct id *sandbox,
+			     char out_text[TRAFFIC_TOKEN_TEXT_MAX]);
 
 #endif

@@ -133,7 +133,7 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 	claim = &core->claims[slot];
 	*claim = (struct claim){.order = *order, .payload = payload, .disk_mib = disk_mib};
 	claim->template_ = claim->saved = claim->vm = POOL_NONE;
-	claim->order.init = claim->order.note = (struct wire_bytes){0};
+	claim->order.init = claim->order.note = claim->order.ingress = (struct wire_bytes){0};
 	memset(claim->order.ticket, 0, sizeof(claim->order.ticket));
 	memset(claim->order.gateway, 0, sizeof(claim->order.gateway));
 	room = room_of_claim(claim);

@@ -8,7 +8,8 @@
 
 uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order)
 {
-	struct payload *payload = calloc(1, sizeof(*payload) + order->init.n + order->note.n);
+	struct payload *payload =
+		calloc(1, sizeof(*payload) + order->init.n + order->note.n + order->ingress.n);
 
 	CHECK(payload);
 	payload->number = ++payloads->last_number;
@@ -16,10 +17,14 @@ uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order
 	snprintf(payload->gateway, sizeof(payload->gateway), "%s", order->gateway);
 	payload->init_n = order->init.n;
 	payload->note_n = order->note.n;
+	payload->ingress_n = order->ingress.n;
 	if (order->init.n)
 		memcpy(payload->bytes, order->init.data, order->init.n);
 	if (order->note.n)
 		memcpy(payload->bytes + order->init.n, order->note.data, order->note.n);
+	if (order->ingress.n)
+		memcpy(payload->bytes + order->init.n + order->note.n, order->ingress.data,
+		       order->ingress.n);
 	payload->next = payloads->first;
 	payloads->first = payload;
 	return payload->number;
@@ -42,6 +47,12 @@ struct wire_bytes payload_init(const struct payload *payload)
 struct wire_bytes payload_note(const struct payload *payload)
 {
 	return (struct wire_bytes){payload->bytes + payload->init_n, payload->note_n};
+}
+
+struct wire_bytes payload_ingress(const struct payload *payload)
+{
+	return (struct wire_bytes){payload->bytes + payload->init_n + payload->note_n,
+				   payload->ingress_n};
 }
 
 void payloads_drop(struct payloads *payloads, uint64_t number)

@@ -187,6 +187,7 @@ void vms_claim(struct vms *vms, const struct node_effect *effect, const struct p
 	vm->attempt = order->attempt;
 	if (payload) {
 		claim.init = payload_init(payload);
+		claim.ingress = payload_ingress(payload);
 		remembered.note = payload_note(payload);
 		memcpy(claim.ticket, payload->ticket, sizeof(claim.ticket));
 		snprintf(claim.gateway, sizeof(claim.gateway), "%s", payload->gateway);

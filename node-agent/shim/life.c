@@ -304,11 +304,12 @@ static void bind_relay(struct shim *shim, const struct wire_shim_claim *claim)
 	struct ticket ticket;
 
 	_Static_assert(sizeof(ticket.bytes) == sizeof(claim->ticket), "both are the ticket");
+	_Static_assert((int)WIRE_INGRESS_MAX <= (int)TUNNEL_INGRESS_MAX, "what may be said fits");
 	if (!shim->has_relay)
 		return;
 	memcpy(ticket.bytes, claim->ticket, sizeof(ticket.bytes));
 	shim_dial(shim, claim->gateway);
-	relay_bind(&shim->relay, &claim->sandbox, &ticket);
+	relay_bind(&shim->relay, &claim->sandbox, &ticket, claim->ingress.data, claim->ingress.n);
 }
 
 /* Everything at once: the gateway's word, QEMU's and the guest's take their time side by side. */

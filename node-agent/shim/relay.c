@@ -104,14 +104,12 @@ static void on_verdict_late(uv_timer_t *timer)
 static void send_bind(struct relay *relay)
 {
 	struct relay_connection *connection = relay->connection;
-	uint8_t bytes[TUNNEL_BIND_N];
-	uv_buf_t buffer = uv_buf_init((char *)bytes, sizeof(bytes));
+	uv_buf_t buffer = uv_buf_init((char *)relay->bind, (unsigned)relay->bind_n);
 
-	tunnel_bind_encode(&relay->sandbox, &relay->ticket, bytes);
 	relay->state = RELAY_BINDING;
 	relay->verdict_n = 0;
 	/* The first bytes of a connection always fit into an empty socket buffer. */
-	if (uv_try_write((uv_stream_t *)&connection->tcp, &buffer, 1) != TUNNEL_BIND_N) {
+	if (uv_try_write((uv_stream_t *)&connection->tcp, &buffer, 1) != (int)relay->bind_n) {
 		lose(relay);
 		return;
 	}
@@ -328,12 +326,12 @@ void relay_dial(struct relay *relay, const struct sockaddr *gateway)
 		dial(relay);
 }
 
-void relay_bind(struct relay *relay, const struct id *sandbox, const struct ticket *ticket)
+void relay_bind(struct relay *relay, const struct id *sandbox, const struct ticket *ticket,
+		const uint8_t *ingress, size_t ingress_n)
 {
 	CHECK(!relay->has_claim);
 	relay->has_claim = true;
-	relay->sandbox = *sandbox;
-	relay->ticket = *ticket;
+	relay->bind_n = tunnel_bind_encode(sandbox, ticket, ingress, ingress_n, relay->bind);
 	if (relay->state == RELAY_CONNECTED) {
 		send_bind(relay);
 	} else if (relay->state == RELAY_WAITING) {

@@ -80,9 +80,9 @@ struct relay {
 	struct relay_config config;
 	enum relay_state state;
 	struct sockaddr_storage address;
-	bool has_claim; /* sandbox and ticket are known */
-	struct id sandbox;
-	struct ticket ticket;
+	bool has_claim;                /* what to bind to is known */
+	uint8_t bind[TUNNEL_BIND_MAX]; /* what is said of it then */
+	size_t bind_n;
 	uint64_t streams_opened_n; /* since relay_open, for the shim's figures */
 	/* private */
 	uint32_t retry_ms;                   /* the next wait */
@@ -109,8 +109,9 @@ int relay_open(struct relay *relay, const struct relay_config *config, struct er
 void relay_dial(struct relay *relay, const struct sockaddr *gateway);
 
 /* The microVM has become this sandbox: bind now, or as soon as connected, and after each
- * reconnect.  Once in a relay's life. */
-void relay_bind(struct relay *relay, const struct id *sandbox, const struct ticket *ticket);
+ * reconnect.  Once in a relay's life.  ingress: for the gateway, at most TUNNEL_INGRESS_MAX. */
+void relay_bind(struct relay *relay, const struct id *sandbox, const struct ticket *ticket,
+		const uint8_t *ingress, size_t ingress_n);
 
 /* Whether the event is about a stream that the relay opened. */
 bool relay_owns(const struct relay *relay, const struct mux_event *event);

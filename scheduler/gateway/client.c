@@ -4,16 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINGER_MS = 2000 };
+#include "common/io/tls.h"
 
-/* A write that the socket did not take at once. */
-struct queued_write {
-	uv_write_t request;
-	struct client *client;
-	uint64_t exchange_n; /* that the bytes belong to */
-	size_t bytes_n, consumed_n;
-	char bytes[];
-};
+enum { LINGER_MS = 2000 };
 
 bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n)
 {
@@ -49,6 +42,7 @@ static void on_closed(uv_handle_t *handle)
 	struct gateway *gateway = client->gateway;
 
 	bytes_remove(&client->in, client->in.n);
+	tls_close(client->tls);
 	free(client);
 	gateway_check_stopped(gateway);
 }
@@ -56,6 +50,7 @@ static void on_closed(uv_handle_t *handle)
 static void forget(struct client *client)
 {
 	client->is_closing = true;
+	search_cancel(client);
 	if (client->response != RESPONSE_NONE)
 		exchange_end(client, OUTCOME_CLIENT_GONE);
 	list_remove(&client->link);
@@ -101,6 +96,12 @@ static bool shut(struct client *client)
 		return true;
 	client->is_half_shut = true;
 	client->shutdown.data = client;
+	if (client->tls) {
+		tls_end(client->tls);
+		client_send_sealed(client);
+		if (client->is_closing)
+			return false;
+	}
 	if (!uv_shutdown(&client->shutdown, (uv_stream_t *)&client->tcp, on_shutdown))
 		return true;
 	client_close(client);
@@ -133,90 +134,14 @@ void client_set_deadline(struct client *client, uint64_t wait_ms)
 	client->deadline_ms = wait_ms ? gateway_now_ms(client->gateway) + wait_ms : 0;
 }
 
-static void on_written(uv_write_t *request, int status)
-{
-	struct queued_write *write = request->data;
-	struct client *client = write->client;
-
-	client->queued_n -= write->bytes_n;
-	if (!client->is_closing) {
-		if (status < 0) {
-			client_close(client);
-		} else if (client->response != RESPONSE_NONE &&
-			   client->exchange_n == write->exchange_n) {
-			mux_consumed(tunnel_mux(client->tunnel), client->stream, write->consumed_n);
-			tunnel_flush(client->tunnel);
-		}
-	}
-	free(write);
-}
-
-static void queue(struct client *client, const uv_buf_t *buffers, unsigned buffers_n, size_t skip_n,
-		  size_t bytes_n, size_t consumed_n)
-{
-	struct queued_write *write = malloc(sizeof(*write) + bytes_n);
-	uv_buf_t rest;
-	size_t at = 0;
-
-	if (!write) {
-		client_close(client);
-		return;
-	}
-	*write = (struct queued_write){
-		.client = client,
-		.exchange_n = client->exchange_n,
-		.bytes_n = bytes_n,
-		.consumed_n = consumed_n,
-	};
-	for (unsigned i = 0; i < buffers_n; i++) {
-		size_t skipped_n = skip_n < buffers[i].len ? skip_n : buffers[i].len;
-
-		memcpy(write->bytes + at, buffers[i].base + skipped_n, buffers[i].len - skipped_n);
-		at += buffers[i].len - skipped_n;
-		skip_n -= skipped_n;
-	}
-	write->request.data = write;
-	rest = uv_buf_init(write->bytes, (unsigned)bytes_n);
-	if (uv_write(&write->request, (uv_stream_t *)&client->tcp, &rest, 1, on_written) < 0) {
-		free(write);
-		client_close(client);
-		return;
-	}
-	client->queued_n += bytes_n;
-}
-
-void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
-		 size_t consumed_n)
-{
-	size_t total_n = 0, sent_n = 0;
-
-	if (client->is_closing)
-		return;
-	for (unsigned i = 0; i < buffers_n; i++)
-		total_n += buffers[i].len;
-	if (!client->queued_n && total_n) {
-		int n = uv_try_write((uv_stream_t *)&client->tcp, buffers, buffers_n);
-
-		if (n < 0 && n != UV_EAGAIN) {
-			client_close(client);
-			return;
-		}
-		sent_n = n < 0 ? 0 : (size_t)n;
-	}
-	if (sent_n < total_n)
-		queue(client, buffers, buffers_n, sent_n, total_n - sent_n, consumed_n);
-	else if (client->response != RESPONSE_NONE)
-		mux_consumed(tunnel_mux(client->tunnel), client->stream, consumed_n);
-}
-
 /* Once all that the tenant sent has been passed on. */
 static void end_request(struct client *client)
 {
 	if (client->is_request_ended || client->in.n || client->response != RESPONSE_RAW)
 		return;
 	client->is_request_ended = true;
-	mux_end(tunnel_mux(client->tunnel), client->stream);
-	tunnel_flush(client->tunnel);
+	leg_end(client);
+	leg_flush(client);
 }
 
 /*
@@ -239,6 +164,7 @@ static void on_end(struct client *client)
 		client_close(client);
 		return;
 	case REQUEST_HELD:
+	case REQUEST_SEARCHED:
 		client->is_last = true;
 		return;
 	case REQUEST_DONE:
@@ -274,33 +200,62 @@ static void on_allocate(uv_handle_t *handle, size_t suggested_n, uv_buf_t *out_b
 	*out_buffer = uv_buf_init((char *)client->gateway->read_buffer, GATEWAY_READ_MAX);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+static void take(struct client *client, const uint8_t *bytes, size_t n)
 {
-	struct client *client = stream->data;
-	const uint8_t *bytes = (const uint8_t *)buffer->base;
 	size_t used_n;
 
-	if (client->is_closing || n == 0)
-		return;
-	if (n < 0) {
-		if (n == UV_EOF)
-			on_end(client);
-		else
-			client_close(client);
-		return;
-	}
 	if (client->in.n) {
-		if (!bytes_append(&client->in, bytes, (size_t)n))
+		if (!bytes_append(&client->in, bytes, n))
 			client_close(client);
 		else
 			client_resume(client);
 		return;
 	}
 	client->is_taking = true;
-	used_n = request_take(client, bytes, (size_t)n);
+	used_n = request_take(client, bytes, n);
 	client->is_taking = false;
 	if (!client->is_closing && !client->is_shut)
-		keep(client, bytes + used_n, (size_t)n - used_n);
+		keep(client, bytes + used_n, n - used_n);
+}
+
+static void take_sealed(struct client *client, const uint8_t *bytes, size_t n)
+{
+	struct gateway *gateway = client->gateway;
+	struct tls_read read;
+	struct err err;
+	int status = tls_feed(client->tls, bytes, n, gateway->client_plain,
+			      sizeof(gateway->client_plain), &read, &err);
+
+	client_send_sealed(client);
+	if (read.plain_n && !client->is_closing)
+		take(client, gateway->client_plain, read.plain_n);
+	if (client->is_closing)
+		return;
+	if (status < 0) {
+		gateway->metrics.tls_broken++;
+		client_close(client);
+	} else if (read.is_ended) {
+		client_set_reading(client, false);
+		on_end(client);
+	}
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+{
+	struct client *client = stream->data;
+	const uint8_t *bytes = (const uint8_t *)buffer->base;
+
+	if (client->is_closing || n == 0)
+		return;
+	if (n > 0 && client->tls)
+		take_sealed(client, bytes, (size_t)n);
+	else if (n > 0)
+		take(client, bytes, (size_t)n);
+	/* With TLS an end that was not announced is somebody's who cut the connection. */
+	else if (n == UV_EOF && !client->tls)
+		on_end(client);
+	else
+		client_close(client);
 }
 
 void client_resume(struct client *client)

@@ -13,15 +13,17 @@
 
 #include "common/http/chunked.h"
 #include "scheduler/gateway/gateway.h"
+#include "scheduler/gateway/leg.h"
 
 /* What the tenant's next bytes are. */
 enum request_state {
-	REQUEST_HEAD,    /* of the next request */
-	REQUEST_HELD,    /* its head is in `in` and waits for the sandbox's tunnel */
-	REQUEST_BODY,    /* of the request in progress */
-	REQUEST_DONE,    /* read to its end; what follows waits for the response to end */
-	REQUEST_RAW,     /* upgraded: no longer HTTP */
-	REQUEST_DISCARD, /* nobody's: the connection is about to close */
+	REQUEST_HEAD,     /* of the next request */
+	REQUEST_HELD,     /* its head is in `in` and waits for the sandbox's tunnel */
+	REQUEST_SEARCHED, /* likewise, until it is known for which sandbox it is */
+	REQUEST_BODY,     /* of the request in progress */
+	REQUEST_DONE,     /* read to its end; what follows waits for the response to end */
+	REQUEST_RAW,      /* upgraded: no longer HTTP */
+	REQUEST_DISCARD,  /* nobody's: the connection is about to close */
 };
 
 /* What the guest's next bytes are. */
@@ -49,6 +51,7 @@ struct client {
 	struct list link;
 	uv_tcp_t tcp;
 	uv_shutdown_t shutdown;
+	struct tls *tls; /* NULL: the tenant came without */
 
 	enum request_state request;
 	struct bytes in;
@@ -62,8 +65,7 @@ struct client {
 	/* The exchange. */
 	enum response_state response;
 	uint64_t exchange_n; /* counts them, so that late writes know theirs is over */
-	struct tunnel *tunnel;
-	uint32_t stream;
+	struct leg leg;
 	struct route route;
 	struct bytes up; /* of the request's head, when the tunnel was full */
 	struct bytes response_head;
@@ -75,6 +77,8 @@ struct client {
 	bool is_guest_ended;   /* raw: the guest said so */
 	uint64_t asked_at_ns;  /* when the request's head was read */
 	int status;            /* of the response, for the log */
+	struct search *search; /* for whom a signed URL is; NULL: none is under way */
+	struct id found;       /* what it came to, for the head in `in`; else empty */
 
 	size_t queued_n;   /* writes that the socket has not taken yet */
 	bool is_last;      /* close after the response */
@@ -83,7 +87,7 @@ struct client {
 	bool is_closing;
 };
 
-/* client.c */
+/* client.c, client_send.c */
 void client_close(struct client *client);      /* now, whatever is queued */
 void client_reset(struct client *client);      /* so that the tenant cannot take it for an end */
 void client_finish(struct client *client);     /* all that is queued goes out, then it ends */
@@ -95,6 +99,7 @@ void client_resume(struct client *client);
 /* Sends; of the exchange's stream consumed_n bytes get their credit when all of it was taken. */
 void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
 		 size_t consumed_n);
+void client_send_sealed(struct client *client); /* what its TLS session has to say */
 bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n);
 void bytes_remove(struct bytes *bytes, size_t n); /* from the front; frees when empty */
 
@@ -106,10 +111,21 @@ ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bo
 /* How many of the bytes could be used. */
 size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n);
 void request_on_writable(struct client *client);
-/* Bytes to the guest, flushing the tunnel in between; how many. */
-size_t request_write(struct client *client, const uint8_t *bytes, size_t bytes_n);
+
+/* search.c */
+/* ROUTED: it is being found out for whom the request is; then `found` is set, and client_resume
+ * takes its head again, or it is answered. Else a refusal: `otherwise` if it is no signed URL. */
+enum outcome search_begin(struct client *client, const struct http_head *head,
+			  enum outcome otherwise);
+void search_cancel(struct client *client); /* if there is one */
+/* Found in vain so far, and here is one more. */
+void search_on_bound(struct client *client, const struct sandbox_slot *slot);
 
 /* responses.c */
+/* What the exchange's leg tells: bytes, their end, or that it is lost. */
+void response_on_data(struct client *client, const uint8_t *bytes, size_t bytes_n);
+void response_on_end(struct client *client);
+void response_on_reset(struct client *client, enum outcome outcome);
 /* Instead of the guest's response, or what is left of it. */
 void response_answer(struct client *client, enum outcome outcome);
 void response_refuse_head(struct client *client, int status, const char *message);

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "common/io/tls.h"
+
 enum { SWEEP_MAX_MS = 1000, SWEEP_MIN_MS = 10 };
 
 static void on_deadline(struct client *client)
@@ -23,7 +25,9 @@ static void on_deadline(struct client *client)
 			client_close(client);
 		return;
 	case REQUEST_HELD:
-		response_answer(client, OUTCOME_NOT_FOUND);
+		response_answer(client, client->search ? OUTCOME_BAD_SIGNATURE : OUTCOME_NOT_FOUND);
+		return;
+	case REQUEST_SEARCHED:
 		return;
 	case REQUEST_BODY:
 		if (client->response == RESPONSE_HEAD)
@@ -99,18 +103,26 @@ void clients_on_connection(uv_stream_t *listener, int status)
 	}
 	gateway->metrics.clients_accepted++;
 	mux_link_tune(&client->tcp);
+	if (listener == (uv_stream_t *)&gateway->tls_listener) {
+		client->tls = tls_open(gateway->tls);
+		if (!client->tls) {
+			client_close(client);
+			return;
+		}
+	}
 	if (gateway->metrics.clients > (int64_t)gateway->options->clients_max) {
 		gateway->metrics.clients_rejected++;
 		response_answer(client, OUTCOME_FULL);
 		return;
 	}
-	/* The first head has its time from here on, a later one from its first byte. */
+	/* The first head, with its handshake, has its time from here on, a later one from its first
+	 * byte. */
 	client->is_head_timed = true;
 	client_set_deadline(client, gateway->options->head_ms);
 	client_set_reading(client, true);
 }
 
-void clients_on_bound(struct gateway *gateway, const struct id *sandbox)
+void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot)
 {
 	struct list *link = list_first(&gateway->clients);
 
@@ -118,7 +130,11 @@ void clients_on_bound(struct gateway *gateway, const struct id *sandbox)
 		struct client *client = LIST_OBJECT(link, struct client, link);
 
 		link = list_next(&gateway->clients, link);
-		if (client->request == REQUEST_HELD && id_equal(&client->route.sandbox, sandbox)) {
+		if (client->request != REQUEST_HELD)
+			continue;
+		if (client->search) {
+			search_on_bound(client, slot);
+		} else if (id_equal(&client->route.sandbox, &slot->sandbox)) {
 			client->request = REQUEST_HEAD;
 			client_resume(client);
 		}
@@ -134,7 +150,7 @@ void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel)
 		struct client *client = LIST_OBJECT(link, struct client, link);
 
 		link = list_next(&gateway->clients, link);
-		if (client->response != RESPONSE_NONE && client->tunnel == tunnel)
+		if (client->response != RESPONSE_NONE && client->leg.tunnel == tunnel)
 			client_on_mux_event(client, &lost);
 	}
 }

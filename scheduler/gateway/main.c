@@ -17,6 +17,8 @@
  * what is touched; from the heap, a reused block would be zeroed whole. */
 enum { MAP_FROM_BYTES = 64 * 1024 };
 
+enum { ENDPOINTS_MAX = 4 };
+
 static const struct option_spec option_rows[] = {
 #define OPTION(...) OPTION_ROW(struct gateway_options, __VA_ARGS__)
 #include "scheduler/gateway/options.def"
@@ -72,11 +74,37 @@ static void finish(void)
 	uv_timer_stop(&drain);
 	uv_close((uv_handle_t *)&drain, NULL);
 	clients_close_all(&gateway);
+	searches_close(&gateway);
 	tunnels_close_all(&gateway);
 	admin_close_all(&gateway);
 	uv_close((uv_handle_t *)&gateway.sweep, NULL);
 	if (gateway.has_admin)
 		uv_close((uv_handle_t *)&gateway.admin_listener, NULL);
+}
+
+static int read_certificate(struct err *err)
+{
+	struct tls_config *config;
+
+	if (tls_config_server(&config, options.tls_cert, options.tls_key, gateway.tls, err))
+		return -1;
+	tls_config_unref(gateway.tls);
+	gateway.tls = config;
+	return 0;
+}
+
+/* A certificate lasts for weeks, connections for longer than that. */
+static void on_reload(struct daemon_signals *which)
+{
+	struct err err;
+
+	(void)which;
+	if (!gateway.has_tls)
+		return;
+	if (read_certificate(&err))
+		log_error("gateway", "the certificate stays the old one", LOG_ERR(&err));
+	else
+		log_info("gateway", "read the certificate again");
 }
 
 void gateway_check_stopped(struct gateway *which)
@@ -100,6 +128,8 @@ static void on_stop(struct daemon_signals *which)
 	log_info("gateway", "stopping", LOG_INT("clients", gateway.metrics.clients));
 	gateway.is_stopping = true;
 	uv_close((uv_handle_t *)&gateway.client_listener, NULL);
+	if (gateway.has_tls)
+		uv_close((uv_handle_t *)&gateway.tls_listener, NULL);
 	uv_close((uv_handle_t *)&gateway.tunnel_listener, NULL);
 	uv_timer_start(&drain, on_drained, options.drain_ms, 0);
 	clients_stop(&gateway);
@@ -116,8 +146,25 @@ static void check_files_limit(void)
 			 LOG_UINT("files", limit), LOG_UINT("wanted", wanted));
 }
 
-static int gateway_open(struct daemon_endpoint endpoints[3], struct err *err)
+static int open_tls(struct daemon_endpoint *endpoint, struct err *err)
 {
+	gateway.has_tls = options.tls_listen.host[0];
+	if (gateway.has_tls != (options.tls_cert[0] && options.tls_key[0]))
+		return err_set(err, "--tls-listen, --tls-cert and --tls-key go together");
+	if (tls_config_client(&gateway.guest_tls, err))
+		return -1;
+	if (!gateway.has_tls)
+		return 0;
+	return read_certificate(err) ? -1
+				     : listen_on(&gateway.tls_listener, &options.tls_listen,
+						 clients_on_connection, endpoint, err);
+}
+
+static int gateway_open(struct daemon_endpoint endpoints[ENDPOINTS_MAX], size_t *out_n,
+			struct err *err)
+{
+	size_t n = 2;
+
 	if (sodium_init() < 0)
 		return err_set(err, "libsodium does not start");
 	if (fleet_key_read(options.fleet_key, &gateway.key, err))
@@ -127,42 +174,55 @@ static int gateway_open(struct daemon_endpoint endpoints[3], struct err *err)
 	gateway.started_ms = uv_now(gateway.loop);
 	list_init(&gateway.admins);
 	clients_open(&gateway);
+	if (searches_open(&gateway, err))
+		return -1;
 	uv_timer_init(gateway.loop, &drain);
 	if (tunnels_open(&gateway, err))
 		return -1;
 	endpoints[0].name = "tenants";
 	endpoints[1].name = "tunnels";
-	endpoints[2].name = "admin";
 	if (listen_on(&gateway.tunnel_listener, &options.tunnel_listen, tunnels_on_connection,
 		      &endpoints[1], err) ||
 	    listen_on(&gateway.client_listener, &options.listen, clients_on_connection,
 		      &endpoints[0], err))
 		return -1;
+	if (open_tls(&endpoints[n], err))
+		return -1;
+	if (gateway.has_tls)
+		endpoints[n++].name = "tls";
 	gateway.has_admin = options.admin_listen.host[0];
 	if (gateway.has_admin && listen_on(&gateway.admin_listener, &options.admin_listen,
-					   admin_on_connection, &endpoints[2], err))
+					   admin_on_connection, &endpoints[n], err))
 		return -1;
+	if (gateway.has_admin)
+		endpoints[n++].name = "admin";
+	*out_n = n;
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	static struct daemon_endpoint endpoints[3];
+	static struct daemon_endpoint endpoints[ENDPOINTS_MAX];
+	size_t endpoints_n = 0;
 	struct err err;
 	int status = options_start(&set, &program, &options, argc, argv);
 
 	if (status != OPTIONS_GO_ON)
 		return status;
 	signals.on_stop = on_stop;
+	signals.on_reload = on_reload;
 	log_setup(options.log_level, options.log_format);
 	mallopt(M_MMAP_THRESHOLD, MAP_FROM_BYTES);
 	check_files_limit();
-	if (gateway_open(endpoints, &err) || daemon_signals_start(&signals, gateway.loop, &err) ||
-	    daemon_ready(options.ready_file, endpoints, gateway.has_admin ? 3 : 2, &err)) {
+	if (gateway_open(endpoints, &endpoints_n, &err) ||
+	    daemon_signals_start(&signals, gateway.loop, &err) ||
+	    daemon_ready(options.ready_file, endpoints, endpoints_n, &err)) {
 		log_error("gateway", "cannot start", LOG_ERR(&err));
 		return 1;
 	}
 	uv_run(gateway.loop, UV_RUN_DEFAULT);
+	tls_config_unref(gateway.tls);
+	tls_config_unref(gateway.guest_tls);
 	free(gateway.slots);
 	free(gateway.index_memory);
 	uv_loop_close(gateway.loop);

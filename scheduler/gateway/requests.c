@@ -40,32 +40,11 @@ ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bo
 	return (ssize_t)all_n;
 }
 
-size_t request_write(struct client *client, const uint8_t *bytes, size_t bytes_n)
-{
-	struct mux *mux = tunnel_mux(client->tunnel);
-	size_t all_n = 0;
-
-	/* A flush makes room in a full engine; only a full socket or no credit ends it. */
-	for (;;) {
-		size_t n = mux_write(mux, client->stream, bytes + all_n, bytes_n - all_n);
-
-		all_n += n;
-		if (!n || all_n == bytes_n)
-			break;
-		tunnel_flush(client->tunnel);
-	}
-	client->gateway->metrics.bytes_in += all_n;
-	return all_n;
-}
-
-static void begin_exchange(struct client *client, const struct http_head *head,
-			   struct tunnel *tunnel, uint32_t stream)
+static void begin_exchange(struct client *client, const struct http_head *head)
 {
 	struct gateway *gateway = client->gateway;
 
 	client->exchange_n++;
-	client->tunnel = tunnel;
-	client->stream = stream;
 	client->response = RESPONSE_HEAD;
 	client->response_scanned_n = 0;
 	client->status = 0;
@@ -81,47 +60,99 @@ static void begin_exchange(struct client *client, const struct http_head *head,
 	}
 }
 
-/* False when it has to wait: the head stays where it is. */
-static bool begin(struct client *client, const struct http_head *head)
+static void read_head(struct client *client, const struct http_head *head)
 {
-	struct gateway *gateway = client->gateway;
-	struct tunnel *tunnel;
-	size_t head_n, sent_n;
-	uint32_t stream;
-
 	client->request_minor = head->minor;
 	client->to_head = http_text_equal(head->method, "HEAD");
 	client->keep_alive = head->keep_alive;
 	client->wants_html = rewrite_wants_html(head);
 	client->wants_upgrade = head->upgrade;
 	client->request_body = (struct body){.kind = head->body, .left = head->length};
-	client->route = route_decide(head);
-	tunnel = client->route.outcome == OUTCOME_ROUTED
-			 ? tunnels_find(gateway, &client->route.sandbox)
-			 : NULL;
-	if (client->route.outcome == OUTCOME_ROUTED && !tunnel && gateway_is_starting(gateway) &&
-	    !gateway->is_stopping) {
+}
+
+/* A request that names no sandbox may be one for a signed URL. */
+static enum outcome route(struct client *client, const struct http_head *head)
+{
+	struct route *to = &client->route;
+
+	*to = route_decide(head, client->gateway->options->api_backend.host[0]);
+	if (to->outcome != OUTCOME_MISSING_HEADER && to->outcome != OUTCOME_BAD_HOST)
+		return to->outcome;
+	if (!client->found.text[0]) {
+		to->outcome = search_begin(client, head, to->outcome);
+		return to->outcome;
+	}
+	*to = (struct route){
+		.outcome = OUTCOME_ROUTED, .sandbox = client->found, .port = ENVD_PORT};
+	client->found = (struct id){{0}};
+	return OUTCOME_ROUTED;
+}
+
+/* Where the request goes by what its sandbox is known for, and what its host becomes. */
+static enum outcome open_leg(struct client *client, const struct http_head *head,
+			     struct tunnel *tunnel, const char **out_host,
+			     char host[INGRESS_MASKED_MAX])
+{
+	const struct ingress *ingress;
+	uint16_t port = client->route.port;
+	enum outcome outcome;
+
+	*out_host = NULL;
+	if (client->route.is_api)
+		return leg_open_api(client) ? OUTCOME_ROUTED : OUTCOME_API_AWAY;
+	if (!tunnel)
+		return OUTCOME_NOT_FOUND;
+	ingress = tunnel_ingress(tunnel);
+	outcome = ingress_judge(ingress, port, head);
+	if (outcome != OUTCOME_ROUTED)
+		return outcome;
+	*out_host = ingress_host(ingress, port, host);
+	return leg_open_guest(client, tunnel, ingress_wants_tls(ingress, port)) ? OUTCOME_ROUTED
+										: OUTCOME_TOO_MANY;
+}
+
+/* False when it has to wait: the head stays where it is. */
+static bool begin(struct client *client, const struct http_head *head)
+{
+	struct gateway *gateway = client->gateway;
+	char masked[INGRESS_MASKED_MAX];
+	struct tunnel *tunnel = NULL;
+	enum outcome outcome;
+	size_t head_n, sent_n;
+	const char *host;
+
+	read_head(client, head);
+	outcome = route(client, head);
+	if (client->search) {
+		client->request = REQUEST_SEARCHED;
+		client_set_deadline(client, 0);
+		return false;
+	}
+	if (outcome == OUTCOME_ROUTED && !client->route.is_api)
+		tunnel = tunnels_find(gateway, &client->route.sandbox);
+	if (outcome == OUTCOME_ROUTED && !client->route.is_api && !tunnel &&
+	    gateway_is_starting(gateway) && !gateway->is_stopping) {
 		client->request = REQUEST_HELD;
 		client_set_deadline(client, gateway->options->hold_ms);
 		return false;
 	}
 	gateway->metrics.requests++;
 	client->is_head_timed = false;
-	if (!tunnel) {
-		response_answer(client, client->route.outcome == OUTCOME_ROUTED
-						? OUTCOME_NOT_FOUND
-						: client->route.outcome);
+	if (outcome == OUTCOME_ROUTED)
+		outcome = open_leg(client, head, tunnel, &host, masked);
+	if (outcome != OUTCOME_ROUTED) {
+		response_answer(client, outcome);
 		return true;
 	}
-	head_n = rewrite_request(head, gateway->head_buffer);
-	stream = head_n ? mux_open(tunnel_mux(tunnel), client->route.port, client) : 0;
-	if (!stream) {
-		response_answer(client, head_n ? OUTCOME_TOO_MANY : OUTCOME_BAD_HEAD);
+	begin_exchange(client, head);
+	head_n = rewrite_request(head, host, gateway->head_buffer);
+	if (!head_n) {
+		response_answer(client, OUTCOME_BAD_HEAD);
 		return true;
 	}
-	begin_exchange(client, head, tunnel, stream);
-	sent_n = request_write(client, (const uint8_t *)gateway->head_buffer, head_n);
-	if (!bytes_append(&client->up, (const uint8_t *)gateway->head_buffer + sent_n,
+	sent_n = leg_write(client, (const uint8_t *)gateway->head_buffer, head_n);
+	if (!client->is_closing &&
+	    !bytes_append(&client->up, (const uint8_t *)gateway->head_buffer + sent_n,
 			  head_n - sent_n))
 		client_close(client);
 	return true;
@@ -154,29 +185,22 @@ static size_t take_head(struct client *client, const uint8_t *bytes, size_t byte
 static bool send_head_rest(struct client *client)
 {
 	if (client->up.n)
-		bytes_remove(&client->up, request_write(client, client->up.at, client->up.n));
-	return !client->up.n;
+		bytes_remove(&client->up, leg_write(client, client->up.at, client->up.n));
+	return !client->up.n && !client->is_closing;
 }
 
 /* Measured only as far as it can be written, so that nothing is measured twice. */
 static size_t take_body(struct client *client, const uint8_t *bytes, size_t bytes_n)
 {
-	struct mux *mux = tunnel_mux(client->tunnel);
 	size_t room, written_n;
 	ssize_t body_n;
 	bool ended;
 
 	if (!send_head_rest(client))
 		return 0;
-	room = mux_write_room(mux, client->stream);
-	if (!room) {
-		tunnel_flush(client->tunnel);
-		room = mux_write_room(mux, client->stream);
-	}
-	if (!room) {
-		mux_want(mux, client->stream);
+	room = leg_room(client);
+	if (!room)
 		return 0;
-	}
 	body_n =
 		body_measure(&client->request_body, bytes, room < bytes_n ? room : bytes_n, &ended);
 	if (body_n < 0) {
@@ -184,7 +208,9 @@ static size_t take_body(struct client *client, const uint8_t *bytes, size_t byte
 				     http_verdict_text(HTTP_BAD_CHUNK));
 		return 0;
 	}
-	written_n = request_write(client, bytes, (size_t)body_n);
+	written_n = leg_write(client, bytes, (size_t)body_n);
+	if (client->is_closing)
+		return 0;
 	CHECK(written_n == (size_t)body_n);
 	if (ended) {
 		client->request = REQUEST_DONE;
@@ -210,10 +236,11 @@ size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n)
 			break;
 		case REQUEST_RAW:
 			n = send_head_rest(client)
-				    ? request_write(client, bytes + all_n, bytes_n - all_n)
+				    ? leg_write(client, bytes + all_n, bytes_n - all_n)
 				    : 0;
 			break;
 		case REQUEST_HELD:
+		case REQUEST_SEARCHED:
 		case REQUEST_DONE:
 			n = 0;
 			break;
@@ -224,12 +251,13 @@ size_t request_take(struct client *client, const uint8_t *bytes, size_t bytes_n)
 		all_n += n;
 	}
 	if (!client->is_closing && client->response != RESPONSE_NONE)
-		tunnel_flush(client->tunnel);
+		leg_flush(client);
 	return all_n;
 }
 
 void request_on_writable(struct client *client)
 {
+	/* Also when nothing waits: the tenant's end may have waited for it. */
 	if (send_head_rest(client))
 		client_resume(client);
 }

@@ -21,18 +21,15 @@ static void log_access(const struct client *client, enum outcome outcome)
 void exchange_end(struct client *client, enum outcome outcome)
 {
 	struct gateway *gateway = client->gateway;
-	struct tunnel *tunnel = client->tunnel;
 
 	gateway->metrics.exchanges--;
 	gateway->metrics.outcomes[outcome]++;
 	if (gateway->options->access_log)
 		log_access(client, outcome);
 	client->response = RESPONSE_NONE;
-	client->tunnel = NULL;
 	bytes_remove(&client->up, client->up.n);
 	bytes_remove(&client->response_head, client->response_head.n);
-	mux_reset(tunnel_mux(tunnel), client->stream, MUX_REASON_CANCELLED);
-	tunnel_flush(tunnel);
+	leg_close(client);
 }
 
 static void next_request(struct client *client)
@@ -65,6 +62,7 @@ static void answer(struct client *client, struct rewrite_answer *what)
 
 	what->is_last = what->is_last || !is_whole || !client->keep_alive || client->is_last ||
 			client->gateway->is_stopping;
+	search_cancel(client);
 	buffer = uv_buf_init(text, (unsigned)rewrite_answer(what, text));
 	client->status = what->status ? what->status : outcome_status(what->outcome);
 	if (client->response != RESPONSE_NONE)
@@ -251,18 +249,20 @@ static void take_head(struct client *client, const uint8_t *bytes, size_t bytes_
 	if (client->is_closing)
 		return;
 	/* Half a head waits here; at most HTTP_HEAD_MAX, or the parser would have refused it. */
-	mux_consumed(tunnel_mux(client->tunnel), client->stream, fresh_n);
+	leg_consumed(client, fresh_n);
 	if (bytes == client->response_head.at)
 		bytes_remove(&client->response_head, at);
 	else if (!bytes_append(&client->response_head, bytes + at, bytes_n - at))
 		client_close(client);
 }
 
-static void on_data(struct client *client, const uint8_t *bytes, size_t bytes_n)
+void response_on_data(struct client *client, const uint8_t *bytes, size_t bytes_n)
 {
 	uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)bytes_n);
 	struct bytes joined = client->response_head;
 
+	if (client->has_ended && client->request == REQUEST_DONE)
+		client_set_deadline(client, client->gateway->options->half_closed_ms);
 	switch (client->response) {
 	case RESPONSE_HEAD:
 		if (!joined.n) {
@@ -288,7 +288,7 @@ static void on_data(struct client *client, const uint8_t *bytes, size_t bytes_n)
 	}
 }
 
-static void on_guest_end(struct client *client)
+void response_on_end(struct client *client)
 {
 	switch (client->response) {
 	case RESPONSE_HEAD:
@@ -316,33 +316,15 @@ static void on_guest_end(struct client *client)
 	}
 }
 
-/* is_lost: with the whole tunnel. */
-static enum outcome outcome_of(enum mux_reason reason, bool is_lost)
-{
-	switch (reason) {
-	case MUX_REASON_REFUSED:
-		return OUTCOME_PORT_CLOSED;
-	case MUX_REASON_LIMIT:
-		return OUTCOME_TOO_MANY;
-	case MUX_REASON_GONE:
-		return is_lost ? OUTCOME_NOT_FOUND : OUTCOME_NO_ANSWER;
-	case MUX_REASON_PROTOCOL:
-	case MUX_REASON_CANCELLED:
-	case MUX_REASON_TIMEOUT:
-		return OUTCOME_NO_ANSWER;
-	}
-	return OUTCOME_NO_ANSWER;
-}
-
 /* After the head: what came before the loss still goes out where the tenant can tell that the end
  * is missing; a body that ends with the connection has to be reset. */
-static void on_guest_reset(struct client *client, enum mux_reason reason, bool is_lost)
+void response_on_reset(struct client *client, enum outcome outcome)
 {
 	bool shows_its_end = client->response == RESPONSE_BODY &&
 			     client->response_body.kind != HTTP_BODY_CLOSE && !client->dechunk;
 
 	if (client->response == RESPONSE_HEAD) {
-		response_answer(client, outcome_of(reason, is_lost));
+		response_answer(client, outcome);
 		return;
 	}
 	exchange_end(client, OUTCOME_ABORTED);
@@ -350,32 +332,4 @@ static void on_guest_reset(struct client *client, enum mux_reason reason, bool i
 		client_finish(client);
 	else
 		client_reset(client);
-}
-
-void client_on_mux_event(struct client *client, const struct mux_event *event)
-{
-	switch (event->kind) {
-	case MUX_DATA:
-		if (client->has_ended && client->request == REQUEST_DONE)
-			client_set_deadline(client, client->gateway->options->half_closed_ms);
-		on_data(client, event->data, event->data_n);
-		return;
-	case MUX_END:
-		on_guest_end(client);
-		return;
-	case MUX_RESET:
-		on_guest_reset(client, event->reason, event->stream == 0);
-		return;
-	case MUX_WRITABLE:
-		request_on_writable(client);
-		return;
-	case MUX_READY:
-	case MUX_RESTARTED:
-	case MUX_OPENED:
-	case MUX_ACCEPTED:
-	case MUX_CREDIT:
-	case MUX_PONG:
-	case MUX_BROKEN:
-		return;
-	}
 }

@@ -35,11 +35,15 @@ static bool must_stay(const struct http_header *header)
 	       http_text_equal_nocase(header->name, "host");
 }
 
-static void write_end_to_end_fields(struct http_writer *writer, const struct http_head *head)
+/* host: instead of the head's own, or NULL. */
+static void write_end_to_end_fields(struct http_writer *writer, const struct http_head *head,
+				    const char *host)
 {
 	for (size_t at = 0; at < head->headers_n; at++) {
 		const struct http_header *header = &head->headers[at];
 
+		if (host && http_text_equal_nocase(header->name, "host"))
+			continue;
 		if (must_stay(header) || !http_head_is_hop(head, header))
 			http_write_header_text(writer, header->name, header->value);
 	}
@@ -65,16 +69,16 @@ static struct http_text origin_form(struct http_text target)
 	return (struct http_text){path.at, (size_t)(target.at + target.n - path.at)};
 }
 
-size_t rewrite_request(const struct http_head *head, char out[REWRITE_HEAD_MAX])
+size_t rewrite_request(const struct http_head *head, const char *host, char out[REWRITE_HEAD_MAX])
 {
 	struct http_writer writer;
 
 	http_writer_init(&writer, out, REWRITE_HEAD_MAX);
 	http_write_request(&writer, head->method, origin_form(head->target));
 	/* HTTP/1.0 may do without, HTTP/1.1 may not. */
-	if (!http_head_find(head, "host"))
-		http_write_header(&writer, "Host", "localhost");
-	write_end_to_end_fields(&writer, head);
+	if (host || !http_head_find(head, "host"))
+		http_write_header(&writer, "Host", host ? host : "localhost");
+	write_end_to_end_fields(&writer, head, host);
 	if (head->body == HTTP_BODY_CHUNKED)
 		http_write_header(&writer, "Transfer-Encoding", "chunked");
 	if (head->upgrade)
@@ -102,7 +106,7 @@ size_t rewrite_response(const struct http_head *head, int request_minor,
 	out[line_n++] = '\r';
 	out[line_n++] = '\n';
 	http_writer_init(&writer, out + line_n, (size_t)(REWRITE_HEAD_MAX - line_n));
-	write_end_to_end_fields(&writer, head);
+	write_end_to_end_fields(&writer, head, NULL);
 	/* Also on what answers a HEAD, where it describes a body that does not come. */
 	if (coding.n && !plan->dechunk && head->status >= 200 && head->status != 204)
 		http_write_header(&writer, "Transfer-Encoding", "chunked");

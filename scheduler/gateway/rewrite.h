@@ -19,9 +19,10 @@ enum {
 
 /*
  * The request as the guest sees it: HTTP/1.1, origin form, one request a connection
- * ("Connection: close"), upgrades kept.  Returns its length; 0 when it cannot be sent.
+ * ("Connection: close"), upgrades kept; host: instead of the client's, or NULL.  Returns its
+ * length; 0 when it cannot be sent.
  */
-size_t rewrite_request(const struct http_head *head, char out[REWRITE_HEAD_MAX]);
+size_t rewrite_request(const struct http_head *head, const char *host, char out[REWRITE_HEAD_MAX]);
 
 /* How the tenant gets a response. */
 struct rewrite_plan {

@@ -165,13 +165,15 @@ static enum outcome judge_path(struct http_text target)
 	return OUTCOME_ROUTED;
 }
 
-struct route route_decide(const struct http_head *head)
+struct route route_decide(const struct http_head *head, bool has_api)
 {
 	struct http_text name = host_name(http_head_value(head, "host"));
 	bool is_shared = http_text_equal_nocase(name, "localhost") || is_address(name) ||
 			 http_text_starts_nocase(name, "sandbox.");
 	struct route route = is_shared ? by_fields(head) : by_host(name);
 
+	if (has_api && http_text_starts_nocase(name, "api."))
+		return (struct route){.outcome = OUTCOME_ROUTED, .is_api = true};
 	if (route.outcome == OUTCOME_BAD_HOST) {
 		route = by_fields(head);
 		if (route.outcome == OUTCOME_MISSING_HEADER)

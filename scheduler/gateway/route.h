@@ -5,7 +5,8 @@
  * sandbox.<domain>, the fields E2b-Sandbox-Id and E2b-Sandbox-Port say it, and both are needed;
  * else the first label of the Host does: <port>-<id>.<anything>.  A Host of neither shape (the name
  * of the gateway's own machine) goes by the fields too, if they are there.  Old clients append
- * "-<client>" to the id; it is dropped.
+ * "-<client>" to the id; it is dropped.  Where the gateway has an API to go to, api.<anything> is
+ * it.
  */
 #ifndef FLOTILLA_GATEWAY_ROUTE_H
 #define FLOTILLA_GATEWAY_ROUTE_H
@@ -26,10 +27,11 @@ enum outcome {
 
 struct route {
 	enum outcome outcome; /* ROUTED, or a refusal */
+	bool is_api;          /* ROUTED: to the API and not to a sandbox */
 	struct id sandbox;    /* ROUTED, INTERNAL, BAD_PATH */
 	uint16_t port;        /* likewise; never zero */
 };
 
-struct route route_decide(const struct http_head *head);
+struct route route_decide(const struct http_head *head, bool has_api);
 
 #endif

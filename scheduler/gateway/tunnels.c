@@ -21,7 +21,7 @@ struct tunnel {
 	struct mux_link out;
 	struct mux *mux; /* NULL: not bound yet */
 	uint32_t slot;   /* of its sandbox; SLOT_NONE: not, or no longer, the one to reach it by */
-	uint8_t bind[TUNNEL_BIND_N];
+	uint8_t bind[TUNNEL_BIND_MAX];
 	size_t bind_n;
 	bool is_closing;
 	bool is_pumping; /* what is sent meanwhile goes out together at its end */
@@ -54,13 +54,19 @@ struct mux *tunnel_mux(struct tunnel *tunnel)
 	return tunnel->mux;
 }
 
+const struct ingress *tunnel_ingress(const struct tunnel *tunnel)
+{
+	return tunnel->slot == SLOT_NONE ? NULL : tunnel->gateway->slots[tunnel->slot].ingress;
+}
+
 void tunnel_flush(struct tunnel *tunnel)
 {
 	if (!tunnel->is_closing && !tunnel->is_pumping)
 		(void)mux_link_flush(&tunnel->out);
 }
 
-static void slot_add(struct tunnel *tunnel, const struct id *sandbox)
+/* Takes over the ingress. */
+static void slot_add(struct tunnel *tunnel, const struct id *sandbox, struct ingress *ingress)
 {
 	struct gateway *gateway = tunnel->gateway;
 	uint32_t slot = gateway->slot_free;
@@ -71,6 +77,8 @@ static void slot_add(struct tunnel *tunnel, const struct id *sandbox)
 		slot = gateway->slots_used_n++;
 	gateway->slots[slot].sandbox = *sandbox;
 	gateway->slots[slot].tunnel = tunnel;
+	gateway->slots[slot].ingress = ingress;
+	fleet_key_envd_token(&gateway->key, sandbox, gateway->slots[slot].envd_token);
 	index_add(&gateway->index, slot);
 	tunnel->slot = slot;
 	gateway->metrics.sandboxes++;
@@ -85,6 +93,8 @@ static void slot_remove(struct tunnel *tunnel)
 		return;
 	index_remove(&gateway->index, slot);
 	gateway->slots[slot].tunnel = NULL;
+	free(gateway->slots[slot].ingress);
+	gateway->slots[slot].ingress = NULL;
 	gateway->slots[slot].free_next = gateway->slot_free;
 	gateway->slot_free = slot;
 	tunnel->slot = SLOT_NONE;
@@ -169,30 +179,54 @@ static void send_verdict(struct tunnel *tunnel, enum tunnel_verdict verdict)
 		tunnel_close(tunnel);
 }
 
+/* False: the tunnel is refused. The ingress is as the scheduler said it, or the ticket would not
+ * fit. */
+static bool bind_read(struct tunnel *tunnel, struct id *out_sandbox, struct ingress **out_ingress)
+{
+	struct gateway *gateway = tunnel->gateway;
+	const uint8_t *said = tunnel->bind + TUNNEL_BIND_N + 2;
+	size_t said_n = tunnel->bind_n > TUNNEL_BIND_N ? tunnel->bind_n - TUNNEL_BIND_N - 2 : 0;
+	struct ticket ticket;
+
+	*out_ingress = NULL;
+	if (!tunnel_bind_decode(tunnel->bind, out_sandbox, &ticket)) {
+		tunnel_break(tunnel, "not a bind");
+		return false;
+	}
+	if (!fleet_key_ticket_verify(&gateway->key, out_sandbox, said, said_n, &ticket)) {
+		gateway->metrics.binds_refused++;
+		log_warn("gateway", "tunnel refused: wrong ticket",
+			 LOG_TEXT("sandbox", out_sandbox->text));
+		send_verdict(tunnel, TUNNEL_REFUSED);
+		return false;
+	}
+	if (!said_n)
+		return true;
+	*out_ingress = ingress_read(said, said_n, &gateway->key, out_sandbox);
+	if (*out_ingress)
+		return true;
+	log_warn("gateway", "tunnel refused: the scheduler says what this gateway does not read",
+		 LOG_TEXT("sandbox", out_sandbox->text));
+	send_verdict(tunnel, TUNNEL_BUSY);
+	return false;
+}
+
 static void tunnel_bind(struct tunnel *tunnel)
 {
 	struct gateway *gateway = tunnel->gateway;
+	struct ingress *ingress;
 	struct tunnel *older;
-	struct ticket ticket;
 	struct id sandbox;
 
-	if (!tunnel_bind_decode(tunnel->bind, &sandbox, &ticket)) {
-		tunnel_break(tunnel, "not a bind");
+	if (!bind_read(tunnel, &sandbox, &ingress))
 		return;
-	}
-	if (!fleet_key_ticket_verify(&gateway->key, &sandbox, &ticket)) {
-		gateway->metrics.binds_refused++;
-		log_warn("gateway", "tunnel refused: wrong ticket",
-			 LOG_TEXT("sandbox", sandbox.text));
-		send_verdict(tunnel, TUNNEL_REFUSED);
-		return;
-	}
 	tunnel->mux = mux_create(&(struct mux_config){
 		.initiator = true,
 		.open_max = (uint16_t)gateway->options->streams_max,
 		.output_max = TUNNEL_OUTPUT_MAX,
 	});
 	if (!tunnel->mux || gateway->is_stopping) {
+		free(ingress);
 		send_verdict(tunnel, TUNNEL_BUSY);
 		return;
 	}
@@ -206,26 +240,47 @@ static void tunnel_bind(struct tunnel *tunnel)
 	older = tunnels_find(gateway, &sandbox);
 	if (older)
 		tunnel_close(older);
-	slot_add(tunnel, &sandbox);
+	slot_add(tunnel, &sandbox, ingress);
 	gateway->metrics.binds++;
 	send_verdict(tunnel, TUNNEL_BOUND);
 	tunnel_flush(tunnel);
-	clients_on_bound(gateway, &sandbox);
+	clients_on_bound(gateway, &gateway->slots[tunnel->slot]);
+}
+
+/* How many of the bytes belong to the BIND; the tunnel is bound, or closed, when it is whole. */
+static size_t take_bind(struct tunnel *tunnel, const uint8_t *bytes, size_t bytes_n)
+{
+	size_t used_n = 0;
+
+	for (;;) {
+		size_t wanted_n = tunnel_bind_length(tunnel->bind, tunnel->bind_n);
+		size_t n = wanted_n - tunnel->bind_n;
+
+		if (!wanted_n) {
+			tunnel_break(tunnel, "not a bind");
+			return used_n;
+		}
+		if (!n) {
+			tunnel_bind(tunnel);
+			return used_n;
+		}
+		if (n > bytes_n - used_n)
+			n = bytes_n - used_n;
+		if (!n)
+			return used_n;
+		memcpy(tunnel->bind + tunnel->bind_n, bytes + used_n, n);
+		tunnel->bind_n += n;
+		used_n += n;
+	}
 }
 
 static void on_bytes(struct tunnel *tunnel, const uint8_t *bytes, size_t bytes_n)
 {
 	if (!tunnel->mux) {
-		size_t n = TUNNEL_BIND_N - tunnel->bind_n;
+		size_t used_n = take_bind(tunnel, bytes, bytes_n);
 
-		if (n > bytes_n)
-			n = bytes_n;
-		memcpy(tunnel->bind + tunnel->bind_n, bytes, n);
-		tunnel->bind_n += n;
-		bytes += n;
-		bytes_n -= n;
-		if (tunnel->bind_n == TUNNEL_BIND_N)
-			tunnel_bind(tunnel);
+		bytes += used_n;
+		bytes_n -= used_n;
 		if (!bytes_n || tunnel->is_closing)
 			return;
 		if (!tunnel->mux) {

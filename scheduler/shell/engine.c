@@ -54,6 +54,10 @@ static void engine_take_note(struct store_sandbox_extra *extra,
 		extra->metadata = strndup((const char *)note->metadata.data, note->metadata.n);
 		CHECK(extra->metadata);
 	}
+	if (note->network.n) {
+		extra->network = strndup((const char *)note->network.data, note->network.n);
+		CHECK(extra->network);
+	}
 	if (note->idempotency_key[0]) {
 		extra->idempotency_key = strdup(note->idempotency_key);
 		CHECK(extra->idempotency_key);
@@ -116,6 +120,7 @@ void engine_create(struct engine *engine, struct core_event *event,
 	/* Refused: there is no row, and nothing to keep. */
 	free(extra->metadata);
 	free(extra->envs);
+	free(extra->network);
 	free(extra->idempotency_key);
 	memset(extra, 0, sizeof(*extra));
 }

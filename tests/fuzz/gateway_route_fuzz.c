@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "scheduler/gateway/rewrite.h"
 #include "scheduler/gateway/route.h"
+#include "scheduler/gateway/signed.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,6 +24,8 @@ static void check_route(const struct route *route)
 		CHECK(outcome_status(route->outcome) >= 400);
 		return;
 	}
+	if (route->is_api)
+		return;
 	CHECK(route->port);
 	CHECK(id_parse(route->sandbox.text, strlen(route->sandbox.text), &id));
 }
@@ -31,7 +34,7 @@ static void check_request(const struct http_head *head)
 {
 	struct http_head again;
 	size_t scanned_n = 0, head_n;
-	size_t n = rewrite_request(head, out);
+	size_t n = rewrite_request(head, NULL, out);
 
 	if (!n)
 		return;
@@ -41,6 +44,20 @@ static void check_request(const struct http_head *head)
 	CHECK(again.upgrade == head->upgrade);
 	CHECK(again.target.at[0] == '/' || again.target.at[0] == '*');
 	CHECK(!http_head_find(&again, "proxy-authorization"));
+}
+
+/* Either it can be tried, or it is refused by itself. */
+static void check_signed(const struct http_head *head)
+{
+	enum outcome outcome;
+	struct signed_url url;
+
+	if (!signed_url_read(head, 1000, &url, &outcome))
+		return;
+	if (outcome == OUTCOME_ROUTED)
+		CHECK(!signed_url_fits(&url, "no sandbox's token"));
+	else
+		CHECK(outcome == OUTCOME_BAD_SIGNATURE || outcome == OUTCOME_EXPIRED);
 }
 
 static void check_response(const struct http_head *head, bool to_head, int minor)
@@ -87,10 +104,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t scanned_n = 0, head_n;
 
 	if (http_request_parse(bytes, size, &scanned_n, &head, &head_n) == HTTP_OK) {
-		struct route route = route_decide(&head);
+		struct route route = route_decide(&head, size % 2);
 
 		check_route(&route);
 		check_request(&head);
+		check_signed(&head);
 		check_answer(&route, rewrite_wants_html(&head));
 	}
 	for (int to_head = 0; to_head < 2; to_head++) {

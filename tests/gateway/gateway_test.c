@@ -91,13 +91,13 @@ static void every_refusal_has_its_answer(void **state)
 		 "missing header"},
 		{"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\ne2b-sandbox-id: " ONE
 		 "\r\ne2b-sandbox-port: 0\r\n\r\n",
-		 "400", "invalid sandbox port"},
+		 "400", "Invalid sandbox port"},
 		{"GET / HTTP/1.1\r\nHost: 10.0.0.1\r\ne2b-sandbox-id: ../etc\r\n"
 		 "e2b-sandbox-port: 80\r\n\r\n",
-		 "400", "invalid sandbox id"},
-		{"GET / HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n", "400", "invalid host"},
+		 "400", "Invalid sandbox ID"},
+		{"GET / HTTP/1.1\r\nHost: elsewhere.test\r\n\r\n", "400", "Invalid host"},
 		{"GET / HTTP/1.1\r\nHost: 99999-" ONE ".x.test\r\n\r\n", "400",
-		 "invalid sandbox port"},
+		 "Invalid sandbox port"},
 		{"GET / HTTP/1.1\r\nHost: 8000-" OTHER ".x.test\r\n\r\n", "502",
 		 "{\"sandboxId\":\"" OTHER "\",\"message\":\"The sandbox was not found\","
 		 "\"code\":502}"},

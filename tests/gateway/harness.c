@@ -314,12 +314,28 @@ void sandbox_open(struct sandbox *sandbox, struct world *world, const char *id)
 	cable_wake(sandbox);
 }
 
+static void bind_with(struct sandbox *sandbox, const uint8_t *ingress, size_t ingress_n)
+{
+	struct ticket ticket =
+		fleet_key_ticket(&sandbox->world->key, &sandbox->id, ingress, ingress_n);
+
+	relay_bind(&sandbox->relay, &sandbox->id, &ticket, ingress, ingress_n);
+	world_until_count(sandbox->world, &sandbox->bound_n, 1);
+}
+
 void sandbox_bind(struct sandbox *sandbox)
 {
-	struct ticket ticket = fleet_key_ticket(&sandbox->world->key, &sandbox->id);
+	bind_with(sandbox, NULL, 0);
+}
 
-	relay_bind(&sandbox->relay, &sandbox->id, &ticket);
-	world_until_count(sandbox->world, &sandbox->bound_n, 1);
+void sandbox_bind_with(struct sandbox *sandbox, const struct wire_ingress *ingress)
+{
+	uint8_t bytes[WIRE_INGRESS_MAX];
+	struct err err;
+	size_t n;
+
+	assert_int_equal(wire_ingress_encode(ingress, bytes, sizeof(bytes), &n, &err), 0);
+	bind_with(sandbox, bytes, n);
 }
 
 void sandbox_open_bound(struct sandbox *sandbox, struct world *world, const char *id)

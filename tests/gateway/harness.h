@@ -18,6 +18,7 @@
 #include "common/mux/fleet_key.h"
 #include "common/mux/mux.h"
 #include "node-agent/shim/relay.h"
+#include "proto/wire.h"
 
 enum {
 	GUEST_STREAMS_MAX = 64,
@@ -100,6 +101,8 @@ long world_gateway_rss_kib(struct world *world);
 
 void sandbox_open(struct sandbox *sandbox, struct world *world, const char *id);
 void sandbox_bind(struct sandbox *sandbox); /* and waits until it is bound */
+/* With what the scheduler says of it. */
+void sandbox_bind_with(struct sandbox *sandbox, const struct wire_ingress *ingress);
 void sandbox_open_bound(struct sandbox *sandbox, struct world *world, const char *id);
 void sandbox_die(struct sandbox *sandbox);
 

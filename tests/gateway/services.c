@@ -12,7 +12,7 @@
  *   /continue       100, then as /sink
  *   /bytewise       as /hello, a byte at a time
  *   /early          refuses with 413 before the body is there
- *   /head           the request's own head, as the guest saw it
+ *   /head, /files   the request's own head, as the guest saw it
  */
 #include "tests/gateway/harness.h"
 
@@ -211,7 +211,7 @@ static void on_head(struct sandbox *sandbox, struct service *service)
 		service->is_raw = true;
 	} else if (path_is(service, "/bytewise")) {
 		answer_bytewise(sandbox, service);
-	} else if (path_is(service, "/head")) {
+	} else if (path_is(service, "/head") || path_is(service, "/files")) {
 		answer_head(sandbox, service);
 	} else if (!path_is(service, "/wait")) {
 		answer(sandbox, service);

@@ -185,7 +185,7 @@ static void a_tunnel_with_a_wrong_ticket_is_refused_for_good(void **state)
 	(void)state;
 	world_open(&world, no_grace);
 	sandbox_open(&one, &world, ONE);
-	relay_bind(&one.relay, &one.id, &ticket);
+	relay_bind(&one.relay, &one.id, &ticket, NULL, 0);
 	world_until_count(&world, &one.refused_n, 1);
 	assert_int_equal(one.relay.state, RELAY_TURNED_OFF);
 	sandbox_die(&one);
@@ -200,7 +200,7 @@ static void a_wrong_ticket_does_not_take_a_sandbox_away(void **state)
 	world_open(&world, no_grace);
 	sandbox_open_bound(&one, &world, ONE);
 	sandbox_open(&again, &world, ONE);
-	relay_bind(&again.relay, &again.id, &ticket);
+	relay_bind(&again.relay, &again.id, &ticket, NULL, 0);
 	world_until_count(&world, &again.refused_n, 1);
 	tenant_open(&tenant, &world);
 	tenant_send(&tenant, HELLO_AT_ONE);
@@ -238,8 +238,8 @@ static void a_claim_before_the_connection_is_bound_once_it_stands(void **state)
 	(void)state;
 	world_open(&world, no_grace);
 	sandbox_open(&one, &world, ONE);
-	ticket = fleet_key_ticket(&world.key, &one.id);
-	relay_bind(&one.relay, &one.id, &ticket);
+	ticket = fleet_key_ticket(&world.key, &one.id, NULL, 0);
+	relay_bind(&one.relay, &one.id, &ticket, NULL, 0);
 	assert_int_equal(one.relay.state, RELAY_DIALLING);
 	world_until_count(&world, &one.bound_n, 1);
 	sandbox_die(&one);
@@ -282,8 +282,9 @@ static void garbage_on_any_port_disturbs_nobody(void **state)
 static void garbage_in_a_bound_tunnel_costs_that_sandbox_alone(void **state)
 {
 	const struct id id = {"icccccccccccccccccccc"};
-	uint8_t bind[TUNNEL_BIND_N];
+	uint8_t bind[TUNNEL_BIND_MAX];
 	struct ticket ticket;
+	size_t bind_n;
 
 	(void)state;
 	world_open(&world, no_grace);
@@ -292,10 +293,10 @@ static void garbage_in_a_bound_tunnel_costs_that_sandbox_alone(void **state)
 		struct rng rng = {seed};
 		uint8_t bytes[400];
 
-		ticket = fleet_key_ticket(&world.key, &id);
-		tunnel_bind_encode(&id, &ticket, bind);
+		ticket = fleet_key_ticket(&world.key, &id, NULL, 0);
+		bind_n = tunnel_bind_encode(&id, &ticket, NULL, 0, bind);
 		tenant_open_at(&tenant, &world, (struct sockaddr *)&world.tunnels_at);
-		tenant_send_bytes(&tenant, bind, sizeof(bind));
+		tenant_send_bytes(&tenant, bind, bind_n);
 		for (size_t n = 0; n < sizeof(bytes); n++)
 			bytes[n] = (uint8_t)rng_next(&rng);
 		tenant_send_bytes(&tenant, bytes, sizeof(bytes));

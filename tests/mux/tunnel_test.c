@@ -21,30 +21,57 @@ static const struct id other = {"ibbbbbbbbbbbbbbbbbbbb"};
 
 static void a_bind_survives_the_wire(void **state)
 {
-	struct ticket ticket = fleet_key_ticket(&key, &one);
-	uint8_t bytes[TUNNEL_BIND_N];
+	struct ticket ticket = fleet_key_ticket(&key, &one, NULL, 0);
+	uint8_t bytes[TUNNEL_BIND_MAX];
 	struct ticket got_ticket;
 	struct id got;
 
 	(void)state;
-	tunnel_bind_encode(&one, &ticket, bytes);
+	tunnel_bind_encode(&one, &ticket, NULL, 0, bytes);
 	assert_true(tunnel_bind_decode(bytes, &got, &got_ticket));
 	assert_true(id_equal(&one, &got));
 	assert_memory_equal(&ticket, &got_ticket, sizeof(ticket));
 }
 
+static void a_bind_says_how_long_it_is_as_soon_as_it_can(void **state)
+{
+	uint8_t ingress[TUNNEL_INGRESS_MAX] = {1, 2, 3}, bytes[TUNNEL_BIND_MAX];
+	struct ticket ticket = fleet_key_ticket(&key, &one, ingress, 3), got_ticket;
+	struct id got;
+
+	(void)state;
+	assert_int_equal(tunnel_bind_encode(&one, &ticket, ingress, 3, bytes), TUNNEL_BIND_N + 5);
+	assert_true(tunnel_bind_decode(bytes, &got, &got_ticket));
+	for (size_t n = 0; n < TUNNEL_BIND_N; n++)
+		assert_int_equal(tunnel_bind_length(bytes, n), TUNNEL_BIND_N);
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_N), TUNNEL_BIND_N + 2);
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_N + 1), TUNNEL_BIND_N + 2);
+	for (size_t n = TUNNEL_BIND_N + 2; n <= TUNNEL_BIND_N + 5; n++)
+		assert_int_equal(tunnel_bind_length(bytes, n), TUNNEL_BIND_N + 5);
+	assert_memory_equal(bytes + TUNNEL_BIND_N + 2, ingress, 3);
+	bytes[TUNNEL_BIND_N + 1] = 0; /* nothing would have been version 1 */
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_N + 2), 0);
+	bytes[TUNNEL_BIND_N] = 0xff;
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_N + 2), 0);
+	assert_int_equal(tunnel_bind_encode(&one, &ticket, ingress, sizeof(ingress), bytes),
+			 TUNNEL_BIND_MAX);
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_MAX), TUNNEL_BIND_MAX);
+	assert_int_equal(tunnel_bind_encode(&one, &ticket, NULL, 0, bytes), TUNNEL_BIND_N);
+	assert_int_equal(tunnel_bind_length(bytes, TUNNEL_BIND_N), TUNNEL_BIND_N);
+}
+
 static void what_is_not_a_bind_is_not_read_as_one(void **state)
 {
-	struct ticket ticket = fleet_key_ticket(&key, &one);
-	uint8_t bytes[TUNNEL_BIND_N];
+	struct ticket ticket = fleet_key_ticket(&key, &one, NULL, 0);
+	uint8_t bytes[TUNNEL_BIND_MAX];
 	struct ticket got_ticket;
 	struct id got;
 
 	(void)state;
-	tunnel_bind_encode(&one, &ticket, bytes);
+	tunnel_bind_encode(&one, &ticket, NULL, 0, bytes);
 	bytes[7] = 9;
 	assert_false(tunnel_bind_decode(bytes, &got, &got_ticket));
-	tunnel_bind_encode(&one, &ticket, bytes);
+	tunnel_bind_encode(&one, &ticket, NULL, 0, bytes);
 	bytes[9] = '/';
 	assert_false(tunnel_bind_decode(bytes, &got, &got_ticket));
 	memset(bytes + 8, 'a', ID_MAX);
@@ -68,16 +95,29 @@ static void each_verdict_survives_the_wire(void **state)
 
 static void a_ticket_is_good_for_one_sandbox_alone(void **state)
 {
-	struct ticket ticket = fleet_key_ticket(&key, &one);
+	struct ticket ticket = fleet_key_ticket(&key, &one, NULL, 0);
 	struct fleet_key wrong = key;
 
 	(void)state;
-	assert_true(fleet_key_ticket_verify(&key, &one, &ticket));
-	assert_false(fleet_key_ticket_verify(&key, &other, &ticket));
+	assert_true(fleet_key_ticket_verify(&key, &one, NULL, 0, &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &other, NULL, 0, &ticket));
 	wrong.bytes[31] ^= 1;
-	assert_false(fleet_key_ticket_verify(&wrong, &one, &ticket));
+	assert_false(fleet_key_ticket_verify(&wrong, &one, NULL, 0, &ticket));
 	ticket.bytes[0] ^= 1;
-	assert_false(fleet_key_ticket_verify(&key, &one, &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &one, NULL, 0, &ticket));
+}
+
+static void a_ticket_is_good_for_what_it_was_made_over_alone(void **state)
+{
+	static const uint8_t said[] = {1, 2, 3}, other_said[] = {1, 2, 4};
+	struct ticket ticket = fleet_key_ticket(&key, &one, said, sizeof(said));
+
+	(void)state;
+	assert_true(fleet_key_ticket_verify(&key, &one, said, sizeof(said), &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &one, NULL, 0, &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &one, said, 2, &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &one, other_said, sizeof(said), &ticket));
+	assert_false(fleet_key_ticket_verify(&key, &other, said, sizeof(said), &ticket));
 }
 
 static void a_token_is_hex_and_always_the_same(void **state)
@@ -88,9 +128,12 @@ static void a_token_is_hex_and_always_the_same(void **state)
 	fleet_key_envd_token(&key, &one, text);
 	fleet_key_envd_token(&key, &one, again);
 	assert_string_equal(text, again);
-	assert_int_equal(strlen(text), 2 * ENVD_TOKEN_N);
-	assert_int_equal(strspn(text, "0123456789abcdef"), 2 * ENVD_TOKEN_N);
+	assert_int_equal(strlen(text), 2 * ACCESS_TOKEN_N);
+	assert_int_equal(strspn(text, "0123456789abcdef"), 2 * ACCESS_TOKEN_N);
 	fleet_key_envd_token(&key, &other, again);
+	assert_string_not_equal(text, again);
+	fleet_key_traffic_token(&key, &one, again);
+	assert_int_equal(strlen(again), 2 * ACCESS_TOKEN_N);
 	assert_string_not_equal(text, again);
 }
 
@@ -135,7 +178,9 @@ int main(void)
 		cmocka_unit_test(a_bind_survives_the_wire),
 		cmocka_unit_test(what_is_not_a_bind_is_not_read_as_one),
 		cmocka_unit_test(each_verdict_survives_the_wire),
+		cmocka_unit_test(a_bind_says_how_long_it_is_as_soon_as_it_can),
 		cmocka_unit_test(a_ticket_is_good_for_one_sandbox_alone),
+		cmocka_unit_test(a_ticket_is_good_for_what_it_was_made_over_alone),
 		cmocka_unit_test(a_token_is_hex_and_always_the_same),
 		cmocka_unit_test(a_key_that_others_can_read_is_refused),
 	};

@@ -212,7 +212,13 @@ def bad_bodies_are_refused_by_name():
             ({"templateID": "base", "envVars": "A=1"}, "envVars"), ({"templateID": "base", "envVars": {"A=B": "1"}}, "envVars"),
             ({"templateID": "base", "envVars": {"": "1"}}, "envVars"), ({"templateID": "base", "autoPause": True}, "autoPause"),
             ({"templateID": "base", "autoResume": {"enabled": True}}, "autoResume"), ({"templateID": "base", "volumeMounts": [{"name": "v"}]}, "volumeMounts"),
-            ({"templateID": "base", "network": {"denyOut": ["0.0.0.0/0"]}}, "network"), ({"templateID": "base", "mcp": {"x": {}, "y": 1}}, "mcp")):
+            ({"templateID": "base", "network": {"denyOut": ["0.0.0.0/0"]}}, "denyOut"), ({"templateID": "base", "network": []}, "network"),
+            ({"templateID": "base", "network": {"allowPublicTraffic": 0}}, "allowPublicTraffic"),
+            *(({"templateID": "base", "network": {"maskRequestHost": host}}, "maskRequestHost")
+              for host in (7, "a b", "a\r\nX: y", "http://a", "a:b", "a:", "a:123456", "a/b", "x" * 256, "ä.test", "a:1:2")),
+            *(({"templateID": "base", "network": {"httpsPorts": ports}}, "httpsPorts")
+              for ports in (443, ["443"], [0], [65536], [49983], [443.0], [1] * 65)),
+            ({"templateID": "base", "mcp": {"x": {}, "y": 1}}, "mcp")):
         status, answer = rig.api("POST", "/v2/sandboxes", body, key=key)
         assert status == 400 and answer["code"] == 400 and word in answer["message"], (body[:60] if isinstance(body, bytes) else body, answer)
     assert rig.api("GET", "/v2/sandboxes", key=key)[1] == []
@@ -223,6 +229,23 @@ def what_is_off_or_unknown_is_ignored():
     status, made = rig.create(key, autoPause=False, autoPauseMemory=True, autoResume={"enabled": False}, network={}, iam=None,
                               mcp=None, volumeMounts=[], allow_internet_access=False, metadata=None, whatever={"x": [1, 2]})
     assert status == 201, made
+
+
+def what_is_asked_of_the_network_is_kept_and_its_token_always_the_same():
+    key = rig.tenant()
+    asked = {"allowPublicTraffic": False, "maskRequestHost": "box-${PORT}.test:${PORT}", "httpsPorts": [443, 8443]}
+    status, made = rig.create(key, network={**asked, "allowOut": [], "unknown": 1})
+    assert status == 201 and len(made["trafficAccessToken"]) == 48, made
+    assert made["trafficAccessToken"] != made["envdAccessToken"] and made["domain"] is None, made
+    status, again = rig.api("POST", f"/v2/sandboxes/{made['sandboxID']}/connect", {}, key=key)
+    assert (status, again) == (200, made), again
+    detail = rig.api("GET", f"/sandboxes/{made['sandboxID']}", key=key)[1]
+    assert detail["network"] == asked and detail["trafficAccessToken"] == made["trafficAccessToken"], detail
+    other = rig.create(key, network={"allowPublicTraffic": False})[1]
+    assert other["trafficAccessToken"] != made["trafficAccessToken"], other
+    for network in ({"allowPublicTraffic": True}, {"httpsPorts": [443]}, None):
+        status, made = rig.create(key, network=network)
+        assert status == 201 and "trafficAccessToken" not in made, made
 
 
 def our_own_paths_answer_problem_documents():
@@ -543,7 +566,7 @@ if __name__ == "__main__":
             keys_open_what_they_are_for_and_nothing_else,
             an_operator_sees_and_ends_any_tenants_sandbox,
             bad_bodies_are_refused_by_name,
-            what_is_off_or_unknown_is_ignored,
+            what_is_off_or_unknown_is_ignored, what_is_asked_of_the_network_is_kept_and_its_token_always_the_same,
             our_own_paths_answer_problem_documents,
             paths_are_split_before_they_are_decoded,
             a_wrong_method_names_the_right_ones,

@@ -133,7 +133,7 @@ def a_start_with_many_rows_takes_less_than_a_second():
                           "VALUES ('nod_x', 'x', x'00', 100000, 100000000, 100000000, 100000, 0)")
             books.executemany(
                 "INSERT INTO sandbox VALUES (?, ?, 'nod_x', 'base', 2, 512, 1024, ?, 0, ?, ?, 1, 0, 0, 1, 1, 300, ?, ?, 'pro', 1, "
-                "'{}', NULL, NULL, NULL, 0)",
+                "'{}', NULL, NULL, NULL, 0, NULL)",
                 ((f"i{n:020}", tenant, 2 if n < 20000 else 4, 0 if n < 20000 else 1, (1 << 32) + n, 10 ** 18, 0 if n < 20000 else 2)
                  for n in range(40000)))
         books.close()

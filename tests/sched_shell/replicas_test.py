@@ -152,15 +152,15 @@ def a_replica_that_was_away_catches_up_from_the_logs_and_can_lead_then():
         late = rig.tenant("late")
         kept = {}
         for number in range(12):
-            status, made = rig.ask(key, "POST", "/v2/sandboxes", {"templateID": "base", "metadata": {"n": str(number)}},
-                                   headers={"Idempotency-Key": f"k{number}"})
+            status, made = rig.ask(key, "POST", "/v2/sandboxes", {
+                "templateID": "base", "metadata": {"n": str(number)}, "network": {"allowPublicTraffic": False}}, headers={"Idempotency-Key": f"k{number}"})
             assert status == 201
             if number % 3 == 0:
                 assert rig.ask(key, "DELETE", "/sandboxes/" + made["sandboxID"])[0] == 204
             else:
                 kept[number] = made
         rig.restart(away)
-        running = "SELECT id, metadata FROM sandbox WHERE state = 2 ORDER BY id"
+        running = "SELECT id, metadata, network FROM sandbox WHERE state = 2 ORDER BY id"
         rig.everywhere("what runs", running, rig.rows(rig.leader(), running))
         for scheduler in rig.others(away):
             scheduler.stop()
@@ -168,7 +168,8 @@ def a_replica_that_was_away_catches_up_from_the_logs_and_can_lead_then():
         rig.scheduler = away
         assert names(listed(rig, key, away).values()) == names(kept.values())
         for number, made in kept.items():
-            assert rig.create(key, headers={"Idempotency-Key": f"k{number}"}, metadata={"n": str(number)}) == (201, made)
+            assert rig.create(key, headers={"Idempotency-Key": f"k{number}"}, metadata={"n": str(number)},
+                              network={"allowPublicTraffic": False}) == (201, made)
         assert used(rig, key) == len(kept) and rig.create(late)[0] == 201, "a tenant of the time when it was away"
         for scheduler in rig.schedulers:
             if scheduler is not away:

@@ -22,6 +22,7 @@ struct api_options {
 	struct scheduler_metrics *metrics;
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
+	const char *domain;      /* below which each sandbox has host names; "": none */
 	/* The version of a node's agent, "" when not known. */
 	const char *(*node_version)(void *data, const struct id *node);
 	/* Who leads, NULL: nobody does now. The function is NULL where there is one scheduler. */

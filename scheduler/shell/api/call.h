@@ -100,13 +100,26 @@ struct id api_template_id(const char *name);
 bool api_template_resolve(struct api_call *call, const char *text,
 			  char out_name[TEMPLATE_NAME_MAX]);
 
+/* ---- network.c ---- */
+
+enum { API_NETWORK_MAX = 1024 }; /* bytes of JSON that are kept of it */
+
+/* What the body asks for of `network`, to be freed; NULL: nothing. False: the call is ended. */
+bool api_network_take(struct api_call *call, char **out_text);
+
+/* What was asked for at the create; NULL: nothing. */
+int api_network_read(struct api_call *call, const struct id *sandbox, json_t **out_network,
+		     struct err *err);
+
 /* ---- sandboxes as JSON ---- */
 
 #define API_ENVD_VERSION "0.6.13"
 #define API_CLIENT_ID    "flotilla"
 
 json_t *api_time(int64_t ns); /* null for 0 */
-json_t *api_sandbox_json(struct api_call *call, const struct core_sandbox *row);
+
+/* Answers with the sandbox, as who created it needs it. */
+void api_answer_sandbox(struct api_call *call, const struct core_sandbox *row);
 json_t *api_listed_json(const struct core_sandbox *row, const char *metadata);
 
 /* Cursors: "<nanoseconds>.<id>", opaque to clients. */

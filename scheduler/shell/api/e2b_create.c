@@ -11,7 +11,7 @@
 enum {
 	CREATE_ENVS_MAX =
 		48 * 1024, /* as JSON; with what else the guest is told it must fit the wire */
-	/* With what else a scheduler writes into a claim's note. */
+	/* With what else a scheduler writes into a claim's note, `network` apart. */
 	CREATE_METADATA_MAX = WIRE_NOTE_MAX - 1024,
 };
 
@@ -21,7 +21,7 @@ static void create_on_reply(struct api_call *call, const struct core_effect *rep
 
 	metrics->created++;
 	metric_observe(&metrics->create_ns, uv_hrtime() - call->began_ns);
-	api_answer(call, api_sandbox_json(call, &reply->reply.sandbox));
+	api_answer_sandbox(call, &reply->reply.sandbox);
 }
 
 /* A text of the object's field, or NULL when it has none; false when it is longer than max. */
@@ -75,7 +75,7 @@ static void create_again(struct api_call *call, const struct store_sandbox *sand
 			 "The sandbox of this Idempotency-Key is being started");
 	} else {
 		http_add_header(call->request, "Idempotency-Replayed", "true");
-		api_answer(call, api_sandbox_json(call, &sandbox->row));
+		api_answer_sandbox(call, &sandbox->row);
 	}
 }
 
@@ -156,6 +156,7 @@ static void create(struct api_call *call)
 	const char *asked = api_text(call->body, "templateID");
 	struct core_event event = {.kind = CORE_EVENT_CREATE};
 	struct store_sandbox_extra extra = {0};
+	size_t network_n;
 
 	if (!create_check_envs(call) || !api_needs_engine(call) || !create_take_idempotency(call))
 		return;
@@ -163,9 +164,12 @@ static void create(struct api_call *call)
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
 		return;
 	}
-	if (!create_dump(call, "metadata", CREATE_METADATA_MAX, &extra.metadata))
+	if (!api_network_take(call, &extra.network))
 		return;
-	if (!create_dump(call, "envVars", CREATE_ENVS_MAX, &extra.envs)) {
+	network_n = extra.network ? strlen(extra.network) : 0;
+	if (!create_dump(call, "metadata", CREATE_METADATA_MAX - network_n, &extra.metadata) ||
+	    !create_dump(call, "envVars", CREATE_ENVS_MAX, &extra.envs)) {
+		free(extra.network);
 		free(extra.metadata);
 		return;
 	}

@@ -16,21 +16,40 @@ json_t *api_time(int64_t ns)
 	return json_string(text);
 }
 
-static void sandbox_token(struct api_call *call, const struct id *id,
-			  char out_text[ENVD_TOKEN_TEXT_MAX])
+/* What opens it, and where it is found. Takes over the reference to network. */
+static void sandbox_add_access(struct api_call *call, const struct id *id, json_t *json,
+			       json_t *network)
 {
-	fleet_key_envd_token(&call->api->options.secrets->fleet, id, out_text);
-}
-
-json_t *api_sandbox_json(struct api_call *call, const struct core_sandbox *row)
-{
-	struct id template_id = api_template_id(row->template_);
+	const struct api_options *options = &call->api->options;
 	char token[ENVD_TOKEN_TEXT_MAX];
 
-	sandbox_token(call, &row->id, token);
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:n}", "sandboxID", row->id.text, "templateID",
+	fleet_key_envd_token(&options->secrets->fleet, id, token);
+	json_object_set_new(json, "envdAccessToken", json_string(token));
+	json_object_set_new(json, "domain",
+			    options->domain[0] ? json_string(options->domain) : json_null());
+	if (json_is_false(json_object_get(network, "allowPublicTraffic"))) {
+		fleet_key_traffic_token(&options->secrets->fleet, id, token);
+		json_object_set_new(json, "trafficAccessToken", json_string(token));
+	}
+	json_decref(network);
+}
+
+void api_answer_sandbox(struct api_call *call, const struct core_sandbox *row)
+{
+	struct id template_id = api_template_id(row->template_);
+	json_t *json, *network;
+	struct err err;
+
+	if (api_network_read(call, &row->id, &network, &err)) {
+		api_fail_store(call, &err);
+		return;
+	}
+	json = json_pack("{s:s,s:s,s:s,s:s,s:s}", "sandboxID", row->id.text, "templateID",
 			 template_id.text, "alias", row->template_, "clientID", API_CLIENT_ID,
-			 "envdVersion", API_ENVD_VERSION, "envdAccessToken", token, "domain");
+			 "envdVersion", API_ENVD_VERSION);
+	CHECK(json);
+	sandbox_add_access(call, &row->id, json, network);
+	api_answer(call, json);
 }
 
 json_t *api_listed_json(const struct core_sandbox *row, const char *metadata)
@@ -56,15 +75,19 @@ static bool sandbox_of(struct api_call *call, struct id *out_id)
 	return false;
 }
 
-static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox *sandbox)
+/* NULL: a fault. */
+static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox *sandbox,
+			      struct err *err)
 {
-	char token[ENVD_TOKEN_TEXT_MAX];
-	json_t *json = api_listed_json(&sandbox->row, sandbox->metadata);
+	json_t *json, *network;
 
+	if (api_network_read(call, &sandbox->row.id, &network, err))
+		return NULL;
+	json = api_listed_json(&sandbox->row, sandbox->metadata);
 	CHECK(json);
-	sandbox_token(call, &sandbox->row.id, token);
-	json_object_set_new(json, "envdAccessToken", json_string(token));
-	json_object_set_new(json, "domain", json_null());
+	if (network)
+		json_object_set(json, "network", network);
+	sandbox_add_access(call, &sandbox->row.id, json, network);
 	json_object_set_new(json, "lifecycle",
 			    json_pack("{s:s,s:b}", "onTimeout", "kill", "autoResume", 0));
 	return json;
@@ -88,8 +111,10 @@ void api_sandbox_get(struct api_call *call)
 	if (got == 1) {
 		store_sandbox_row(call->api->store, STORE_READ_SANDBOX, &sandbox);
 		if (sandbox.row.state == SANDBOX_RUNNING &&
-		    (call->is_operator || id_equal(&sandbox.row.tenant, &call->tenant)))
-			json = sandbox_detail(call, &sandbox);
+		    (call->is_operator || id_equal(&sandbox.row.tenant, &call->tenant))) {
+			json = sandbox_detail(call, &sandbox, &err);
+			got = json ? 1 : -1;
+		}
 		sqlite_reset(reader, STORE_READ_SANDBOX);
 	}
 	if (got < 0)
@@ -110,7 +135,7 @@ static void sandbox_reply_nothing(struct api_call *call, const struct core_effec
 
 static void sandbox_reply_sandbox(struct api_call *call, const struct core_effect *reply)
 {
-	api_answer(call, api_sandbox_json(call, &reply->reply.sandbox));
+	api_answer_sandbox(call, &reply->reply.sandbox);
 }
 
 void api_sandbox_kill(struct api_call *call)

@@ -15,8 +15,9 @@ enum { NODES_VERSION_MAX = 33 };
 struct node_order {
 	struct node_order *next;
 	struct wire_order order;
-	char *init;    /* malloc'ed: what order.init points to */
-	uint8_t *note; /* and order.note */
+	char *init;                        /* malloc'ed: what order.init points to */
+	uint8_t *note;                     /* and order.note */
+	uint8_t ingress[WIRE_INGRESS_MAX]; /* and order.ingress */
 };
 
 struct node {

@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/io/log.h"
+#include "scheduler/shell/ingress.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -42,6 +43,11 @@ static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
 	const void *hash = sqlite_blob(reader, STORE_READ_SANDBOX_EXTRA, 3, &n);
 
 	CHECK(bytes);
+	if (!sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, 6)) {
+		const char *network = sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 6);
+
+		note.network = (struct wire_bytes){(const uint8_t *)network, strlen(network)};
+	}
 	snprintf(note.idempotency_key, sizeof(note.idempotency_key), "%s",
 		 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 2));
 	if (n == sizeof(note.idempotency_hash))
@@ -54,12 +60,27 @@ static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
 	return NULL;
 }
 
+/* What the gateway shall know, and the ticket that vouches for it. */
+static void orders_ingress(struct nodes *nodes, struct node_order *kept)
+{
+	struct sqlite *reader = store_reader(engine_store(nodes->engine));
+	struct wire_order *order = &kept->order;
+	struct ticket ticket;
+
+	if (!sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, 6))
+		order->ingress.n = ingress_encode(sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 6),
+						  kept->ingress);
+	order->ingress.data = kept->ingress;
+	ticket = fleet_key_ticket(&nodes->options.secrets->fleet, &order->sandbox, kept->ingress,
+				  order->ingress.n);
+	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
+}
+
 /* False: not now; the core gives the order again. */
 static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
 {
 	struct sqlite *reader = store_reader(engine_store(nodes->engine));
 	struct wire_order *order = &kept->order;
-	struct ticket ticket;
 	struct err err;
 	int got = -1;
 
@@ -75,9 +96,8 @@ static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
 	order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
 	kept->note = orders_note(reader, &order->note.n);
 	order->note.data = kept->note;
+	orders_ingress(nodes, kept);
 	sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
-	ticket = fleet_key_ticket(&nodes->options.secrets->fleet, &order->sandbox);
-	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
 	snprintf(order->gateway, sizeof(order->gateway), "%s", nodes->options.gateway_tunnel);
 	return true;
 }

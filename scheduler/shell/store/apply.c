@@ -88,7 +88,7 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		    SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns), SQL_TEXT(row->plan),
 		    SQL_INT(row->price_version), SQL_TEXT(extra->metadata ? extra->metadata : "{}"),
 		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
-		    SQL_INT(row->timeout_s)),
+		    SQL_INT(row->timeout_s), SQL_TEXT(extra->network)),
 		err);
 }
 

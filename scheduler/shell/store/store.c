@@ -22,7 +22,8 @@ static const char *const reader_sql[] = {
 #undef STATEMENT
 };
 
-extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[];
+extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[],
+	store_migration_0004[];
 
 enum {
 	STORE_APPLICATION_ID = 0x464c5331, /* "FLS1" */
@@ -30,7 +31,7 @@ enum {
 };
 
 static const char *const migrations[] = {store_migration_0001, store_migration_0002,
-					 store_migration_0003};
+					 store_migration_0003, store_migration_0004};
 
 static int store_path(char out_path[STORE_PATH_MAX], const char *dir, struct err *err)
 {
@@ -374,6 +375,7 @@ void store_batch_clear(struct store_batch *batch)
 			continue;
 		free(op->sandbox.extra.metadata);
 		free(op->sandbox.extra.envs);
+		free(op->sandbox.extra.network);
 		free(op->sandbox.extra.idempotency_key);
 	}
 	*batch = (struct store_batch){.ops = batch->ops,

@@ -40,6 +40,7 @@ enum store_read {
 struct store_sandbox_extra {
 	char *metadata;        /* JSON */
 	char *envs;            /* JSON, or NULL */
+	char *network;         /* JSON of what was asked for, or NULL */
 	char *idempotency_key; /* or NULL */
 	uint8_t idempotency_hash[STORE_HASH_N];
 };
