@@ -10,7 +10,7 @@
 
 enum {
 	AGENT_LOOK_MS = 3000,
-	AGENT_LEAVE_MS = 300, /* for goodbyes to be heard */
+	AGENT_LEAVE_MS = 300,       /* for goodbyes to be heard */
 	AGENT_ATTEMPTS_MAX = 65536, /* with 4,096 sandboxes and 8,192 paused ones to spare */
 	AGENT_DEMAND_MS = 30000,
 	AGENT_KEEP_DAYS = 7,

@@ -285,7 +285,7 @@ uint64_t fleet_journaled_epoch(const struct fleet *fleet)
 
 	path_in(fleet, "state/journal.db", path);
 	options.application_id = 0x464c544a;
-	options.migrations_n = 1; /* the version that journal.c writes */
+	options.migrations_n = 2; /* the version that journal.c writes */
 	CHECK(sqlite_open(&db, &options, &err) == 0 || (fprintf(stderr, "%s\n", err.text), false));
 	CHECK(sqlite_get_int(&db, 0, SQL_NONE, 0, &epoch, &err) == 0);
 	sqlite_close(&db);

@@ -132,8 +132,9 @@ def a_start_with_many_rows_takes_less_than_a_second():
             books.execute("INSERT INTO node (id, name, public_key, vcpus, mem_mib, disk_mib, sandboxes, enrolled_at) "
                           "VALUES ('nod_x', 'x', x'00', 100000, 100000000, 100000000, 100000, 0)")
             books.executemany(
-                "INSERT INTO sandbox VALUES (?, ?, 'nod_x', 'base', 2, 512, 1024, ?, 0, ?, ?, 1, 0, 0, 1, 1, 300, ?, ?, 'pro', 1, "
-                "'{}', NULL, NULL, NULL, 0, NULL)",
+                "INSERT INTO sandbox (id, tenant, node, template, vcpus, mem_mib, disk_mib, state, refusal, cause, attempt, "
+                "tries, deadline_version, deadline_known, created_at, started_at, timeout_s, end_at, ended_at, plan, price_version) "
+                "VALUES (?, ?, 'nod_x', 'base', 2, 512, 1024, ?, 0, ?, ?, 1, 0, 0, 1, 1, 300, ?, ?, 'pro', 1)",
                 ((f"i{n:020}", tenant, 2 if n < 20000 else 4, 0 if n < 20000 else 1, (1 << 32) + n, 10 ** 18, 0 if n < 20000 else 2)
                  for n in range(40000)))
         books.close()

@@ -44,8 +44,8 @@ static void write_saved(struct world *world, struct agent *agent, const struct n
 		if (journal->saved[i].attempt == row->attempt)
 			world_fail(world, "host %u saves attempt %" PRIx64 " again", agent->host,
 				   row->attempt);
-	journal->saved =
-		grow(journal->saved, journal->saved_n, &journal->saved_cap, sizeof(*journal->saved));
+	journal->saved = grow(journal->saved, journal->saved_n, &journal->saved_cap,
+			      sizeof(*journal->saved));
 	journal->saved[journal->saved_n++] = *row;
 }
 

@@ -25,8 +25,8 @@
  *               asked for its end, or the node is given up; and until then it is known as such
  *   calm    16. everybody agrees on what runs, where, and until when; nothing waits, nothing is
  *               frozen; what was told running is known everywhere
- *   end     17. nothing runs, nothing is journaled as running or saved; what each scheduler posted is what
- *               ran, to the millisecond, and nothing of what was frozen
+ *   end     17. nothing runs, nothing is journaled as running or saved; what each scheduler posted
+ * is what ran, to the millisecond, and nothing of what was frozen
  */
 #ifndef FLOTILLA_SIM_ORACLE_H
 #define FLOTILLA_SIM_ORACLE_H

@@ -66,7 +66,8 @@ static void look_at_calm_row(struct world *world, uint32_t replica, const struct
 	if (row->state == SANDBOX_PAUSED ||
 	    (row->state == SANDBOX_DISCARDING && replica != replica_leader(world))) {
 		if (!shims_find_saved(world, host, row->attempt))
-			world_fail(world, "replica %u calls sandbox %zu paused, and it is not saved",
+			world_fail(world,
+				   "replica %u calls sandbox %zu paused, and it is not saved",
 				   replica, n);
 		return;
 	}

@@ -11,13 +11,13 @@ enum {
 
 /* What is known of an attempt. */
 struct attempt {
-	uint64_t number;     /* 0: an empty place */
-	bool yes, no, ended; /* as journaled */
+	uint64_t number;        /* 0: an empty place */
+	bool yes, no, ended;    /* as journaled */
 	bool paused, discarded; /* the same */
-	uint64_t resumes;    /* what its claim was to go on from; 0: it began, or is not known */
-	uint64_t resumed_by; /* the attempt that went on from it, as journaled; 0: none */
+	uint64_t resumes;       /* what its claim was to go on from; 0: it began, or is not known */
+	uint64_t resumed_by;    /* the attempt that went on from it, as journaled; 0: none */
 	uint32_t incarnation;
-	bool told;           /* to a tenant, as running */
+	bool told; /* to a tenant, as running */
 	uint32_t host;
 	uint64_t serial;        /* of the microVM that ran it; 0: none is known */
 	uint64_t limit_version; /* of its time limit, as journaled */
@@ -37,9 +37,9 @@ struct run {
 
 /* What is known of a sandbox. */
 struct known {
-	uint64_t seen;         /* the look in which it was seen running */
-	bool killed;           /* a tenant was told that it is killed */
-	bool asked;            /* somebody asked for its end */
+	uint64_t seen; /* the look in which it was seen running */
+	bool killed;   /* a tenant was told that it is killed */
+	bool asked;    /* somebody asked for its end */
 	bool asked_pause;
 	uint64_t told_attempt; /* as running; 0: it was not told */
 	uint32_t open_n;       /* requests for its kill or its limit whose outcome is not known */

@@ -205,8 +205,7 @@ static void look_at_cause(struct world *world, uint32_t host, const struct shim 
 	if (asked && (shim->cause == CAUSE_REQUEST || shim->cause == CAUSE_OPERATOR ||
 		      shim->cause == CAUSE_PLATFORM))
 		return;
-	if (shim->cause == CAUSE_PAUSE &&
-	    (shim->by_limit || oracle_sandbox(world, n)->asked_pause))
+	if (shim->cause == CAUSE_PAUSE && (shim->by_limit || oracle_sandbox(world, n)->asked_pause))
 		return;
 	if (shim->cause == CAUSE_NODE_LOST &&
 	    shim->claim.attempt < world->oracle->hosts[host].lost_below)

@@ -35,14 +35,14 @@ struct shim {
 	struct mono ended; /* where metering ends */
 	int64_t ended_ns;  /* of the world */
 	enum cause cause;
-	bool gone; /* died without a record */
-	bool saved;     /* ENDED by a pause, and its folder holds what it was */
-	bool by_limit;  /* and that was its time limit's doing */
-	bool resumes;   /* was restored from such a folder */
-	uint64_t save;  /* it is being saved, by this order; 0: it is not */
+	bool gone;     /* died without a record */
+	bool saved;    /* ENDED by a pause, and its folder holds what it was */
+	bool by_limit; /* and that was its time limit's doing */
+	bool resumes;  /* was restored from such a folder */
+	uint64_t save; /* it is being saved, by this order; 0: it is not */
 	enum wire_save_how how;
 	uint32_t boot; /* of its host, in which it was started */
-	bool told; /* the agent knows of it: it was started by it, or adopted */
+	bool told;     /* the agent knows of it: it was started by it, or adopted */
 };
 
 struct host_vms {

@@ -208,8 +208,8 @@ static void change(struct world *world, uint32_t tenant)
 	int64_t which = world_between(world, 0, 12);
 	bool resumes = which >= 4 && which < 10;
 	/* A kill may be of what is paused. */
-	size_t sandbox = some_sandbox(world, resumes || which == 0 ? SANDBOX_PAUSED
-								   : SANDBOX_RUNNING);
+	size_t sandbox =
+		some_sandbox(world, resumes || which == 0 ? SANDBOX_PAUSED : SANDBOX_RUNNING);
 	const struct id id = asking(world, tenant, sandbox);
 	struct request *request;
 

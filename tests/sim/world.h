@@ -84,7 +84,7 @@ struct faults {
 	int64_t decide_ns, lose_ns; /* an operator changes caps and cordons; declares nodes lost */
 	int64_t flood_ns;           /* a tenant asks for many at once */
 	int64_t template_ns;
-	int64_t vm_fault_ns;                     /* of one microVM */
+	int64_t vm_fault_ns;                                /* of one microVM */
 	uint32_t restore_fail, claim_fail, save_fail, gone; /* out of a million */
 	uint32_t slow_claim;
 	uint32_t die_after_commit; /* before anything is carried out */

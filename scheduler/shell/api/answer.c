@@ -63,7 +63,7 @@ static void api_send_json(struct api_call *call, int status, const char *type, j
 void api_answer(struct api_call *call, json_t *json)
 {
 	CHECK(json);
-	api_send_json(call, call->route->status, JSON_TYPE, json);
+	api_send_json(call, call->status ? call->status : call->route->status, JSON_TYPE, json);
 }
 
 void api_answer_text(struct api_call *call, int status, const char *type, char *text, size_t n)

@@ -31,6 +31,7 @@ struct api_call {
 	struct api *api;
 	struct http_request *request;
 	const struct route *route; /* NULL: no such */
+	int status;                /* of success, where it is not the route's; else 0 */
 	bool ours;                 /* errors as problem documents */
 	char parameter[TARGET_SEGMENT_TEXT_MAX];
 	struct id tenant; /* empty: an operator's key, or none needed */

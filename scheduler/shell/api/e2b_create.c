@@ -151,6 +151,15 @@ static bool create_take_idempotency(struct api_call *call)
 
 /* ---- the create ---- */
 
+static enum wire_on_limit create_on_limit(const struct api_call *call)
+{
+	if (!json_is_true(json_object_get(call->body, "autoPause")))
+		return WIRE_ON_LIMIT_END;
+	return json_is_false(json_object_get(call->body, "autoPauseMemory"))
+		       ? WIRE_ON_LIMIT_PAUSE_FILES
+		       : WIRE_ON_LIMIT_PAUSE;
+}
+
 static void create(struct api_call *call)
 {
 	const char *asked = api_text(call->body, "templateID");
@@ -184,6 +193,7 @@ static void create(struct api_call *call)
 	event.create.sandbox = call->sandbox = api_make_id("i");
 	event.create.tenant = call->tenant;
 	event.create.timeout_s = (uint32_t)api_int(call->body, "timeout", 0);
+	event.create.on_limit = create_on_limit(call);
 	engine_create(call->api->engine, &event, &extra);
 }
 

@@ -15,6 +15,7 @@ struct list_query {
 	char *metadata; /* JSON, malloc'ed */
 	int64_t started_after_ns;
 	bool oldest_first, nothing;
+	bool running, paused; /* of which states */
 	struct api_cursor after;
 	int64_t limit;
 };
@@ -40,15 +41,17 @@ static bool list_metadata(const char *text, char **out_json)
 	return good;
 }
 
-/* "running,paused": nothing here is ever paused. */
-static bool list_states(const char *text, bool *out_nothing)
+/* "running,paused"; all of them unless it says. */
+static bool list_states(const char *text, struct list_query *out)
 {
-	*out_nothing = text[0] != 0;
+	out->running = out->paused = text[0] == 0;
 	while (*text) {
 		size_t n = strcspn(text, ",");
 		if (n == 7 && memcmp(text, "running", 7) == 0)
-			*out_nothing = false;
-		else if (n != 6 || memcmp(text, "paused", 6) != 0)
+			out->running = true;
+		else if (n == 6 && memcmp(text, "paused", 6) == 0)
+			out->paused = true;
+		else
 			return false;
 		text += n + (text[n] == ',');
 	}
@@ -78,7 +81,7 @@ static bool list_read_query(struct api_call *call, struct list_query *out)
 	out->after.at_ns = out->oldest_first ? -1 : INT64_MAX;
 	if (order && !out->oldest_first && strcmp(order, "desc") != 0) {
 		list_fail(call, "order", "should be asc or desc");
-	} else if (states && !list_states(states, &out->nothing)) {
+	} else if (!list_states(states ? states : "", out)) {
 		list_fail(call, "state", "should be running, paused, or both");
 	} else if (token && token[0] && !api_cursor_parse(token, &out->after)) {
 		list_fail(call, "nextToken", "is not one that was given out");
@@ -115,7 +118,8 @@ static bool list_rows(struct api_call *call, const struct list_query *query, jso
 			     SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(query->template_),
 				 SQL_INT(query->started_after_ns), SQL_TEXT(query->metadata),
 				 SQL_INT(query->after.at_ns), SQL_TEXT(query->after.id.text),
-				 SQL_INT(query->limit + 1)),
+				 SQL_INT(query->limit + 1), SQL_INT(query->running),
+				 SQL_INT(query->paused)),
 			     rows, err);
 }
 
@@ -162,6 +166,7 @@ void api_sandbox_list(struct api_call *call)
 	if (!list_read_query(call, &query))
 		return;
 	query.limit = 1000;
+	query.paused = false;
 	list(call, &query);
 	free(query.metadata);
 }

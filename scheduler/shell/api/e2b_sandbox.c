@@ -52,6 +52,16 @@ void api_answer_sandbox(struct api_call *call, const struct core_sandbox *row)
 	api_answer(call, json);
 }
 
+static bool sandbox_runs(enum sandbox_state state)
+{
+	return state == SANDBOX_RUNNING || state == SANDBOX_PAUSING;
+}
+
+static bool sandbox_is_listed(enum sandbox_state state)
+{
+	return sandbox_runs(state) || state == SANDBOX_PAUSED || state == SANDBOX_RESUMING;
+}
+
 json_t *api_listed_json(const struct core_sandbox *row, const char *metadata)
 {
 	struct id template_id = api_template_id(row->template_);
@@ -62,7 +72,8 @@ json_t *api_listed_json(const struct core_sandbox *row, const char *metadata)
 			 "clientID", API_CLIENT_ID, "cpuCount", (json_int_t)row->vcpus, "memoryMB",
 			 (json_int_t)row->mem_mib, "diskSizeMB", (json_int_t)row->disk_mib,
 			 "startedAt", api_time(row->started_at.ns), "endAt",
-			 api_time(row->end_at.ns), "state", "running", "envdVersion",
+			 api_time(row->end_at.ns), "state",
+			 sandbox_runs(row->state) ? "running" : "paused", "envdVersion",
 			 API_ENVD_VERSION, "metadata", parsed ? parsed : json_object());
 }
 
@@ -89,7 +100,9 @@ static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox 
 		json_object_set(json, "network", network);
 	sandbox_add_access(call, &sandbox->row.id, json, network);
 	json_object_set_new(json, "lifecycle",
-			    json_pack("{s:s,s:b}", "onTimeout", "kill", "autoResume", 0));
+			    json_pack("{s:s,s:b}", "onTimeout",
+				      sandbox->row.on_limit == WIRE_ON_LIMIT_END ? "kill" : "pause",
+				      "autoResume", 0));
 	return json;
 }
 
@@ -110,7 +123,7 @@ void api_sandbox_get(struct api_call *call)
 	int got = sqlite_next(reader, STORE_READ_SANDBOX, &err);
 	if (got == 1) {
 		store_sandbox_row(call->api->store, STORE_READ_SANDBOX, &sandbox);
-		if (sandbox.row.state == SANDBOX_RUNNING &&
+		if (sandbox_is_listed(sandbox.row.state) &&
 		    (call->is_operator || id_equal(&sandbox.row.tenant, &call->tenant))) {
 			json = sandbox_detail(call, &sandbox, &err);
 			got = json ? 1 : -1;
@@ -174,12 +187,53 @@ void api_sandbox_refresh(struct api_call *call)
 	sandbox_move_limit(call, CORE_EVENT_EXTEND, "duration", sandbox_reply_nothing);
 }
 
+void api_sandbox_pause(struct api_call *call)
+{
+	struct core_event event = {.kind = CORE_EVENT_PAUSE};
+
+	if (!api_needs_engine(call) || !sandbox_of(call, &event.pause.sandbox))
+		return;
+	event.pause.tenant = call->tenant;
+	event.pause.how = json_is_false(json_object_get(call->body, "memory"))
+				  ? WIRE_SAVE_PAUSE_FILES
+				  : WIRE_SAVE_PAUSE;
+	event.pause.request = api_wait(call, sandbox_reply_nothing);
+	engine_step(call->api->engine, &event);
+}
+
+/* E2B tells 201 when it was resumed, and 200 when it ran. */
+static void sandbox_reply_resumed(struct api_call *call, const struct core_effect *reply)
+{
+	call->status = 201;
+	api_answer_sandbox(call, &reply->reply.sandbox);
+}
+
+static void sandbox_connect(struct api_call *call)
+{
+	const struct core_sandbox *row = NULL;
+	struct id id;
+
+	/* Decided before the step, in the same turn of the loop: what comes in between is nothing.
+	 */
+	if (engine_is_available(call->api->engine) &&
+	    id_parse(call->parameter, strcspn(call->parameter, "-"), &id))
+		row = core_sandbox_find(engine_core(call->api->engine), &id);
+	sandbox_move_limit(call, CORE_EVENT_RESUME, "timeout",
+			   row && !sandbox_runs(row->state) ? sandbox_reply_resumed
+							    : sandbox_reply_sandbox);
+}
+
 void api_sandbox_connect_v2(struct api_call *call)
 {
-	sandbox_move_limit(call, CORE_EVENT_EXTEND, "timeout", sandbox_reply_sandbox);
+	sandbox_connect(call);
 }
 
 void api_sandbox_connect(struct api_call *call)
 {
-	sandbox_move_limit(call, CORE_EVENT_EXTEND, "timeout", sandbox_reply_sandbox);
+	sandbox_connect(call);
+}
+
+void api_sandbox_resume(struct api_call *call)
+{
+	sandbox_move_limit(call, CORE_EVENT_RESUME, "timeout", sandbox_reply_sandbox);
 }

@@ -11,16 +11,22 @@
 #include <string.h>
 
 /* What the guest is told of itself; the node adds the time. */
-static char *orders_init(struct nodes *nodes, const struct id *sandbox, const char *envs_text)
+static char *orders_init(struct nodes *nodes, const struct id *sandbox, const char *envs_text,
+			 bool resumes)
 {
 	json_t *envs = json_loads(envs_text, 0, NULL), *init;
 	char token[ENVD_TOKEN_TEXT_MAX];
 	char *text;
 
 	fleet_key_envd_token(&nodes->options.secrets->fleet, sandbox, token);
-	init = json_pack("{s:o,s:s,s:s,s:s}", "envVars", envs ? envs : json_object(), "accessToken",
-			 token, "hostname", sandbox->text, "defaultUser", "user");
+	init = json_pack("{s:s,s:s,s:s}", "accessToken", token, "hostname", sandbox->text,
+			 "defaultUser", "user");
 	CHECK(init);
+	/* What is resumed remembers its environment; here it is not kept. */
+	if (!resumes)
+		json_object_set_new(init, "envVars", envs ? envs : json_object());
+	else
+		json_decref(envs);
 	text = json_dumps(init, JSON_COMPACT);
 	CHECK(text);
 	json_decref(init);
@@ -91,8 +97,9 @@ static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
 		log_error("store", "cannot read a sandbox", LOG_ERR(&err));
 	if (got != 1)
 		return false;
-	kept->init = orders_init(nodes, &order->sandbox,
-				 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 0));
+	kept->init =
+		orders_init(nodes, &order->sandbox,
+			    sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 0), order->resume != 0);
 	order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
 	kept->note = orders_note(reader, &order->note.n);
 	order->note.data = kept->note;

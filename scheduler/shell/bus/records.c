@@ -67,7 +67,7 @@ void records_take(struct nodes *nodes, struct node *node, const struct wire_reco
 	struct err err;
 	bool is_known = core_sandbox_find(engine_core(nodes->engine), &record->sandbox) != NULL;
 
-	if (is_known || record->note.n == 0) {
+	if (record->note.n == 0) {
 		engine_record(nodes->engine, &event, NULL);
 		return;
 	}
@@ -77,7 +77,7 @@ void records_take(struct nodes *nodes, struct node *node, const struct wire_reco
 		engine_record(nodes->engine, &event, NULL);
 		return;
 	}
-	if (!records_find_holder(nodes, record, &note, &holder)) {
+	if (is_known || !records_find_holder(nodes, record, &note, &holder)) {
 		engine_record(nodes->engine, &event, &note);
 		return;
 	}

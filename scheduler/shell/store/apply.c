@@ -88,21 +88,26 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		    SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns), SQL_TEXT(row->plan),
 		    SQL_INT(row->price_version), SQL_TEXT(extra->metadata ? extra->metadata : "{}"),
 		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
-		    SQL_INT(row->timeout_s), SQL_TEXT(extra->network)),
+		    SQL_INT(row->timeout_s), SQL_TEXT(extra->network), SQL_INT(row->incarnation),
+		    SQL_INT(row->on_limit), SQL_INT(row->life_at.ns)),
 		err);
 }
 
 static int store_apply_sandbox(struct sqlite *writer, const struct core_sandbox *row,
 			       struct err *err)
 {
-	if (sqlite_run(writer, STORE_WRITE_SANDBOX_SAVE,
-		       SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->node.text), SQL_INT(row->state),
-			   SQL_INT(row->refusal), SQL_INT(row->cause),
-			   SQL_INT((int64_t)row->attempt), SQL_INT(row->tries),
-			   SQL_INT((int64_t)row->deadline_version),
-			   SQL_INT((int64_t)row->deadline_known), SQL_INT(row->started_at.ns),
-			   SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns)),
-		       err))
+	if (sqlite_run(
+		    writer, STORE_WRITE_SANDBOX_SAVE,
+		    SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->node.text), SQL_INT(row->state),
+			SQL_INT(row->refusal), SQL_INT(row->cause), SQL_INT((int64_t)row->attempt),
+			SQL_INT(row->tries), SQL_INT((int64_t)row->deadline_version),
+			SQL_INT((int64_t)row->deadline_known), SQL_INT(row->started_at.ns),
+			SQL_INT(row->end_at.ns), SQL_INT(row->ended_at.ns), SQL_INT(row->timeout_s),
+			SQL_INT(row->incarnation), SQL_INT((int64_t)row->saved_attempt),
+			SQL_INT((int64_t)row->save), SQL_INT(row->how),
+			SQL_INT((int64_t)row->saved_mib), SQL_INT(row->life_at.ns),
+			SQL_TEXT(row->plan), SQL_INT(row->price_version)),
+		    err))
 		return -1;
 	CHECK(sqlite_changes(writer) == 1); /* a sandbox is added before it is saved again */
 	return 0;

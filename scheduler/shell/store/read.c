@@ -92,6 +92,13 @@ void store_sandbox_row(struct store *store, enum store_read statement, struct st
 				.ended_at = {sqlite_int(reader, statement, 17)},
 				.price_version = store_u32(store, statement, 20),
 				.timeout_s = store_u32(store, statement, 21),
+				.incarnation = store_u32(store, statement, 22),
+				.saved_attempt = (uint64_t)sqlite_int(reader, statement, 23),
+				.save = (uint64_t)sqlite_int(reader, statement, 24),
+				.how = (enum wire_save_how)sqlite_int(reader, statement, 25),
+				.saved_mib = (uint64_t)sqlite_int(reader, statement, 26),
+				.on_limit = (enum wire_on_limit)sqlite_int(reader, statement, 27),
+				.life_at = {sqlite_int(reader, statement, 28)},
 			},
 		.metadata = sqlite_text(reader, statement, 18),
 	};

@@ -23,7 +23,7 @@ static const char *const reader_sql[] = {
 };
 
 extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[],
-	store_migration_0004[];
+	store_migration_0004[], store_migration_0005[];
 
 enum {
 	STORE_APPLICATION_ID = 0x464c5331, /* "FLS1" */
@@ -31,7 +31,8 @@ enum {
 };
 
 static const char *const migrations[] = {store_migration_0001, store_migration_0002,
-					 store_migration_0003, store_migration_0004};
+					 store_migration_0003, store_migration_0004,
+					 store_migration_0005};
 
 static int store_path(char out_path[STORE_PATH_MAX], const char *dir, struct err *err)
 {

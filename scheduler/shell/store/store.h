@@ -208,7 +208,7 @@ struct store_sandbox {
 void store_tenant_row(struct store *store, enum store_read statement, struct store_tenant *out);
 void store_node_row(struct store *store, enum store_read statement, struct store_node *out);
 void store_sandbox_row(struct store *store, enum store_read statement, struct store_sandbox *out);
-enum { STORE_SANDBOX_COLUMNS = 22 }; /* the first column behind those of store_sandbox_row */
+enum { STORE_SANDBOX_COLUMNS = 29 }; /* the first column behind those of store_sandbox_row */
 
 /* One row by its key: 1 found, 0 not, -1 fault. */
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
