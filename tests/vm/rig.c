@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "node-agent/vm/process.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,11 @@ static struct id random_id(const char *prefix)
 
 struct rig_clone *rig_clone_start(struct rig *rig)
 {
+	return rig_clone_resume(rig, "");
+}
+
+struct rig_clone *rig_clone_resume(struct rig *rig, const char *saved_dir)
+{
 	struct rig_clone *clone = &rig->clones[rig->clones_n++];
 	struct vm_config config = {.purpose = VM_PURPOSE_CLONE, .warmth = rig->warmth};
 	struct shim_client_callbacks callbacks = callbacks_of(clone);
@@ -171,6 +177,7 @@ struct rig_clone *rig_clone_start(struct rig *rig)
 	snprintf(clone->dir, sizeof(clone->dir), "%.3000s/%s", rig->dir, config.vm.text);
 	snprintf(config.template_dir, sizeof(config.template_dir), "%s", rig->template_.dir);
 	snprintf(config.gateway, sizeof(config.gateway), "%s", rig->gateway);
+	snprintf(config.resume, sizeof(config.resume), "%s", saved_dir);
 	if (shim_client_start(&rig->loop, rig->shim, clone->dir, &config, &callbacks,
 			      &clone->client, &err)) {
 		fprintf(stderr, "rig: %s\n", err.text);
@@ -211,6 +218,7 @@ void rig_clone_claim(struct rig_clone *clone, int64_t ttl_ms)
 	claim.sandbox = clone->sandbox;
 	claim.end_mono_ns = mono_ns() + (ttl_ms + 60 * 1000) * 1000000LL;
 	claim.ttl_ms = (uint64_t)ttl_ms;
+	claim.on_limit = clone->rig->on_limit;
 	claim.init = (struct wire_bytes){(const uint8_t *)init, sizeof(init) - 1};
 	claim.claim = (struct wire_bytes){(const uint8_t *)"memory", 6};
 	shim_client_claim(clone->client, &claim);
@@ -258,6 +266,8 @@ void rig_open(struct rig *rig, const char *template_name, const char *bin_dir)
 {
 	static char shim[PATH_MAX];
 
+	/* As agents do: a shim may end while it is being spoken to. */
+	signal(SIGPIPE, SIG_IGN);
 	memset(rig, 0, sizeof(*rig));
 	find_template(rig, template_name);
 	snprintf(rig->dir, sizeof(rig->dir), "%s/flotilla-rig.XXXXXX",
