@@ -25,16 +25,21 @@ static const char *store_dir(void)
 
 void rig_build(const char *name, const char *guest)
 {
+	rig_build_sized(name, guest, 256);
+}
+
+void rig_build_sized(const char *name, const char *guest, unsigned mem_mib)
+{
 	/* One store serves plain and sanitized builds: the template is named by what is in it. */
 	char bin[] = "/tmp/flotilla-rig-bin.XXXXXX", to[PATH_MAX], flag_bin[PATH_MAX + 16];
-	char flag_store[PATH_MAX + 32], flag_name[128];
+	char flag_store[PATH_MAX + 32], flag_name[128], flag_mem[32];
 	char *argv[] = {FLOTILLA_BIN "/flotilla-template",
 			"build",
 			"base",
 			flag_store,
 			flag_bin,
 			flag_name,
-			"--mem-mib=256",
+			flag_mem,
 			"--disk-mib=1024",
 			"--accel=tcg",
 			NULL};
@@ -48,6 +53,7 @@ void rig_build(const char *name, const char *guest)
 	snprintf(flag_store, sizeof(flag_store), "--template-dir=%s", store_dir());
 	snprintf(flag_bin, sizeof(flag_bin), "--bin-dir=%s", bin);
 	snprintf(flag_name, sizeof(flag_name), "--name=%s", name);
+	snprintf(flag_mem, sizeof(flag_mem), "--mem-mib=%u", mem_mib);
 	if (process_run(argv, 0, NULL, 0, &err)) {
 		fprintf(stderr, "rig: %s\n", err.text);
 		abort();

@@ -55,6 +55,7 @@ struct rig {
 /* Builds the template `name` (in FLOTILLA_TEST_TEMPLATE_DIR, else build/templates) unless it is
  * there.  guest: path of the program that is its process 1. */
 void rig_build(const char *name, const char *guest);
+void rig_build_sized(const char *name, const char *guest, unsigned mem_mib);
 
 /* bin_dir: where flotilla-shim is. */
 void rig_open(struct rig *rig, const char *template_name, const char *bin_dir);
