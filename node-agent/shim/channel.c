@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { QUIET_TOKEN = 1 }; /* there is no other ping */
+
 static void fault(struct channel *channel, const char *problem)
 {
 	if (channel->is_broken)
@@ -40,14 +42,28 @@ static void on_link_fault(struct mux_link *link, int error)
 	channel->is_broken = true;
 }
 
+/* A ping overtakes resets that have no place in the output yet. */
+static void ping_behind_resets(struct channel *channel)
+{
+	if (channel->quiet != CHANNEL_RESETTING || mux_streams_n(channel->mux) > 0)
+		return;
+	channel->quiet = CHANNEL_PINGED;
+	mux_ping(channel->mux, QUIET_TOKEN);
+	if (mux_link_flush(&channel->link))
+		on_link_fault(&channel->link, 0);
+}
+
 void channel_flush(struct channel *channel)
 {
 	if (!channel->pipe || channel->is_broken)
 		return;
-	if (mux_link_flush(&channel->link))
+	if (mux_link_flush(&channel->link)) {
 		on_link_fault(&channel->link, 0);
-	else if (channel->relay)
+		return;
+	}
+	if (channel->relay)
 		relay_on_guest_room(channel->relay);
+	ping_behind_resets(channel);
 }
 
 /* ---- the shim's own requests ---- */
@@ -156,6 +172,13 @@ static void take_event(struct channel *channel, const struct mux_event *event)
 	if (event->kind == MUX_READY) {
 		channel->is_ready = true;
 		channel->callbacks.on_ready(channel->callbacks.arg);
+	} else if (event->kind == MUX_PONG) {
+		if (channel->quiet == CHANNEL_PINGED && channel->on_quiet) {
+			void (*on_quiet)(void *arg) = channel->on_quiet;
+
+			channel->on_quiet = NULL;
+			on_quiet(channel->quiet_arg);
+		}
 	} else if (event->kind == MUX_BROKEN) {
 		fault(channel, event->problem);
 	} else if (channel->relay && relay_owns(channel->relay, event)) {
@@ -219,6 +242,40 @@ void channel_resume(struct channel *channel)
 		uv_read_start((uv_stream_t *)channel->pipe, on_alloc, on_read);
 }
 
+/* ---- quiet ---- */
+
+void channel_drop_asks(struct channel *channel)
+{
+	for (size_t i = 0; i < CHANNEL_ASKS_MAX; i++) {
+		if (channel->asks[i].stream)
+			mux_reset(channel->mux, channel->asks[i].stream, MUX_REASON_CANCELLED);
+		ask_free(&channel->asks[i]);
+	}
+	channel_flush(channel);
+}
+
+void channel_quiet_begin(struct channel *channel, void (*on_quiet)(void *arg), void *arg)
+{
+	channel->quiet = CHANNEL_RESETTING;
+	channel->on_quiet = on_quiet;
+	channel->quiet_arg = arg;
+	if (channel->relay)
+		relay_hold(channel->relay);
+	channel_drop_asks(channel);
+	/* The gateway may have had no room; now none is needed. */
+	channel_resume(channel);
+}
+
+void channel_quiet_end(struct channel *channel)
+{
+	if (channel->quiet == CHANNEL_LOUD)
+		return;
+	channel->quiet = CHANNEL_LOUD;
+	channel->on_quiet = NULL;
+	if (channel->relay)
+		relay_release(channel->relay);
+}
+
 /* ---- life ---- */
 
 int channel_open(struct channel *channel, const struct channel_callbacks *callbacks,
@@ -259,11 +316,6 @@ int channel_attach(struct channel *channel, uv_loop_t *loop, int fd, struct err 
 		return err_set(err, "the guest's channel: %s", uv_strerror(status));
 	channel_flush(channel); /* HELLO waits in the socket for the guest to read it */
 	return 0;
-}
-
-bool channel_is_quiet(const struct channel *channel)
-{
-	return mux_streams_n(channel->mux) == 0 && !channel->link.is_writing;
 }
 
 static void on_pipe_closed(uv_handle_t *handle)

@@ -51,6 +51,9 @@ struct channel_callbacks {
 	void *arg;
 };
 
+/* Bringing the guest's end back to where it was before anybody spoke to it. */
+enum channel_quiet { CHANNEL_LOUD, CHANNEL_RESETTING, CHANNEL_PINGED };
+
 struct channel {
 	struct channel_callbacks callbacks;
 	struct mux *mux;
@@ -61,6 +64,9 @@ struct channel {
 	bool is_read_stopped; /* the relay has no room */
 	bool is_broken;
 	struct channel_ask asks[CHANNEL_ASKS_MAX];
+	enum channel_quiet quiet;
+	void (*on_quiet)(void *arg);
+	void *quiet_arg;
 	uint8_t input[CHANNEL_READ_MAX];
 };
 
@@ -76,7 +82,17 @@ int channel_attach(struct channel *channel, uv_loop_t *loop, int fd, struct err 
 void channel_ask(struct channel *channel, const char *request, size_t request_n,
 		 enum channel_patience patience, channel_answer_cb answer, void *arg);
 
-bool channel_is_quiet(const struct channel *channel); /* no stream, nothing to be written */
+/* Resets the shim's own requests; they are not answered. */
+void channel_drop_asks(struct channel *channel);
+
+/*
+ * So that another shim can greet the guest as it is now, whole frames must have passed in both
+ * directions and no stream be left: resets all of them, the relay's too, holds the relay, and calls
+ * on_quiet when the guest has answered a ping that came behind it all.  From then on nothing is on
+ * its way in either direction until channel_quiet_end, which also ends the waiting for on_quiet.
+ */
+void channel_quiet_begin(struct channel *channel, void (*on_quiet)(void *arg), void *arg);
+void channel_quiet_end(struct channel *channel);
 
 /* For the relay's callbacks. */
 void channel_flush(struct channel *channel);

@@ -6,6 +6,8 @@
  *
  *   RUNS --lease over--> FREEZING --QEMU has stopped--> FROZEN --later lease--> THAWING --> RUNS
  *
+ * Being saved (save.c) stops it just so, for as long as that takes.
+ *
  * One command to QEMU is under way at a time; what a lease says meanwhile is looked at when it is
  * answered.  A QEMU that does not answer is killed, because two of a sandbox must not run.
  *
@@ -28,11 +30,14 @@ enum {
 	CONT_LIMIT_MS = 10 * 1000,
 };
 
-static void look(struct shim *shim);
+static bool has_lease(const struct shim *shim)
+{
+	return shim->lease_mono_ns == 0 || shim_mono_ns() < shim->lease_mono_ns;
+}
 
 static bool may_run(const struct shim *shim)
 {
-	return shim->lease_mono_ns == 0 || shim_mono_ns() < shim->lease_mono_ns;
+	return has_lease(shim) && !shim->is_stop_wanted;
 }
 
 static void set_timer(struct shim *shim)
@@ -50,8 +55,8 @@ static void on_no_answer(uv_timer_t *timer)
 	struct shim *shim = timer->data;
 
 	shim_end(shim, CAUSE_VM_FAULT,
-		 shim->freeze == SHIM_FREEZING ? "QEMU did not stop at the end of its lease"
-					       : "QEMU did not go on after it was frozen");
+		 shim->freeze == SHIM_FREEZING ? "QEMU did not stop when it was to"
+					       : "QEMU did not go on after it was stopped");
 }
 
 static void on_stopped(void *arg, const struct qmp_message *answer, const struct err *err)
@@ -68,9 +73,11 @@ static void on_stopped(void *arg, const struct qmp_message *answer, const struct
 	uv_timer_stop(&shim->watchdog);
 	shim->freeze = SHIM_FROZEN;
 	shim->status.frozen_mono_ns = shim->freeze_mono_ns;
-	log_info("shim", "frozen: its lease is over");
+	log_info("shim",
+		 shim->is_stop_wanted ? "stopped, to be saved" : "frozen: its lease is over");
 	shim_tell(shim);
-	look(shim);
+	shim_save_on_stopped(shim);
+	shim_lease_look(shim);
 }
 
 static void on_thawed(void *arg, const struct qmp_message *answer, const struct err *err)
@@ -93,10 +100,10 @@ static void on_thawed(void *arg, const struct qmp_message *answer, const struct 
 	status->frozen_mono_ns = 0;
 	log_info("shim", "thawed");
 	shim_tell(shim);
-	look(shim);
+	shim_lease_look(shim);
 }
 
-static void look(struct shim *shim)
+void shim_lease_look(struct shim *shim)
 {
 	if (shim->is_ending || shim->status.state != WIRE_SHIM_CLAIMED)
 		return;
@@ -125,7 +132,7 @@ static void on_lease_over(uv_poll_t *poll, int status, int events)
 	if (shim->is_claim_sent && shim->status.state != WIRE_SHIM_CLAIMED)
 		shim_claim_failed(shim, CAUSE_PLATFORM, "its lease ended before it was claimed");
 	else
-		look(shim);
+		shim_lease_look(shim);
 }
 
 int shim_lease_open(struct shim *shim, struct err *err)
@@ -149,7 +156,7 @@ void shim_lease_close(struct shim *shim)
 bool shim_lease_begin(struct shim *shim, int64_t lease_mono_ns)
 {
 	shim->lease_mono_ns = lease_mono_ns;
-	if (!may_run(shim)) {
+	if (!has_lease(shim)) {
 		shim->lease_mono_ns = 0;
 		return false;
 	}
@@ -167,7 +174,7 @@ void shim_lease_move(struct shim *shim, int64_t lease_mono_ns)
 		return;
 	shim->lease_mono_ns = lease_mono_ns;
 	set_timer(shim);
-	look(shim);
+	shim_lease_look(shim);
 }
 
 void shim_lease_note_end(struct shim *shim)

@@ -79,6 +79,7 @@ static void close_all(struct shim *shim)
 	uv_close((uv_handle_t *)&shim->deadline, NULL);
 	close(shim->deadline_fd);
 	shim_lease_close(shim);
+	shim_save_close(shim);
 }
 
 /* What happened outlives us: the agent may be away, and reads it when it comes back. */
@@ -130,8 +131,10 @@ static void note_end(struct shim *shim, enum cause cause, const char *detail)
 	log_info("shim", "ending", LOG_INT("cause", (int)cause), LOG_TEXT("detail", detail));
 }
 
-static void on_gone(struct shim *shim)
+void shim_gone(struct shim *shim)
 {
+	if (shim_work_holds_up_end(shim))
+		return;
 	shim->status.ended_mono_ns = shim_mono_ns();
 	shim->status.ended_wall_ns = clock_ns(CLOCK_REALTIME);
 	uv_timer_stop(&shim->watchdog);
@@ -150,7 +153,7 @@ void shim_end(struct shim *shim, enum cause cause, const char *detail)
 	if (shim->emulator.pid > 0)
 		emulator_kill(&shim->emulator);
 	else
-		on_gone(shim);
+		shim_gone(shim);
 }
 
 /* It ended by itself.  What a guest's kernel says about it is only trusted as far as to choose
@@ -185,7 +188,7 @@ static void on_emulator_exit(void *arg)
 	if (!shim->is_ending)
 		explain_exit(shim);
 	qmp_close(&shim->qmp);
-	on_gone(shim);
+	shim_gone(shim);
 }
 
 /* ---- the time limit ---- */
@@ -198,7 +201,7 @@ static void on_deadline(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	if (read(shim->deadline_fd, &times, sizeof(times)) == (ssize_t)sizeof(times))
-		shim_end(shim, CAUSE_TIMEOUT, "its time limit was reached");
+		shim_at_limit(shim);
 }
 
 /* On the clock that goes on while the host sleeps; an instant in the past fires at once. */
@@ -294,6 +297,7 @@ static void remember_claim(struct shim *shim, const struct wire_shim_claim *clai
 	memcpy(shim->claim_memory, claim->claim.data, claim->claim.n);
 	shim->status.claim = (struct wire_bytes){shim->claim_memory, claim->claim.n};
 	shim->claim_ttl_ms = (int64_t)claim->ttl_ms;
+	shim->on_limit = claim->on_limit;
 	shim->is_claim_sent = true;
 	log_info("shim", "claimed", LOG_TEXT("sandbox", claim->sandbox.text),
 		 LOG_UINT("attempt", claim->attempt));
@@ -387,11 +391,7 @@ static void on_ask(void *arg)
 
 static void on_save(void *arg, const struct wire_shim_save *save)
 {
-	struct shim *shim = arg;
-	const struct wire_shim_saved no = {.save = save->save,
-					   .detail = "this shim cannot save a microVM"};
-
-	control_send(&shim->control, &wire_shape_shim_saved, &no);
+	shim_save_order(arg, save);
 }
 
 int shim_life_open(struct shim *shim, struct err *err)
@@ -413,7 +413,7 @@ int shim_life_open(struct shim *shim, struct err *err)
 	if (uv_poll_init(&shim->loop, &shim->deadline, shim->deadline_fd) ||
 	    uv_poll_start(&shim->deadline, UV_READABLE, on_deadline))
 		return err_set(err, "timerfd: cannot be watched");
-	if (shim_lease_open(shim, err))
+	if (shim_lease_open(shim, err) || shim_save_open(shim, err))
 		return -1;
 	if (shim->config.purpose == VM_PURPOSE_TEMPLATE)
 		return 0;

@@ -212,6 +212,10 @@ static void pump(struct relay *relay)
 
 	if (relay->is_pumping)
 		return;
+	if (relay->is_held) {
+		set_reading(relay, false);
+		return;
+	}
 	relay->is_pumping = true;
 	while (!all_taken && !is_broken && relay->state == RELAY_BOUND) {
 		is_broken = !relay_take_gate_events(relay, &all_taken);
@@ -341,8 +345,32 @@ void relay_bind(struct relay *relay, const struct id *sandbox, const struct tick
 	}
 }
 
+void relay_hold(struct relay *relay)
+{
+	if (relay->is_held)
+		return;
+	relay->is_held = true;
+	relay_reset_streams(relay);
+	if (relay->state == RELAY_BOUND)
+		set_reading(relay, false);
+	relay_flush(relay);
+	relay->config.callbacks.on_guest_output(relay->config.callbacks.arg);
+}
+
+void relay_release(struct relay *relay)
+{
+	if (!relay->is_held)
+		return;
+	relay->is_held = false;
+	if (relay->connection && relay->connection->is_read_stopped)
+		pump(relay);
+}
+
 bool relay_has_room(struct relay *relay)
 {
+	/* Without streams nothing of the guest goes on to the gateway. */
+	if (relay->is_held)
+		return true;
 	if (relay->state == RELAY_BOUND && mux_output_room(relay->gate) < MUX_PAYLOAD_MAX)
 		relay_flush(relay);
 	/* Without room after a flush the socket is full, and it will tell when it is not. */

@@ -92,6 +92,7 @@ struct relay {
 	uint16_t pair_free, pairs_used_n;
 	bool wants_room; /* the shim was told that there is none */
 	bool is_pumping;
+	bool is_held;
 	uint8_t verdict[TUNNEL_VERDICT_N];
 	size_t verdict_n;
 	uint8_t *read_buffer;
@@ -122,6 +123,11 @@ void relay_on_guest_event(struct relay *relay, const struct mux_event *event);
 bool relay_has_room(struct relay *relay);
 
 void relay_on_guest_room(struct relay *relay);
+
+/* Resets all streams at both ends, and until relay_release takes nothing of the gateway: what it
+ * sends waits.  The connections stay. */
+void relay_hold(struct relay *relay);
+void relay_release(struct relay *relay);
 
 /* Sends what the guest's events left to send; call it once after a batch of them. */
 void relay_flush(struct relay *relay);

@@ -28,5 +28,6 @@ void relay_pairs_clear(struct relay *relay);
 bool relay_take_gate_events(struct relay *relay, bool *out_all_taken);
 void relay_reset_guest_streams(struct relay *relay);
 void relay_reset_gate_streams(struct relay *relay);
+void relay_reset_streams(struct relay *relay);
 
 #endif

@@ -158,21 +158,30 @@ void relay_on_guest_event(struct relay *relay, const struct mux_event *event)
 	}
 }
 
-void relay_reset_guest_streams(struct relay *relay)
+static void reset_streams(struct relay *relay, bool of_guest, bool of_gate)
 {
 	for (uint16_t slot = 0; slot < relay->pairs_used_n; slot++) {
-		if (relay->pairs[slot].gate)
-			mux_reset(relay->config.guest, relay->pairs[slot].guest,
-				  MUX_REASON_CANCELLED);
+		const struct relay_pair *pair = &relay->pairs[slot];
+
+		if (pair->gate && of_guest)
+			mux_reset(relay->config.guest, pair->guest, MUX_REASON_CANCELLED);
+		if (pair->gate && of_gate)
+			mux_reset(relay->gate, pair->gate, MUX_REASON_GONE);
 	}
 	relay_pairs_clear(relay);
 }
 
+void relay_reset_guest_streams(struct relay *relay)
+{
+	reset_streams(relay, true, false);
+}
+
 void relay_reset_gate_streams(struct relay *relay)
 {
-	for (uint16_t slot = 0; slot < relay->pairs_used_n; slot++) {
-		if (relay->pairs[slot].gate)
-			mux_reset(relay->gate, relay->pairs[slot].gate, MUX_REASON_GONE);
-	}
-	relay_pairs_clear(relay);
+	reset_streams(relay, false, true);
+}
+
+void relay_reset_streams(struct relay *relay)
+{
+	reset_streams(relay, true, true);
 }

@@ -12,15 +12,27 @@
 
 enum { SEED_N = 48, SEED_TEXT_N = SEED_N / 3 * 4 };
 
-char *shim_request_health(size_t *out_n)
+static char *without_body(const char *what, size_t *out_n)
 {
 	char *text;
-	int n = asprintf(&text, "GET /health HTTP/1.1\r\nHost: sandbox\r\n"
-				"Connection: close\r\n\r\n");
+	int n = asprintf(&text,
+			 "%s HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n"
+			 "Connection: close\r\n\r\n",
+			 what);
 
 	CHECK(n > 0);
 	*out_n = (size_t)n;
 	return text;
+}
+
+char *shim_request_health(size_t *out_n)
+{
+	return without_body("GET /health", out_n);
+}
+
+char *shim_request_sync(size_t *out_n)
+{
+	return without_body("POST /sync", out_n);
 }
 
 static char *post(const char *path, const char *type, const char *body, size_t body_n,

@@ -3,6 +3,9 @@
  *
  *   life.c      the states, the claim, the time limit, the end and its record
  *   lease.c     until when it may run: freezing and thawing
+ *   save.c      pausing it, and taking snapshots of it
+ *   resume.c    going on from what was saved
+ *   work.c      what takes long, beside the loop
  *   start.c     from the folder to a machine that is ready, or to a template's snapshot
  *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
  *   control.c   the agent's connection
@@ -16,9 +19,11 @@
 #include "node-agent/shim/emulator.h"
 #include "node-agent/vm/config.h"
 #include "node-agent/vm/qmp.h"
+#include "node-agent/vm/saved.h"
 #include "node-agent/vm/store.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
@@ -36,6 +41,40 @@ enum {
 
 /* See lease.c; meaningful once claimed. */
 enum shim_freeze { SHIM_RUNS, SHIM_FREEZING, SHIM_FROZEN, SHIM_THAWING };
+
+struct shim;
+
+/* See save.c. */
+enum shim_save_step {
+	SHIM_SAVE_NONE,
+	SHIM_SAVE_SYNCING,
+	SHIM_SAVE_QUIETING,
+	SHIM_SAVE_STOPPING,
+	SHIM_SAVE_DEVICE,
+	SHIM_SAVE_WRITING,
+};
+
+struct shim_save {
+	enum shim_save_step step;
+	uint64_t number; /* of the order; 0: the time limit's own */
+	enum wire_save_how how;
+	bool is_at_limit;  /* if it fails, that is the end */
+	bool is_limit_due; /* the limit was reached during a snapshot */
+	uv_timer_t timer;
+	struct vm_saved saved;
+	struct wire_shim_saved last; /* the newest answer */
+};
+
+struct shim_work {
+	uv_work_t request;
+	int (*run)(struct shim *shim, struct err *err);
+	void (*done)(struct shim *shim, int result, const struct err *err);
+	bool is_busy;
+	bool is_end_due; /* the machine is gone, and its end waits for this */
+	atomic_bool cancel;
+	int result;
+	struct err err;
+};
 
 struct shim {
 	uv_loop_t loop;
@@ -69,11 +108,17 @@ struct shim {
 	bool is_resumed;
 	bool is_initialised;
 	int64_t claim_ttl_ms;
+	enum wire_on_limit on_limit;
 	enum shim_freeze freeze;
 	int64_t freeze_mono_ns; /* when QEMU was last asked to stop */
 	int64_t lease_mono_ns;  /* 0: none */
 	uv_poll_t lease;
 	int lease_fd;
+	bool is_stop_wanted; /* it stands still while it is saved */
+	struct shim_save save;
+	struct shim_work work;
+	struct vm_saved resumed; /* what it goes on from, if it does */
+	void (*resume_next)(struct shim *shim);
 	bool is_ending;
 };
 
@@ -87,6 +132,9 @@ void shim_tell(struct shim *shim); /* the status, to the agent */
 /* Ends the microVM for a cause; the first call counts.  detail: for people. */
 void shim_end(struct shim *shim, enum cause cause, const char *detail);
 
+/* QEMU is no more (or never was): the end is recorded and told. */
+void shim_gone(struct shim *shim);
+
 /* The claim that is under way is answered by a no, and the microVM ended. */
 void shim_claim_failed(struct shim *shim, enum cause cause, const char *detail);
 
@@ -96,6 +144,29 @@ void shim_lease_close(struct shim *shim);
 bool shim_lease_begin(struct shim *shim, int64_t lease_mono_ns); /* false: it is over already */
 void shim_lease_move(struct shim *shim, int64_t lease_mono_ns);
 void shim_lease_note_end(struct shim *shim); /* the end has begun */
+void shim_lease_look(struct shim *shim);     /* whether it may run has changed */
+
+/* save.c */
+int shim_save_open(struct shim *shim, struct err *err);
+void shim_save_close(struct shim *shim);
+void shim_save_order(struct shim *shim, const struct wire_shim_save *order);
+void shim_save_on_stopped(struct shim *shim);
+void shim_at_limit(struct shim *shim); /* the time limit is reached */
+
+/* work.c: one at a time (a broken promise).  run: on a thread of its own, where of the shim it only
+ * touches what is its business alone until done is called, on the loop. */
+void shim_work_start(struct shim *shim, int (*run)(struct shim *shim, struct err *err),
+		     void (*done)(struct shim *shim, int result, const struct err *err));
+/* True: something is still being done in the folder; shim_gone comes again after it. */
+bool shim_work_holds_up_end(struct shim *shim);
+
+/* resume.c */
+bool shim_is_resumed(const struct shim *shim);
+int shim_resume_open(struct shim *shim, struct err *err);
+/* The disk's copy, then `next` (which reports a fault by itself). */
+void shim_resume_prepare(struct shim *shim, void (*next)(struct shim *shim));
+/* QEMU is there and empty: memory, then its devices. */
+void shim_resume_load(struct shim *shim, void (*next)(struct shim *shim));
 
 /* start.c */
 void shim_dial(struct shim *shim, const char *gateway); /* empty or not an address: nothing */
@@ -105,6 +176,7 @@ void shim_channel_ready(struct shim *shim);
 
 /* request.c: what is said to the guest's HTTP server. To be freed. */
 char *shim_request_health(size_t *out_n);
+char *shim_request_sync(size_t *out_n);
 char *shim_request_exec(const char *command, size_t *out_n);
 
 /* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does

@@ -104,7 +104,12 @@ static void warm_on(struct shim *shim)
 void shim_channel_ready(struct shim *shim)
 {
 	log_info("shim", "the guest is there");
-	if (shim->status.state == WIRE_SHIM_WARMING)
+	if (shim->status.state != WIRE_SHIM_WARMING)
+		return;
+	/* Booted on its saved files: a sandbox waits for it. */
+	if (shim_is_resumed(shim))
+		after_warming(shim);
+	else
 		warm_on(shim);
 }
 
@@ -143,7 +148,8 @@ static void on_paused(void *arg, const struct qmp_message *answer, const struct 
 		be_ready(shim);
 		return;
 	}
-	if (qmp_send_fd(&shim->qmp, "state", shim->state_fd, on_ok, shim, &fault))
+	if (qmp_send_fd(&shim->qmp, "getfd", "{\"fdname\":\"state\"}", shim->state_fd, on_ok, shim,
+			&fault))
 		shim_end(shim, CAUSE_VM_FAULT, fault.text);
 	else
 		qmp_send(&shim->qmp, "migrate", "{\"uri\":\"fd:state\"}", on_ok, shim);
@@ -160,7 +166,7 @@ static void on_migrated(struct shim *shim)
 		shim_end(shim, CAUSE_NONE, "the snapshot is taken");
 		return;
 	}
-	if (shim->config.warmth == VM_WARMTH_NONE) {
+	if (shim->config.warmth == VM_WARMTH_NONE || shim_is_resumed(shim)) {
 		be_ready(shim);
 		return;
 	}
@@ -220,18 +226,37 @@ static void on_start_too_long(uv_timer_t *timer)
 	shim_end(timer->data, CAUSE_VM_FAULT, "it did not get ready in time");
 }
 
-static void first_commands(struct shim *shim)
+static void load_state(struct shim *shim)
 {
 	char arguments[64];
+
+	snprintf(arguments, sizeof(arguments), "{\"uri\":\"fd:%d\"}", EMULATOR_STATE_FD);
+	qmp_send(&shim->qmp, "migrate-incoming", arguments, on_ok, shim);
+}
+
+/* It answers, so its memory is mapped. */
+static void on_machine_there(void *arg, const struct qmp_message *answer, const struct err *err)
+{
+	struct shim *shim = arg;
+
+	(void)answer;
+	if (!is_refused(shim, err) && !shim->is_ending)
+		shim_resume_load(shim, load_state);
+}
+
+static void first_commands(struct shim *shim)
+{
+	bool is_difference = shim_is_resumed(shim) && shim->resumed.has_memory;
 
 	/* RAM is in its file: it is neither saved nor loaded. */
 	qmp_send(&shim->qmp, "migrate-set-capabilities",
 		 "{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":true},"
 		 "{\"capability\":\"events\",\"state\":true}]}",
-		 on_ok, shim);
-	if (shim->config.purpose == VM_PURPOSE_CLONE) {
-		snprintf(arguments, sizeof(arguments), "{\"uri\":\"fd:%d\"}", EMULATOR_STATE_FD);
-		qmp_send(&shim->qmp, "migrate-incoming", arguments, on_ok, shim);
+		 is_difference ? on_machine_there : on_ok, shim);
+	if (is_difference)
+		return;
+	if (shim->config.purpose == VM_PURPOSE_CLONE && !shim_is_resumed(shim)) {
+		load_state(shim);
 		return;
 	}
 	qmp_send(&shim->qmp, "set_link", "{\"name\":\"" VM_NETWORK_CARD "\",\"up\":false}", on_ok,
@@ -363,11 +388,13 @@ static int start_emulator(struct shim *shim, struct err *err)
 		.disk = shim->files.disk,
 		.mem = shim->files.mem,
 		.overlay = is_clone ? overlay : NULL,
+		.is_cold = shim_is_resumed(shim) && !shim->resumed.has_memory,
+		.is_difference = shim_is_resumed(shim) && shim->resumed.has_memory,
 	};
 
 	if (snprintf(overlay, sizeof(overlay), "%s/%s", shim->dir, VM_FILE_OVERLAY) >= PATH_MAX)
 		return err_set(err, "%s: the path is too long", shim->dir);
-	if (is_clone && copy_overlay(shim->files.overlay, overlay, err))
+	if (is_clone && !shim_is_resumed(shim) && copy_overlay(shim->files.overlay, overlay, err))
 		return -1;
 	shim->state_fd = open(
 		shim->files.state,
@@ -385,6 +412,16 @@ static int start_emulator(struct shim *shim, struct err *err)
 		       : 0;
 }
 
+static void start_resumed(struct shim *shim)
+{
+	struct err err;
+
+	if (start_emulator(shim, &err))
+		shim_end(shim, CAUSE_VM_FAULT, err.text);
+	else
+		first_commands(shim);
+}
+
 int shim_start(struct shim *shim, struct err *err)
 {
 	const struct channel_callbacks callbacks = {on_guest_ready, on_guest_fault, shim};
@@ -392,12 +429,18 @@ int shim_start(struct shim *shim, struct err *err)
 
 	if (vm_template_read(shim->config.template_dir, &shim->template_, err) ||
 	    vm_template_check(&shim->template_, NULL, err) ||
-	    vm_template_files(&shim->template_, &shim->files, err) ||
-	    channel_open(&shim->channel, &callbacks, err) || (is_clone && open_relay(shim, err)) ||
-	    start_emulator(shim, err))
+	    vm_template_files(&shim->template_, &shim->files, err) || shim_resume_open(shim, err) ||
+	    channel_open(&shim->channel, &callbacks, err) || (is_clone && open_relay(shim, err)))
 		return -1;
-	uv_timer_start(&shim->watchdog, on_start_too_long,
-		       is_clone ? SHIM_START_LIMIT_MS : SHIM_BOOT_LIMIT_MS, 0);
+	uv_timer_start(
+		&shim->watchdog, on_start_too_long,
+		is_clone && !shim_is_resumed(shim) ? SHIM_START_LIMIT_MS : SHIM_BOOT_LIMIT_MS, 0);
+	if (shim_is_resumed(shim)) {
+		shim_resume_prepare(shim, start_resumed);
+		return 0;
+	}
+	if (start_emulator(shim, err))
+		return -1;
 	first_commands(shim);
 	return 0;
 }

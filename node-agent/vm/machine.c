@@ -209,7 +209,12 @@ static void add_others(struct vm_argv *argv, const struct vm_launch *launch)
 	argv_option(argv, "vmgenid,guid=auto");
 	argv_option(argv, "-device");
 	argv_add(argv, "virtio-rng-pci,%s", notify_option(launch));
-	if (launch->overlay) {
+	/* xen-save-devices-state begins with no such section. */
+	if (launch->is_difference) {
+		argv_option(argv, "-global");
+		argv_option(argv, "migration.send-configuration=off");
+	}
+	if (launch->overlay && !launch->is_cold) {
 		argv_option(argv, "-incoming");
 		argv_option(argv, "defer");
 	}

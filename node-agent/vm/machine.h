@@ -57,12 +57,14 @@ struct vm_launch {
 	const char *disk;   /* raw ext4: written by the template's boot, read only to clones */
 	const char *mem;    /* RAM's file: shared by the template's boot, private to clones */
 	/* NULL: the template's first boot.  Otherwise a clone: an empty qcow2 of its own, put over
-	 * the disk; it waits for its state (-incoming defer). */
+	 * the disk; it waits for its state (-incoming defer), unless it is_cold. */
 	const char *overlay;
-	int qmp_fd;     /* each a connected stream socket */
-	int mux_fd;     /* the guest's channel, port flotilla.mux */
-	int console_fd; /* port flotilla.console */
-	int kernel_fd;  /* the kernel's own words, serial line */
+	bool is_cold;       /* a clone that boots anew on its disk: waits for no state */
+	bool is_difference; /* a clone whose state QEMU saved without its RAM */
+	int qmp_fd;         /* each a connected stream socket */
+	int mux_fd;         /* the guest's channel, port flotilla.mux */
+	int console_fd;     /* port flotilla.console */
+	int kernel_fd;      /* the kernel's own words, serial line */
 };
 
 enum { VM_ARGV_MAX = 96, VM_ARGV_TEXT_MAX = 16 * 1024 };

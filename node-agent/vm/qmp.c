@@ -117,8 +117,8 @@ void qmp_release(struct qmp *qmp, qmp_answer_cb answer, void *arg)
 }
 
 /* libuv passes no descriptors of files, so this goes past it; nothing of ours may wait in it. */
-int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer, void *arg,
-		struct err *err)
+int qmp_send_fd(struct qmp *qmp, const char *command, const char *arguments, int fd,
+		qmp_answer_cb answer, void *arg, struct err *err)
 {
 	union {
 		struct cmsghdr header;
@@ -137,9 +137,8 @@ int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer,
 	if (!qmp->pipe || uv_stream_get_write_queue_size((uv_stream_t *)qmp->pipe) ||
 	    uv_fileno((uv_handle_t *)qmp->pipe, &socket))
 		return err_set(err, "QMP: a descriptor cannot be passed now");
-	n = snprintf(text, sizeof(text),
-		     "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"%s\"},\"id\":%u}\n", name,
-		     qmp->next_id + 1);
+	n = snprintf(text, sizeof(text), "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%u}\n",
+		     command, arguments, qmp->next_id + 1);
 	CHECK(n > 0 && (size_t)n < sizeof(text));
 	line = (struct iovec){text, (size_t)n};
 	control.header.cmsg_level = SOL_SOCKET;

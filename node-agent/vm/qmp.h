@@ -55,9 +55,9 @@ void qmp_send(struct qmp *qmp, const char *command, const char *arguments, qmp_a
 void qmp_hold(struct qmp *qmp, const char *command);
 void qmp_release(struct qmp *qmp, qmp_answer_cb answer, void *arg);
 
-/* Gives QEMU a descriptor under a name (getfd). fd is borrowed. */
-int qmp_send_fd(struct qmp *qmp, const char *name, int fd, qmp_answer_cb answer, void *arg,
-		struct err *err);
+/* As qmp_send of a command that takes a descriptor along (getfd, add-fd). fd is borrowed. */
+int qmp_send_fd(struct qmp *qmp, const char *command, const char *arguments, int fd,
+		qmp_answer_cb answer, void *arg, struct err *err);
 
 /* No callback follows; open commands are dropped. */
 void qmp_close(struct qmp *qmp);

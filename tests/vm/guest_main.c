@@ -5,6 +5,11 @@
  *
  *   GET /mark       200 and what was last written by POST /mark, kept on the disk and in memory
  *   POST /mark      keeps the body
+ *   POST /fill      fills so many MiB of memory, the same in each machine
+ *   POST /child     starts a process that counts, with a file of its own that has no name
+ *   GET /self       200 and the kernel's boot id, the child's number, count and file's content, and
+ *                   what is found in the memory filled: "BOOT PID COUNT CONTENT SUM"
+ *   POST /deaf      answers, and takes no notice of its channel for 5 s
  *   GET /garbage    breaks the protocol
  *   GET /off        switches the machine off
  *   GET /panic      panics the kernel
@@ -21,6 +26,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,6 +41,11 @@ struct request {
 
 static struct request requests[STREAMS_MAX];
 static char mark_in_memory[256];
+static uint64_t *filled;
+static size_t filled_n;
+static bool is_deaf;
+static int child_fd = -1;
+static pid_t child_pid;
 static int port_fd;
 
 static void load_modules(void)
@@ -181,6 +192,80 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+static void fill(size_t mib)
+{
+	uint64_t x = 88172645463325252u;
+
+	filled_n = (mib << 20) / sizeof(*filled);
+	filled = malloc(mib << 20);
+	CHECK(filled);
+	for (size_t i = 0; i < filled_n; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		filled[i] = x;
+	}
+}
+
+static uint64_t sum_filled(void)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < filled_n; i++)
+		sum = sum * 31 + filled[i];
+	return sum;
+}
+
+/* Answers each byte with its count, and what is in a file that only it holds. */
+static void child_main(int fd)
+{
+	int file = open("/rw/nameless", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char question, answer_[64], content[16] = "";
+	int count = 0;
+
+	CHECK(file >= 0 && unlink("/rw/nameless") == 0 && write(file, "held", 4) == 4);
+	while (read(fd, &question, 1) == 1) {
+		int n;
+
+		CHECK(pread(file, content, sizeof(content) - 1, 0) == 4);
+		n = snprintf(answer_, sizeof(answer_), "%d %s", ++count, content);
+		CHECK(write(fd, answer_, (size_t)n) == n);
+	}
+	_exit(0);
+}
+
+static void start_child(void)
+{
+	int pair[2];
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	child_pid = fork();
+	CHECK(child_pid >= 0);
+	if (child_pid == 0)
+		child_main(pair[1]);
+	close(pair[1]);
+	child_fd = pair[0];
+}
+
+static void describe_self(char *out, size_t out_n)
+{
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	char boot[64] = "", said[64] = "none";
+	ssize_t n;
+
+	CHECK(file && fgets(boot, sizeof(boot), file));
+	fclose(file);
+	boot[strcspn(boot, "\n")] = 0;
+	if (child_fd >= 0) {
+		CHECK(write(child_fd, "?", 1) == 1);
+		n = read(child_fd, said, sizeof(said) - 1);
+		CHECK(n > 0);
+		said[n] = 0;
+	}
+	snprintf(out, out_n, "%s %d %s %llx", boot, (int)child_pid, said,
+		 (unsigned long long)sum_filled());
+}
+
 static void serve(struct mux *mux, struct request *request)
 {
 	char *body = strstr(request->text, "\r\n\r\n");
@@ -197,6 +282,21 @@ static void serve(struct mux *mux, struct request *request)
 	} else if (strncmp(request->text, "GET /mark ", 10) == 0) {
 		mark_read(mark, sizeof(mark));
 		answer(mux, request, "200 OK", mark);
+	} else if (strncmp(request->text, "POST /fill ", 11) == 0) {
+		fill(strtoul(body, NULL, 10));
+		answer(mux, request, "204 No Content", "");
+	} else if (strncmp(request->text, "POST /child ", 12) == 0) {
+		start_child();
+		answer(mux, request, "204 No Content", "");
+	} else if (strncmp(request->text, "GET /self ", 10) == 0) {
+		describe_self(mark, sizeof(mark));
+		answer(mux, request, "200 OK", mark);
+	} else if (strncmp(request->text, "POST /sync ", 11) == 0) {
+		sync();
+		answer(mux, request, "204 No Content", "");
+	} else if (strncmp(request->text, "POST /deaf ", 11) == 0) {
+		answer(mux, request, "204 No Content", "");
+		is_deaf = true;
 	} else if (strncmp(request->text, "GET /garbage ", 13) == 0) {
 		write_all("\xff\xff\xff\xff this is no frame \xff\xff\xff\xff", 26);
 	} else if (strncmp(request->text, "GET /off ", 9) == 0) {
@@ -261,5 +361,8 @@ int main(void)
 		while (mux_next(mux, &event))
 			take_event(mux, &event);
 		flush(mux);
+		if (is_deaf)
+			sleep(5);
+		is_deaf = false;
 	}
 }

@@ -251,7 +251,9 @@ static void a_descriptor_is_passed_with_its_name(void **state)
 
 	(void)state;
 	heard(text, sizeof(text));
-	assert_int_equal(qmp_send_fd(&qmp, "state", STDIN_FILENO, on_answer, NULL, NULL), 0);
+	assert_int_equal(qmp_send_fd(&qmp, "getfd", "{\"fdname\":\"state\"}", STDIN_FILENO,
+				     on_answer, NULL, NULL),
+			 0);
 	assert_true(recvmsg(qemu, &message, 0) > 0);
 	assert_non_null(CMSG_FIRSTHDR(&message));
 	memcpy(&passed, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(passed));

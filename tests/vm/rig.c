@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "node-agent/vm/process.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +25,21 @@ static const char *store_dir(void)
 
 void rig_build(const char *name, const char *guest)
 {
+	rig_build_sized(name, guest, 256);
+}
+
+void rig_build_sized(const char *name, const char *guest, unsigned mem_mib)
+{
 	/* One store serves plain and sanitized builds: the template is named by what is in it. */
 	char bin[] = "/tmp/flotilla-rig-bin.XXXXXX", to[PATH_MAX], flag_bin[PATH_MAX + 16];
-	char flag_store[PATH_MAX + 32], flag_name[128];
+	char flag_store[PATH_MAX + 32], flag_name[128], flag_mem[32];
 	char *argv[] = {FLOTILLA_BIN "/flotilla-template",
 			"build",
 			"base",
 			flag_store,
 			flag_bin,
 			flag_name,
-			"--mem-mib=256",
+			flag_mem,
 			"--disk-mib=1024",
 			"--accel=tcg",
 			NULL};
@@ -47,6 +53,7 @@ void rig_build(const char *name, const char *guest)
 	snprintf(flag_store, sizeof(flag_store), "--template-dir=%s", store_dir());
 	snprintf(flag_bin, sizeof(flag_bin), "--bin-dir=%s", bin);
 	snprintf(flag_name, sizeof(flag_name), "--name=%s", name);
+	snprintf(flag_mem, sizeof(flag_mem), "--mem-mib=%u", mem_mib);
 	if (process_run(argv, 0, NULL, 0, &err)) {
 		fprintf(stderr, "rig: %s\n", err.text);
 		abort();
@@ -160,6 +167,11 @@ static struct id random_id(const char *prefix)
 
 struct rig_clone *rig_clone_start(struct rig *rig)
 {
+	return rig_clone_resume(rig, "");
+}
+
+struct rig_clone *rig_clone_resume(struct rig *rig, const char *saved_dir)
+{
 	struct rig_clone *clone = &rig->clones[rig->clones_n++];
 	struct vm_config config = {.purpose = VM_PURPOSE_CLONE, .warmth = rig->warmth};
 	struct shim_client_callbacks callbacks = callbacks_of(clone);
@@ -171,6 +183,7 @@ struct rig_clone *rig_clone_start(struct rig *rig)
 	snprintf(clone->dir, sizeof(clone->dir), "%.3000s/%s", rig->dir, config.vm.text);
 	snprintf(config.template_dir, sizeof(config.template_dir), "%s", rig->template_.dir);
 	snprintf(config.gateway, sizeof(config.gateway), "%s", rig->gateway);
+	snprintf(config.resume, sizeof(config.resume), "%s", saved_dir);
 	if (shim_client_start(&rig->loop, rig->shim, clone->dir, &config, &callbacks,
 			      &clone->client, &err)) {
 		fprintf(stderr, "rig: %s\n", err.text);
@@ -211,6 +224,7 @@ void rig_clone_claim(struct rig_clone *clone, int64_t ttl_ms)
 	claim.sandbox = clone->sandbox;
 	claim.end_mono_ns = mono_ns() + (ttl_ms + 60 * 1000) * 1000000LL;
 	claim.ttl_ms = (uint64_t)ttl_ms;
+	claim.on_limit = clone->rig->on_limit;
 	claim.init = (struct wire_bytes){(const uint8_t *)init, sizeof(init) - 1};
 	claim.claim = (struct wire_bytes){(const uint8_t *)"memory", 6};
 	shim_client_claim(clone->client, &claim);
@@ -258,6 +272,8 @@ void rig_open(struct rig *rig, const char *template_name, const char *bin_dir)
 {
 	static char shim[PATH_MAX];
 
+	/* As agents do: a shim may end while it is being spoken to. */
+	signal(SIGPIPE, SIG_IGN);
 	memset(rig, 0, sizeof(*rig));
 	find_template(rig, template_name);
 	snprintf(rig->dir, sizeof(rig->dir), "%s/flotilla-rig.XXXXXX",

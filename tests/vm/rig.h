@@ -46,7 +46,8 @@ struct rig {
 	char dir[PATH_MAX];
 	struct vm_template template_;
 	enum vm_warmth warmth;
-	const char *shim; /* path of the program */
+	enum wire_on_limit on_limit; /* of claims */
+	const char *shim;            /* path of the program */
 	struct rig_clone clones[RIG_CLONES_MAX];
 	size_t clones_n;
 };
@@ -54,12 +55,15 @@ struct rig {
 /* Builds the template `name` (in FLOTILLA_TEST_TEMPLATE_DIR, else build/templates) unless it is
  * there.  guest: path of the program that is its process 1. */
 void rig_build(const char *name, const char *guest);
+void rig_build_sized(const char *name, const char *guest, unsigned mem_mib);
 
 /* bin_dir: where flotilla-shim is. */
 void rig_open(struct rig *rig, const char *template_name, const char *bin_dir);
 void rig_close(struct rig *rig); /* ends what runs, removes the folder */
 
 struct rig_clone *rig_clone_start(struct rig *rig);
+/* One that goes on from what was saved in that folder. */
+struct rig_clone *rig_clone_resume(struct rig *rig, const char *saved_dir);
 /* Lets go of the clone's shim, as an agent that ends, and takes it up again. */
 void rig_clone_leave(struct rig_clone *clone);
 void rig_clone_adopt(struct rig_clone *clone);
