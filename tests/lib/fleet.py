@@ -191,9 +191,9 @@ class Fleet:
         with open(self.path("scheduler", "operator.key")) as file:
             return file.read().strip()
 
-    def tenant(self, name, plan="pro"):
+    def tenant(self, name, plan="pro", **more):
         """A new tenant's API key."""
-        status, tenant = self.api("POST", "/v1/tenants", {"name": name, "plan": plan}, key=self.operator_key())
+        status, tenant = self.api("POST", "/v1/tenants", {"name": name, "plan": plan, **more}, key=self.operator_key())
         if status != 201:
             raise Failed(f"tenant: {status} {tenant}")
         status, key = self.api("POST", f"/v1/tenants/{tenant['tenantID']}/keys", {"name": "test"},
