@@ -216,11 +216,9 @@ static void large_bodies_pass_both_ways(void **state)
 static void who_does_not_read_holds_up_itself_alone(void **state)
 {
 	struct tenant other;
-	long before_kib, after_kib;
 
 	(void)state;
 	open_both();
-	before_kib = world_gateway_rss_kib(&world);
 	tenant.counts_only = true;
 	tenant_get(&tenant, ONE, 8000, "/big/100000000");
 	while (!tenant.received_n)
@@ -231,8 +229,8 @@ static void who_does_not_read_holds_up_itself_alone(void **state)
 		tenant_send(&other, HELLO_AT_ONE);
 		tenant_expect(&other, "\r\n\r\nhello");
 	}
-	after_kib = world_gateway_rss_kib(&world);
-	assert_true(after_kib - before_kib < 4096);
+	/* What the guest could send is what the sockets' buffers and the windows hold. */
+	assert_true(one.services[0].send_at < 20000000);
 	tenant_close(&other);
 	tenant_pause(&tenant, false);
 	while (tenant.received_n < 5000000)
