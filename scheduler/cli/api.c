@@ -215,6 +215,8 @@ static int perform(struct cli *cli, struct api_call *call, const char *key, stru
 	snprintf(url, sizeof(url), "%.*s%s", (int)base_n, cli->settings.api_url, call->path);
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	if (cli->settings.ca_file[0])
+		curl_easy_setopt(curl, CURLOPT_CAINFO, cli->settings.ca_file);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, call->method);
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "flotilla/" FLOTILLA_VERSION);

@@ -21,27 +21,82 @@ static void print_export(const char *name, const char *value)
 	puts("'");
 }
 
+/* What E2B's programs are told, by name; a name without a value is to be unset, since it would win.
+ */
+enum { ENV_MAX = 6 };
+
+struct env {
+	size_t n;
+	struct {
+		const char *name, *value;
+	} rows[ENV_MAX];
+};
+
+static void env_add(struct env *env, const char *name, const char *value)
+{
+	CHECK(env->n < ENV_MAX);
+	env->rows[env->n].name = name;
+	env->rows[env->n++].value = value;
+}
+
+/* ca_path: absolute, or "". */
+static void env_collect(const struct cli *cli, const char *ca_path, struct env *out)
+{
+	bool has_domain = cli->settings.domain[0];
+
+	*out = (struct env){0};
+	env_add(out, "E2B_API_URL", has_domain ? NULL : cli->settings.api_url);
+	env_add(out, "E2B_SANDBOX_URL", has_domain ? NULL : cli->settings.gateway_url);
+	env_add(out, "E2B_DOMAIN", has_domain ? cli->settings.domain : NULL);
+	env_add(out, "E2B_API_KEY", cli->api_key);
+	if (!ca_path[0])
+		return;
+	env_add(out, "NODE_EXTRA_CA_CERTS", ca_path); /* beside the system's */
+	env_add(out, "SSL_CERT_FILE", ca_path);       /* Python: instead of them */
+}
+
+static int env_print_json(struct cli *cli, const struct env *env)
+{
+	json_t *json = json_object();
+
+	for (size_t i = 0; i < env->n; i++) {
+		if (env->rows[i].value &&
+		    json_object_set_new(json, env->rows[i].name, json_string(env->rows[i].value))) {
+			json_decref(json);
+			return cli_fail(cli, STATUS_USAGE, "a setting is not in UTF-8");
+		}
+	}
+	output_object(cli, "env", NULL, json, NULL, stdout);
+	json_decref(json);
+	return STATUS_OK;
+}
+
 int command_env(struct cli *cli)
 {
+	char *ca_path = NULL;
+	struct env env;
+	int status = STATUS_OK;
+
 	if (!cli->api_key[0])
 		return cli_fail(cli, STATUS_DENIED,
 				"no API key: give --api-key-file, FLOTILLA_API_KEY or a context "
 				"that has one");
+	if (cli->settings.ca_file[0] && !(ca_path = realpath(cli->settings.ca_file, NULL)))
+		return cli_fail(cli, STATUS_USAGE, "%s: %s", cli->settings.ca_file,
+				strerror(errno));
+	env_collect(cli, ca_path ? ca_path : "", &env);
 	if (cli_prints_json(cli)) {
-		json_t *env = json_pack("{s:s, s:s, s:s}", "E2B_API_URL", cli->settings.api_url,
-					"E2B_SANDBOX_URL", cli->settings.gateway_url, "E2B_API_KEY",
-					cli->api_key);
-
-		if (!env)
-			return cli_fail(cli, STATUS_USAGE, "a setting is not in UTF-8");
-		output_object(cli, "env", NULL, env, NULL, stdout);
-		json_decref(env);
-		return STATUS_OK;
+		status = env_print_json(cli, &env);
+	} else {
+		for (size_t i = 0; i < env.n; i++) {
+			if (env.rows[i].value)
+				print_export(env.rows[i].name, env.rows[i].value);
+			else
+				printf("unset %s\n", env.rows[i].name);
+		}
 	}
-	print_export("E2B_API_URL", cli->settings.api_url);
-	print_export("E2B_SANDBOX_URL", cli->settings.gateway_url);
-	print_export("E2B_API_KEY", cli->api_key);
-	return STATUS_OK;
+	free(ca_path);
+	return status;
 }
 
 /* --- contexts -------------------------------------------------------------------------------- */

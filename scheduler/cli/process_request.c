@@ -113,6 +113,8 @@ void process_request_open(struct process_request *request, const struct cli *cli
 	add_headers(request, spec, is_stream);
 	curl_easy_setopt(request->curl, CURLOPT_URL, url);
 	curl_easy_setopt(request->curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	if (cli->settings.ca_file[0])
+		curl_easy_setopt(request->curl, CURLOPT_CAINFO, cli->settings.ca_file);
 	curl_easy_setopt(request->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(request->curl, CURLOPT_USERAGENT, "flotilla/" FLOTILLA_VERSION);
 	curl_easy_setopt(request->curl, CURLOPT_NOSIGNAL, 1L);

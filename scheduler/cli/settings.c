@@ -176,6 +176,7 @@ bool context_name_is_valid(const char *name)
 int context_save(const char *name, const struct settings *settings, struct err *err)
 {
 	static const enum setting_row kept[] = {SETTING_ROW_api_url, SETTING_ROW_gateway_url,
+						SETTING_ROW_domain,  SETTING_ROW_ca_file,
 						SETTING_ROW_api_key, SETTING_ROW_operator_key};
 	char path[SETTING_PATH_MAX], file[64], text[ARRAY_N(kept) * (OPTION_TEXT_MAX + 32)];
 	size_t used = 0;

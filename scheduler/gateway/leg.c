@@ -72,7 +72,7 @@ static size_t write_sealed(struct client *client, const uint8_t *bytes, size_t b
 	struct leg *leg = &client->leg;
 	size_t all_n = 0;
 
-	while (tls_is_ready(leg->tls) && send_records(client) && all_n < bytes_n) {
+	while (send_records(client) && tls_is_ready(leg->tls) && all_n < bytes_n) {
 		size_t n = bytes_n - all_n < TLS_RECORD_MAX ? bytes_n - all_n : TLS_RECORD_MAX;
 
 		if (tls_write(leg->tls, bytes + all_n, n)) {
@@ -101,7 +101,7 @@ size_t leg_room(struct client *client)
 	if (leg->api)
 		return leg_api_room(client);
 	if (leg->tls)
-		return tls_is_ready(leg->tls) && send_records(client) ? TLS_RECORD_MAX : 0;
+		return send_records(client) && tls_is_ready(leg->tls) ? TLS_RECORD_MAX : 0;
 	room = mux_write_room(mux_of(client), leg->stream);
 	if (!room) {
 		tunnel_flush(leg->tunnel);

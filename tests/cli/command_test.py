@@ -397,6 +397,19 @@ def env_is_read_back_by_a_shell():
         status(world.run("env", env={"FLOTILLA_API_KEY": ""}), 4)
 
 
+def env_of_a_domain_names_it_and_whom_to_believe():
+    with World() as world:
+        ca = os.path.join(world.home, "ca.pem")
+        open(ca, "w").close()
+        script = ('E2B_API_URL=old E2B_SANDBOX_URL=old; eval "$("$0" env --domain sbx.test:8443 --ca-file "$1")" && '
+                  'printf "%s\\n" "$E2B_DOMAIN" "$E2B_API_KEY" "$NODE_EXTRA_CA_CERTS" "$SSL_CERT_FILE" "${E2B_API_URL-none}" "${E2B_SANDBOX_URL-none}"')
+        done = subprocess.run(["sh", "-c", script, PROGRAM, "ca.pem"], cwd=world.home, env=world.env, capture_output=True, text=True, timeout=30)
+        assert done.stdout.splitlines() == ["sbx.test:8443", KEY, ca, ca, "none", "none"], done
+        shown = json.loads(world.run("env", "--domain", "sbx.test", "-o", "json").stdout)["data"]
+        assert shown == {"E2B_DOMAIN": "sbx.test", "E2B_API_KEY": KEY}, shown
+        status(world.run("env", "--domain", "sbx.test", "--ca-file", "/nowhere"), 2, "/nowhere")
+
+
 def template_build_runs_the_builder_beside_the_program():
     with World() as world:
         own = os.path.join(world.home, "bin")

@@ -75,6 +75,7 @@ static void read_ready(struct world *world)
 	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
 	fclose(file);
 	read_address(text, "tenants=", &world->tenants_at, NULL);
+	read_address(text, "tls=", &world->tls_at, NULL);
 	read_address(text, "tunnels=", &world->tunnels_at, world->tunnels_text);
 	read_address(text, "admin=", &world->admin_at, NULL);
 }
@@ -357,11 +358,55 @@ void sandbox_die(struct sandbox *sandbox)
 	relay_close(&sandbox->relay, on_sandbox_closed, sandbox);
 	uv_close((uv_handle_t *)&sandbox->cable, NULL);
 	world_until(sandbox->world, &sandbox->is_closed);
+	services_close(sandbox);
 	mux_destroy(sandbox->shim_end);
 	mux_destroy(sandbox->guest_end);
 }
 
 /* Tenants. */
+
+static void take(struct tenant *tenant, const char *bytes, size_t n)
+{
+	for (size_t at = 0; at < n; at++)
+		tenant->received_sum = tenant->received_sum * 31 + (uint8_t)bytes[at];
+	tenant->received_n += n;
+	if (tenant->counts_only)
+		return;
+	if (tenant->in_n + n + 1 > tenant->in_max) {
+		tenant->in_max = 2 * (tenant->in_n + n + 1);
+		tenant->in = realloc(tenant->in, tenant->in_max);
+		assert_non_null(tenant->in);
+	}
+	memcpy(tenant->in + tenant->in_n, bytes, n);
+	tenant->in_n += n;
+	tenant->in[tenant->in_n] = '\0';
+}
+
+static void send_raw(struct tenant *tenant, const void *bytes, size_t bytes_n);
+
+static void send_sealed(struct tenant *tenant)
+{
+	const uint8_t *bytes;
+	size_t n;
+
+	if (!(bytes = tls_output(tenant->tls, &n)))
+		return;
+	send_raw(tenant, bytes, n);
+	tls_output_done(tenant->tls, n);
+}
+
+static void take_sealed(struct tenant *tenant, const char *bytes, size_t n)
+{
+	static uint8_t plain[65536 + TLS_PLAIN_MORE];
+	struct tls_read read;
+	struct err err;
+
+	if (tls_feed(tenant->tls, (const uint8_t *)bytes, n, plain, sizeof(plain), &read, &err))
+		fail_msg("the tenant's end: %s", err.text);
+	tenant->has_said_end |= read.is_ended;
+	take(tenant, (char *)plain, read.plain_n);
+	send_sealed(tenant);
+}
 
 static void on_tenant_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 {
@@ -371,21 +416,11 @@ static void on_tenant_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffe
 		tenant->is_ended = true;
 		tenant->is_aborted = n != UV_EOF;
 		tenant->error = (int)n;
-		return;
+	} else if (tenant->tls) {
+		take_sealed(tenant, buffer->base, (size_t)n);
+	} else {
+		take(tenant, buffer->base, (size_t)n);
 	}
-	for (ssize_t at = 0; at < n; at++)
-		tenant->received_sum = tenant->received_sum * 31 + (uint8_t)buffer->base[at];
-	tenant->received_n += (uint64_t)n;
-	if (tenant->counts_only)
-		return;
-	if (tenant->in_n + (size_t)n + 1 > tenant->in_max) {
-		tenant->in_max = 2 * (tenant->in_n + (size_t)n + 1);
-		tenant->in = realloc(tenant->in, tenant->in_max);
-		assert_non_null(tenant->in);
-	}
-	memcpy(tenant->in + tenant->in_n, buffer->base, (size_t)n);
-	tenant->in_n += (size_t)n;
-	tenant->in[tenant->in_n] = '\0';
 }
 
 static void on_tenant_allocate(uv_handle_t *handle, size_t n, uv_buf_t *out_buffer)
@@ -448,7 +483,7 @@ static void on_sent(uv_write_t *request, int status)
 	free(sending);
 }
 
-void tenant_send_bytes(struct tenant *tenant, const void *bytes, size_t bytes_n)
+static void send_raw(struct tenant *tenant, const void *bytes, size_t bytes_n)
 {
 	struct sending *sending = malloc(sizeof(*sending) + bytes_n);
 	uv_buf_t buffer;
@@ -463,6 +498,28 @@ void tenant_send_bytes(struct tenant *tenant, const void *bytes, size_t bytes_n)
 	/* Fails at once when the gateway has reset the connection: reading tells the test. */
 	if (uv_write(&sending->request, (uv_stream_t *)&tenant->tcp, &buffer, 1, on_sent) < 0)
 		on_sent(&sending->request, 0);
+}
+
+void tenant_send_bytes(struct tenant *tenant, const void *bytes, size_t bytes_n)
+{
+	if (!tenant->tls) {
+		send_raw(tenant, bytes, bytes_n);
+		return;
+	}
+	assert_int_equal(tls_write(tenant->tls, bytes, bytes_n), 0);
+	send_sealed(tenant);
+}
+
+void tenant_open_tls(struct tenant *tenant, struct world *world, struct tls_config *config)
+{
+	tenant_open_at(tenant, world, (struct sockaddr *)&world->tls_at);
+	tenant->tls = tls_open(config);
+	assert_non_null(tenant->tls);
+	send_sealed(tenant);
+	while (!tls_is_ready(tenant->tls)) {
+		assert_false(tenant->is_ended);
+		world_once(world);
+	}
 }
 
 void tenant_send(struct tenant *tenant, const char *text)
@@ -481,6 +538,10 @@ void tenant_half_close(struct tenant *tenant)
 	uv_shutdown_t *request = malloc(sizeof(*request));
 
 	assert_non_null(request);
+	if (tenant->tls) {
+		tls_end(tenant->tls);
+		send_sealed(tenant);
+	}
 	if (uv_shutdown(request, (uv_stream_t *)&tenant->tcp, on_half_closed) < 0)
 		free(request);
 }
@@ -518,6 +579,7 @@ void tenant_close(struct tenant *tenant)
 {
 	uv_close((uv_handle_t *)&tenant->tcp, on_tenant_closed);
 	world_until(tenant->world, &tenant->is_closed);
+	tls_close(tenant->tls);
 	free(tenant->in);
 }
 
@@ -525,6 +587,7 @@ void tenant_reset(struct tenant *tenant)
 {
 	uv_tcp_close_reset(&tenant->tcp, on_tenant_closed);
 	world_until(tenant->world, &tenant->is_closed);
+	tls_close(tenant->tls);
 	free(tenant->in);
 }
 

@@ -15,6 +15,7 @@
 #include <uv.h>
 
 #include "common/base/rng.h"
+#include "common/io/tls.h"
 #include "common/mux/fleet_key.h"
 #include "common/mux/mux.h"
 #include "node-agent/shim/relay.h"
@@ -22,6 +23,7 @@
 
 enum {
 	GUEST_STREAMS_MAX = 64,
+	TLS_PORT = 4430, /* speaks TLS, in sandboxes that have a guest_tls */
 	BIG_PIECE_N = 8000,
 	PATIENCE_MS = 30000, /* a test that waits longer has failed */
 };
@@ -39,6 +41,7 @@ struct service {
 	uint64_t body_expected_n;
 	uint32_t body_sum;
 	bool sends_chunks;
+	struct tls *tls;                       /* on port TLS_PORT */
 	uint8_t out[MUX_WINDOW + BIG_PIECE_N]; /* what is said and not sent */
 	size_t out_n, out_at, echoed_n;
 };
@@ -54,6 +57,7 @@ struct sandbox {
 	const uint8_t *waiting;
 	uint8_t held[65536]; /* guest's output that the shim has not taken yet */
 	size_t held_n;
+	struct tls_config *guest_tls;
 	struct service services[GUEST_STREAMS_MAX];
 	unsigned services_opened_n;
 	unsigned resets_n;   /* streams that were reset from outside */
@@ -66,7 +70,9 @@ struct tenant {
 	struct world *world;
 	uv_tcp_t tcp;
 	uv_connect_t connect;
-	char *in; /* all that came, NUL-terminated */
+	struct tls *tls;   /* NULL: comes without */
+	bool has_said_end; /* with TLS: the gateway told that nothing more comes */
+	char *in;          /* all that came, NUL-terminated */
 	size_t in_n, in_max;
 	uint64_t received_n;
 	uint32_t received_sum;
@@ -83,7 +89,7 @@ struct world {
 	uv_process_t process;
 	bool is_running, is_process_open;
 	int64_t exit_status;
-	struct sockaddr_storage tenants_at, tunnels_at, admin_at;
+	struct sockaddr_storage tenants_at, tls_at, tunnels_at, admin_at;
 	char tunnels_text[64];
 	uv_timer_t patience;
 };
@@ -108,6 +114,8 @@ void sandbox_die(struct sandbox *sandbox);
 
 void tenant_open(struct tenant *tenant, struct world *world);
 void tenant_open_at(struct tenant *tenant, struct world *world, const struct sockaddr *at);
+/* With TLS, its handshake done; and at the TLS port without. */
+void tenant_open_tls(struct tenant *tenant, struct world *world, struct tls_config *config);
 void tenant_send(struct tenant *tenant, const char *text);
 void tenant_send_bytes(struct tenant *tenant, const void *bytes, size_t bytes_n);
 void tenant_half_close(struct tenant *tenant);
@@ -122,6 +130,7 @@ void tenant_reset(struct tenant *tenant);
 void tenant_get(struct tenant *tenant, const char *id, int port, const char *path);
 
 /* services.c */
+void services_close(struct sandbox *sandbox);
 void services_on_event(struct sandbox *sandbox, const struct mux_event *event);
 /* The byte at a place of a big body. */
 static inline uint8_t big_byte(uint64_t at)

@@ -37,13 +37,60 @@ static void make_piece(struct service *service)
 						  service->send_left ? "" : "0\r\n\r\n");
 }
 
+/* False: some of it waits. */
+static bool send_records(struct sandbox *sandbox, struct service *service)
+{
+	const uint8_t *bytes;
+	size_t bytes_n;
+
+	while ((bytes = tls_output(service->tls, &bytes_n))) {
+		size_t n = mux_write(sandbox->guest_end, service->stream, bytes, bytes_n);
+
+		tls_output_done(service->tls, n);
+		if (n < bytes_n)
+			return false;
+	}
+	return true;
+}
+
+static size_t write_sealed(struct sandbox *sandbox, struct service *service, const uint8_t *bytes,
+			   size_t bytes_n)
+{
+	size_t all_n = 0;
+
+	while (send_records(sandbox, service) && all_n < bytes_n) {
+		size_t n = bytes_n - all_n < TLS_RECORD_MAX ? bytes_n - all_n : TLS_RECORD_MAX;
+
+		assert_int_equal(tls_write(service->tls, bytes + all_n, n), 0);
+		all_n += n;
+	}
+	return all_n;
+}
+
+static size_t write_out(struct sandbox *sandbox, struct service *service)
+{
+	const uint8_t *bytes = service->out + service->out_at;
+	size_t n = service->out_n - service->out_at;
+
+	return service->tls ? write_sealed(sandbox, service, bytes, n)
+			    : mux_write(sandbox->guest_end, service->stream, bytes, n);
+}
+
+static void end_out(struct sandbox *sandbox, struct service *service)
+{
+	if (service->tls) {
+		tls_end(service->tls);
+		if (!send_records(sandbox, service))
+			return;
+	}
+	mux_end(sandbox->guest_end, service->stream);
+}
+
 /* As much as goes; the engine calls when more can. */
 static void send_out(struct sandbox *sandbox, struct service *service)
 {
 	for (;;) {
-		service->out_at +=
-			mux_write(sandbox->guest_end, service->stream,
-				  service->out + service->out_at, service->out_n - service->out_at);
+		service->out_at += write_out(sandbox, service);
 		if (service->out_at < service->out_n)
 			return;
 		if (!service->send_left)
@@ -51,10 +98,11 @@ static void send_out(struct sandbox *sandbox, struct service *service)
 		make_piece(service);
 	}
 	service->out_n = service->out_at = 0;
-	mux_consumed(sandbox->guest_end, service->stream, service->echoed_n);
+	if (!service->tls)
+		mux_consumed(sandbox->guest_end, service->stream, service->echoed_n);
 	service->echoed_n = 0;
 	if (service->is_answered)
-		mux_end(sandbox->guest_end, service->stream);
+		end_out(sandbox, service);
 }
 
 static void say_bytes(struct service *service, const void *bytes, size_t n)
@@ -232,6 +280,11 @@ static void on_data(struct sandbox *sandbox, struct service *service, const uint
 		send_out(sandbox, service);
 		return;
 	}
+	if (!service->head_n && bytes[0] == 0x16) { /* somebody speaks TLS to it */
+		say(service, "HTTP/1.1 400 Bad Request\r\n\r\n");
+		finish(sandbox, service);
+		return;
+	}
 	if (!service->is_held) {
 		assert_true(service->head_n + n < sizeof(service->head));
 		memcpy(service->head + service->head_n, bytes, n);
@@ -248,6 +301,35 @@ static void on_data(struct sandbox *sandbox, struct service *service, const uint
 		on_body(sandbox, service, bytes + took_n, n - took_n);
 }
 
+static void on_sealed(struct sandbox *sandbox, struct service *service, const uint8_t *bytes,
+		      size_t n)
+{
+	static uint8_t plain[MUX_PAYLOAD_MAX + TLS_PLAIN_MORE];
+	struct tls_read read;
+	struct err err;
+
+	if (tls_feed(service->tls, bytes, n, plain, sizeof(plain), &read, &err))
+		fail_msg("the guest's TLS: %s", err.text);
+	send_records(sandbox, service);
+	if (read.plain_n)
+		on_data(sandbox, service, plain, read.plain_n);
+	if (read.is_ended && service->is_raw)
+		finish(sandbox, service);
+}
+
+static void release(struct service *service)
+{
+	tls_close(service->tls);
+	service->tls = NULL;
+	service->stream = 0;
+}
+
+void services_close(struct sandbox *sandbox)
+{
+	for (size_t at = 0; at < GUEST_STREAMS_MAX; at++)
+		release(&sandbox->services[at]);
+}
+
 static void on_opened(struct sandbox *sandbox, const struct mux_event *event)
 {
 	struct service *service = sandbox->services;
@@ -261,6 +343,8 @@ static void on_opened(struct sandbox *sandbox, const struct mux_event *event)
 	memset(service, 0, sizeof(*service));
 	service->stream = event->stream;
 	service->port = event->port;
+	if (event->port == TLS_PORT && sandbox->guest_tls)
+		service->tls = tls_open(sandbox->guest_tls);
 	mux_owner_set(sandbox->guest_end, event->stream, service);
 	mux_accept(sandbox->guest_end, event->stream);
 	sandbox->services_opened_n++;
@@ -276,24 +360,27 @@ void services_on_event(struct sandbox *sandbox, const struct mux_event *event)
 		on_opened(sandbox, event);
 		return;
 	case MUX_DATA:
-		on_data(sandbox, service, event->data, event->data_n);
-		if (!sandbox->is_slow_reader && !is_raw)
+		if (service->tls)
+			on_sealed(sandbox, service, event->data, event->data_n);
+		else
+			on_data(sandbox, service, event->data, event->data_n);
+		if (!sandbox->is_slow_reader && (!is_raw || service->tls))
 			mux_consumed(sandbox->guest_end, event->stream, event->data_n);
 		return;
 	case MUX_END:
-		if (service->is_raw)
+		if (service->is_raw && !service->is_answered)
 			finish(sandbox, service);
 		if (!mux_is_live(sandbox->guest_end, event->stream))
-			service->stream = 0;
+			release(service);
 		return;
 	case MUX_RESET:
 		sandbox->resets_n++;
-		service->stream = 0;
+		release(service);
 		return;
 	case MUX_WRITABLE:
 		send_out(sandbox, service);
 		if (!mux_is_live(sandbox->guest_end, event->stream))
-			service->stream = 0;
+			release(service);
 		return;
 	case MUX_READY:
 	case MUX_RESTARTED:

@@ -20,6 +20,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import domain  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("FLOTILLA_BUILD", os.path.join(ROOT, "build", "release"))
 BIN = os.path.join(BUILD, "bin")
@@ -109,10 +112,12 @@ class Daemon:
 
 class Fleet:
     def __init__(self, agents=1, template="base", agent_options=(), scheduler_options=(), keep=False,
-                 templates=TEMPLATES):
+                 templates=TEMPLATES, domain=None, tls_port=443):
+        """domain: tenants come in by its names, with TLS; see domain.py for where that can be done."""
         self.keep, self.template, self.templates = keep, template, templates
         self.agent_n, self.agent_options = agents, list(agent_options)
         self.scheduler_options = list(scheduler_options)
+        self.domain, self.tls_port = domain, tls_port
         self.root = tempfile.mkdtemp(prefix="flotilla-test-")
         self.agents = []
         self.scheduler = self.gateway = None
@@ -149,11 +154,13 @@ class Fleet:
         os.close(key)
         self.gateway = self._daemon("flotilla-gateway", "gateway", [
             "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-            "--fleet-key", self.path("scheduler", "fleet.key")]).start()
+            "--fleet-key", self.path("scheduler", "fleet.key"), *self._domain_options()]).start()
         # What agents and clients remember must be the same after a restart.
         self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["tenants"], self.gateway.addresses["tunnels"]
         self.scheduler = self._daemon("flotilla-scheduler", "scheduler", [
-            "--state-dir", self.path("scheduler"), "--api-listen", "127.0.0.1:0", "--bus-listen", "127.0.0.1:0",
+            "--state-dir", self.path("scheduler"), "--bus-listen", "127.0.0.1:0",
+            "--api-listen", self.api_backend if self.domain else "127.0.0.1:0",
+            *(["--domain", self.domain_text()] if self.domain else []),
             "--gateway-tunnel", self.gateway.addresses["tunnels"],
             "--gateway-url", "http://" + self.gateway.addresses["tenants"], *self.scheduler_options]).start()
         for flag, name in (("--api-listen", "api"), ("--bus-listen", "bus")):
@@ -163,6 +170,17 @@ class Fleet:
             self.add_agent(number)
         if self.agents:
             self.wait_warm(self.agent_n)
+
+    def domain_text(self):
+        return self.domain if self.tls_port == 443 else f"{self.domain}:{self.tls_port}"
+
+    def _domain_options(self):
+        if not self.domain:
+            return []
+        self.ca, certificate, key = domain.certificates(self.root, self.domain)
+        self.api_backend = f"127.0.0.1:{free_port()}"
+        return ["--tls-listen", f"127.0.0.1:{self.tls_port}", "--tls-cert", certificate, "--tls-key", key,
+                "--api-backend", self.api_backend]
 
     def add_agent(self, number, options=()):
         name = f"agent{number}"
@@ -213,6 +231,8 @@ class Fleet:
         return request(self.gateway.addresses["tenants"], method, path, body, None, route.items(), seconds)
 
     def env(self, key):
+        if self.domain:
+            return {"E2B_API_KEY": key, "E2B_DOMAIN": self.domain_text(), "NODE_EXTRA_CA_CERTS": self.ca, "SSL_CERT_FILE": self.ca}
         return {"E2B_API_KEY": key, "E2B_API_URL": "http://" + self.scheduler.addresses["api"],
                 "E2B_SANDBOX_URL": "http://" + self.gateway.addresses["tenants"]}
 

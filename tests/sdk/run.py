@@ -1,17 +1,35 @@
 #!/usr/bin/env python3
-"""Drives E2B's SDK from npm, old and new, against a real fleet."""
+"""Drives E2B's SDK from npm, old and new, against a real fleet: by URLs, and in domain mode."""
 import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import domain  # noqa: E402
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
 
-sdk.install()
-worst = 0
-with Fleet(agents=1) as fleet:
+IN_DOMAIN = "--in-domain"
+
+
+def drive(fleet, *scripts):
+    worst = 0
+    _, certificate, key = domain.certificates(fleet.root, "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
-        worst |= sdk.run(os.path.join(HERE, "spine.mjs"), package, env=fleet.env(fleet.tenant(package))).returncode
+        env = {**fleet.env(fleet.tenant(package)), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
+               "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
+        for script in scripts:
+            worst |= sdk.run(os.path.join(HERE, script), package, env=env).returncode
+    return worst
+
+
+if IN_DOMAIN in sys.argv:
+    with domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test") as fleet:
+        sys.exit(1 if drive(fleet, "domain.mjs") else 0)
+
+sdk.install()
+with Fleet(agents=1) as fleet:
+    worst = drive(fleet, "spine.mjs", "domain.mjs")
+worst |= domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)
