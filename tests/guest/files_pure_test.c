@@ -1,4 +1,4 @@
-/* Signatures, compressed bodies, encodings, metadata's bounds: the pure
+/* Signatures, compressed bodies, encodings, metadata's bounds, and what a watch tells: the pure
  * parts of files. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 
 #include "common/base/check.h"
 #include "node-agent/guest/encoding.h"
@@ -15,6 +16,7 @@
 #include "node-agent/guest/metadata.h"
 #include "node-agent/guest/metrics.h"
 #include "node-agent/guest/signature.h"
+#include "node-agent/guest/watch.h"
 
 #define TOKEN "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0"
 
@@ -150,6 +152,32 @@ static void the_first_of_several_headers_wins(void **state)
 	assert_null(metadata);
 }
 
+static void events_have_fsnotifys_kinds(void **state)
+{
+	static const struct {
+		uint32_t mask;
+		const char *type;
+	} rows[] = {
+		{IN_CREATE, "EVENT_TYPE_CREATE"},
+		{IN_MOVED_TO | IN_ISDIR, "EVENT_TYPE_CREATE"},
+		{IN_MOVED_FROM, "EVENT_TYPE_RENAME"},
+		{IN_MOVE_SELF, "EVENT_TYPE_RENAME"},
+		{IN_ATTRIB | IN_ISDIR, "EVENT_TYPE_CHMOD"},
+		{IN_MODIFY, "EVENT_TYPE_WRITE"},
+		{IN_DELETE, "EVENT_TYPE_REMOVE"},
+		{IN_DELETE_SELF, "EVENT_TYPE_REMOVE"},
+	};
+	const char *types[WATCH_TYPES_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_N(rows); i++) {
+		assert_int_equal(watch_types(rows[i].mask, types), 1);
+		assert_string_equal(types[0], rows[i].type);
+	}
+	assert_int_equal(watch_types(IN_OPEN | IN_ISDIR | IN_IGNORED, types), 0);
+	assert_int_equal(watch_types(UINT32_MAX, types), WATCH_TYPES_MAX);
+}
+
 static void use_is_counted_over_a_second_at_least(void **state)
 {
 	struct metrics metrics = {{100, 1000}, {100, 1000}};
@@ -172,6 +200,7 @@ int main(void)
 		cmocka_unit_test(gzip_is_decoded_however_it_is_cut),
 		cmocka_unit_test(encodings_that_forbid_identity_are_told),
 		cmocka_unit_test(the_first_of_several_headers_wins),
+		cmocka_unit_test(events_have_fsnotifys_kinds),
 		cmocka_unit_test(use_is_counted_over_a_second_at_least),
 	};
 
