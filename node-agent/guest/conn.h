@@ -121,6 +121,9 @@ bool conn_accept(void *pool, struct stream *stream);
 void conn_answer(struct conn *conn, int status, const char *type, const char *extra,
 		 const char *bytes, size_t bytes_n);
 
+/* Whether an answer of that size would be taken now; a larger one breaks the connection off. */
+bool conn_can_hold(const struct conn *conn, size_t bytes_n);
+
 /* As above from a JSON value, which is released. */
 void conn_answer_json(struct conn *conn, int status, json_t *value);
 

@@ -2,15 +2,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
+#include "node-agent/guest/encoding.h"
 #include "node-agent/guest/path.h"
 #include "node-agent/guest/range.h"
 #include "node-agent/guest/routes.h"
 #include "node-agent/guest/transfer.h"
+
+enum { DOWNLOAD_PSEUDO_MAX = 1024 * 1024 };
 
 /* The work of a connection is the file's descriptor. */
 static int fd_of(const struct conn *conn)
@@ -51,6 +57,15 @@ static const char *disposition(const char *path, char *out, size_t out_max)
 	return out;
 }
 
+static void answer_outside(struct conn *conn, uint64_t size)
+{
+	char extra[64];
+
+	snprintf(extra, sizeof(extra), "Content-Range: bytes */%llu\r\n", (unsigned long long)size);
+	conn_answer(conn, 416, "text/plain", extra, NULL, 0);
+}
+
+/* The descriptor is the connection's from here on. */
 static void begin(struct conn *conn, const char *path, int fd, uint64_t size)
 {
 	static const struct work_ops ops = {.on_room = on_room, .on_gone = on_gone};
@@ -60,9 +75,7 @@ static void begin(struct conn *conn, const char *path, int fd, uint64_t size)
 
 	if (range == RANGE_OUTSIDE || lseek(fd, (off_t)at, SEEK_SET) < 0) {
 		close(fd);
-		snprintf(extra, sizeof(extra), "Content-Range: bytes */%llu\r\n",
-			 (unsigned long long)size);
-		conn_answer(conn, 416, "text/plain", extra, NULL, 0);
+		answer_outside(conn, size);
 		return;
 	}
 	disposition(path, extra, sizeof(extra) - 128);
@@ -77,6 +90,41 @@ static void begin(struct conn *conn, const char *path, int fd, uint64_t size)
 	conn->work = (void *)(intptr_t)fd;
 	conn->work_ops = &ops;
 	on_room(conn);
+}
+
+/*
+ * Files of the kernel's own (/proc, /sys) do not say how long they are, or say a whole page: as
+ * much as there is, up to a bound, is read at once.  The descriptor is closed.
+ */
+static void answer_pseudo(struct conn *conn, const char *path, int fd)
+{
+	char extra[PATH_MAX], *bytes = malloc(DOWNLOAD_PSEUDO_MAX);
+	size_t bytes_n = 0;
+	ssize_t n = 1;
+
+	while (bytes && n > 0 && bytes_n < DOWNLOAD_PSEUDO_MAX) {
+		n = read(fd, bytes + bytes_n, DOWNLOAD_PSEUDO_MAX - bytes_n);
+		if (n < 0 && errno == EINTR)
+			n = 1;
+		else if (n > 0)
+			bytes_n += (size_t)n;
+	}
+	if (bytes && n >= 0)
+		conn_answer(conn, 200, "application/octet-stream",
+			    disposition(path, extra, sizeof(extra)), bytes, bytes_n);
+	else
+		transfer_refuse(conn, path);
+	free(bytes);
+	close(fd);
+}
+
+static bool is_pseudo(int fd)
+{
+	struct statfs system;
+
+	return !fstatfs(fd, &system) &&
+	       (system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC ||
+		system.f_type == CGROUP2_SUPER_MAGIC);
 }
 
 void files_get(struct conn *conn, json_t *request)
@@ -99,6 +147,11 @@ void files_get(struct conn *conn, json_t *request)
 		transfer_refuse(conn, path);
 	} else if (!S_ISREG(status.st_mode)) {
 		conn_answer_error(conn, 400, "path '%s' is not a regular file", path);
+	} else if (!encoding_identity_allowed(http_head_value(&conn->head, "accept-encoding"))) {
+		conn_answer_error(conn, 406, "no acceptable encoding found, supported: [identity]");
+	} else if (is_pseudo(fd)) {
+		answer_pseudo(conn, path, fd);
+		return;
 	} else {
 		begin(conn, path, fd, (uint64_t)status.st_size);
 		return;

@@ -1,29 +1,23 @@
 /* What is told of a file: see entry.h. */
 #include "node-agent/guest/entry.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/base/check.h"
+#include "node-agent/guest/metadata.h"
 #include "node-agent/guest/path.h"
-#include "node-agent/guest/users.h"
-
-#define METADATA_PREFIX "user.e2b."
-
-enum { ATTRIBUTES_MAX = 16 * 1024, ATTRIBUTE_MAX = 4 * 1024 };
 
 void entry_mode_text(mode_t mode, char out[ENTRY_MODE_MAX])
 {
 	static const struct {
 		mode_t bit;
 		char letter;
-	} flags[] = {{S_ISUID, 'u'}, {S_ISGID, 'g'}, {S_ISVTX, 't'}};
+	} flags[] = {{S_ISUID, 'u'}, {S_ISGID, 'g'}, {S_IFMT, 'c'}, {S_ISVTX, 't'}};
 	char *at = out;
 
 	switch (mode & S_IFMT) {
@@ -34,11 +28,8 @@ void entry_mode_text(mode_t mode, char out[ENTRY_MODE_MAX])
 		*at++ = 'L';
 		break;
 	case S_IFBLK:
-		*at++ = 'D';
-		break;
 	case S_IFCHR:
 		*at++ = 'D';
-		*at++ = 'c';
 		break;
 	case S_IFIFO:
 		*at++ = 'p';
@@ -48,7 +39,7 @@ void entry_mode_text(mode_t mode, char out[ENTRY_MODE_MAX])
 		break;
 	}
 	for (size_t i = 0; i < ARRAY_N(flags); i++)
-		if (mode & flags[i].bit)
+		if (flags[i].bit == S_IFMT ? S_ISCHR(mode) : (mode & flags[i].bit) != 0)
 			*at++ = flags[i].letter;
 	if (at == out)
 		*at++ = '-';
@@ -73,67 +64,57 @@ static const char *type_text(mode_t mode)
 		return "FILE_TYPE_FILE";
 	if (S_ISDIR(mode))
 		return "FILE_TYPE_DIRECTORY";
-	if (S_ISLNK(mode))
-		return "FILE_TYPE_SYMLINK";
 	return "FILE_TYPE_UNSPECIFIED";
 }
 
-json_t *entry_metadata(const char *path)
+static void owners_find(struct entry_owners *owners, const struct stat *status)
 {
-	char names[ATTRIBUTES_MAX], value[ATTRIBUTE_MAX];
-	ssize_t names_n = listxattr(path, names, sizeof(names));
-	json_t *metadata = NULL;
-
-	for (char *name = names; name < names + names_n; name += strlen(name) + 1) {
-		ssize_t n;
-
-		if (strncmp(name, METADATA_PREFIX, strlen(METADATA_PREFIX)))
-			continue;
-		n = getxattr(path, name, value, sizeof(value));
-		if (n < 0)
-			continue;
-		if (!metadata)
-			metadata = json_object();
-		json_object_set_new(metadata, name + strlen(METADATA_PREFIX),
-				    json_stringn(value, (size_t)n));
-	}
-	return metadata;
+	if (!owners->has_owner || owners->uid != status->st_uid)
+		user_name(status->st_uid, owners->owner);
+	if (!owners->has_group || owners->gid != status->st_gid)
+		group_name(status->st_gid, owners->group);
+	owners->has_owner = owners->has_group = true;
+	owners->uid = status->st_uid;
+	owners->gid = status->st_gid;
 }
 
-json_t *entry_read(const char *path)
+/* Where a link leads, and what is there: no mode when there is nothing. */
+static const char *follow(const char *path, char resolved[PATH_MAX], mode_t *out_mode)
 {
-	char mode[ENTRY_MODE_MAX], modified[ENTRY_TIME_MAX], owner[USER_NAME_MAX],
-		group[USER_NAME_MAX], size[24], resolved[PATH_MAX];
-	struct stat link, status;
+	struct stat status = {0};
+	const char *target = realpath(path, resolved);
+
+	if (!target)
+		target = path;
+	else if (stat(target, &status))
+		status.st_mode = 0;
+	*out_mode = status.st_mode;
+	return target;
+}
+
+json_t *entry_read(const char *path, struct entry_owners *owners)
+{
+	char permissions[ENTRY_MODE_MAX], modified[ENTRY_TIME_MAX], size[24], resolved[PATH_MAX];
 	const char *target = NULL;
+	struct stat status;
 	json_t *entry;
+	mode_t mode;
 
-	if (lstat(path, &link))
+	if (lstat(path, &status))
 		return NULL;
-	status = link;
-	if (S_ISLNK(link.st_mode)) {
-		/* Type and mode are the target's; a link that leads nowhere stays a link. */
-		if (stat(path, &status))
-			status = link;
-		target = realpath(path, resolved);
-		if (!target) {
-			ssize_t n = readlink(path, resolved, sizeof(resolved) - 1);
-
-			resolved[n > 0 ? n : 0] = 0;
-			target = resolved;
-		}
-	}
-	entry_mode_text(link.st_mode, mode);
-	entry_time_text(link.st_mtim, modified);
-	user_name(link.st_uid, owner);
-	group_name(link.st_gid, group);
-	snprintf(size, sizeof(size), "%lld", (long long)link.st_size);
-	entry = json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s*}", "name", path_name(path),
-			  "type", type_text(status.st_mode), "path", path, "size", size, "mode",
-			  (int)(status.st_mode & 07777), "permissions", mode, "owner", owner,
-			  "group", group, "modifiedTime", modified, "symlinkTarget", target);
-	if (entry)
-		json_object_update_new(entry,
-				       json_pack("{s:o*}", "metadata", entry_metadata(path)));
+	mode = status.st_mode;
+	if (S_ISLNK(mode))
+		target = follow(path, resolved, &mode);
+	entry_mode_text(status.st_mode, permissions);
+	entry_time_text(status.st_mtim, modified);
+	owners_find(owners, &status);
+	snprintf(size, sizeof(size), "%lld", (long long)status.st_size);
+	entry = json_pack("{s:s,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s*,s:o*}", "name",
+			  path_name(path), "type", type_text(mode), "path", path, "size", size,
+			  "mode", (int)(mode & 0777), "permissions", permissions, "owner",
+			  owners->owner, "group", owners->group, "modifiedTime", modified,
+			  "symlinkTarget", target, "metadata", metadata_read(path));
+	if (!entry)
+		errno = EILSEQ; /* a name that is not UTF-8 */
 	return entry;
 }

@@ -1,5 +1,4 @@
 /* E2B's filesystem.Filesystem over Connect: the handlers. */
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,11 +11,9 @@
 #include "node-agent/guest/connect.h"
 #include "node-agent/guest/entry.h"
 #include "node-agent/guest/files.h"
-#include "node-agent/guest/guest.h"
-#include "node-agent/guest/path.h"
+#include "node-agent/guest/job.h"
+#include "node-agent/guest/listing.h"
 #include "node-agent/guest/routes.h"
-
-enum { LIST_ENTRIES_MAX = 50 * 1000, LIST_DEPTH_MAX = 1000 };
 
 /* The field's path made absolute; false when refused, the call is then answered. */
 static bool read_path(struct conn *conn, json_t *request, const char *field,
@@ -37,44 +34,28 @@ static bool begin(struct conn *conn, json_t *request, struct user *out_user, cha
 	return caller_find(conn, out_user) && read_path(conn, request, "path", out_user, out);
 }
 
-static void refuse_errno(struct conn *conn, const char *path)
+/*
+ * errno in E2B's words: "what: Go's call path: reason".  Nothing but a missing file has a code of
+ * its own there.
+ */
+static void refuse_errno(struct conn *conn, const char *what, const char *call, const char *path)
 {
-	switch (errno) {
-	case ENOENT:
-		connect_refuse(conn, CONNECT_NOT_FOUND, "path '%s' does not exist", path);
-		return;
-	case ENOTDIR:
-		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "path '%s' is not a directory",
-			       path);
-		return;
-	case ELOOP:
-		connect_refuse(conn, CONNECT_FAILED_PRECONDITION, "cyclic symlink at '%s'", path);
-		return;
-	case EACCES:
-	case EPERM:
-	case EROFS:
-		connect_refuse(conn, CONNECT_PERMISSION_DENIED, "%s: %s", path, strerror(errno));
-		return;
-	case ENOSPC:
-	case EDQUOT:
-		connect_refuse(conn, CONNECT_RESOURCE_EXHAUSTED, "not enough disk space");
-		return;
-	case ENAMETOOLONG:
-	case EINVAL:
-		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "%s: %s", path, strerror(errno));
-		return;
-	}
-	connect_refuse(conn, CONNECT_INTERNAL, "%s: %s", path, strerror(errno));
+	char reason[128];
+
+	connect_refuse(conn, errno == ENOENT ? CONNECT_NOT_FOUND : CONNECT_INTERNAL,
+		       "%s: %s %s: %s", what, call, path, files_errno_text(errno, reason));
 }
 
 static void answer_entry(struct conn *conn, const char *path)
 {
-	json_t *entry = entry_read(path);
+	struct entry_owners owners = {0};
+	json_t *entry = entry_read(path, &owners);
 
 	if (entry)
 		connect_answer(conn, json_pack("{s:o}", "entry", entry));
 	else
-		refuse_errno(conn, path);
+		refuse_errno(conn, errno == ENOENT ? "file not found" : "error getting file info",
+			     "lstat", path);
 }
 
 void filesystem_stat(struct conn *conn, json_t *request)
@@ -89,52 +70,47 @@ void filesystem_stat(struct conn *conn, json_t *request)
 /* -- ListDir ------------------------------------------------------------------------------------
  */
 
-static int not_dots(const struct dirent *entry)
+struct list_job {
+	struct job job; /* the first */
+	char path[PATH_MAX];
+	unsigned depth;
+	int number; /* errno, or 0 */
+	struct listing listing;
+};
+
+static void list_run(struct job *job)
 {
-	return strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+	struct list_job *list = (struct list_job *)job;
+
+	list->listing.is_abandoned = &job->is_abandoned;
+	list->number = listing_read(&list->listing, list->path, list->depth) ? errno : 0;
 }
 
-static int by_bytes(const struct dirent **a, const struct dirent **b)
+static void list_done(struct job *job)
 {
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
+	struct list_job *list = (struct list_job *)job;
+	char reason[128];
 
-/*
- * Adds what is in the folder, each folder before what is in it, in the order of names.  path has
- * room to grow.  0, or -1 with errno: of the folder itself (one inside that cannot be read, or has
- * vanished meanwhile, is just empty) or E2BIG.
- */
-static int list_folder(char path[PATH_MAX], unsigned depth, json_t *entries)
-{
-	size_t path_n = strlen(path);
-	struct dirent **names;
-	int names_n = scandir(path, &names, not_dots, by_bytes), result = 0;
-
-	if (names_n < 0)
-		return -1;
-	for (int i = 0; i < names_n; i++) {
-		int n = snprintf(path + path_n, PATH_MAX - path_n, "%s%s", path_n > 1 ? "/" : "",
-				 names[i]->d_name);
-		json_t *entry = path_n + (size_t)n < PATH_MAX ? entry_read(path) : NULL;
-		struct stat status;
-
-		free(names[i]);
-		if (json_array_size(entries) >= LIST_ENTRIES_MAX) {
-			errno = E2BIG;
-			result = -1;
-		}
-		if (result || !entry) {
-			json_decref(entry);
-			continue;
-		}
-		json_array_append_new(entries, entry);
-		if (depth > 1 && !lstat(path, &status) && S_ISDIR(status.st_mode) &&
-		    list_folder(path, depth - 1, entries) && errno == E2BIG)
-			result = -1;
+	if (!job->conn) {
+		/* nobody waits for it */
+	} else if (!list->number && !conn_can_hold(job->conn, list->listing.text_n)) {
+		connect_refuse(job->conn, CONNECT_RESOURCE_EXHAUSTED,
+			       "too many large answers at a time");
+	} else if (!list->number) {
+		conn_answer(job->conn, 200, "application/json", NULL, list->listing.text,
+			    list->listing.text_n);
+	} else if (list->number == E2BIG) {
+		connect_refuse(job->conn, CONNECT_OUT_OF_RANGE,
+			       "%s holds more than one answer can carry: list it with less depth",
+			       list->path);
+	} else {
+		connect_refuse(job->conn,
+			       list->number == ENOENT ? CONNECT_NOT_FOUND : CONNECT_INTERNAL,
+			       "error reading directory %s: %s", list->path,
+			       files_errno_text(list->number, reason));
 	}
-	path[path_n] = 0;
-	free(names);
-	return result;
+	listing_close(&list->listing);
+	free(list);
 }
 
 static bool read_depth(json_t *request, unsigned *out_depth)
@@ -146,15 +122,34 @@ static bool read_depth(json_t *request, unsigned *out_depth)
 		return false;
 	if (value < 0 || value > UINT32_MAX)
 		return false;
-	*out_depth = value ? (unsigned)(value < LIST_DEPTH_MAX ? value : LIST_DEPTH_MAX) : 1;
+	*out_depth = value ? (unsigned)value : 1;
 	return true;
+}
+
+/* That it is a folder, told at once if it is not. */
+static bool check_folder(struct conn *conn, const char *path)
+{
+	struct stat status;
+
+	if (stat(path, &status)) {
+		if (errno == ELOOP)
+			connect_refuse(conn, CONNECT_FAILED_PRECONDITION,
+				       "cyclic symlink or chain >255 links at \"%s\"", path);
+		else
+			refuse_errno(conn,
+				     errno == ENOENT ? "path not found" : "error resolving symlink",
+				     "lstat", path);
+		return false;
+	}
+	if (!S_ISDIR(status.st_mode))
+		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "path is not a directory: %s", path);
+	return S_ISDIR(status.st_mode);
 }
 
 void filesystem_list_dir(struct conn *conn, json_t *request)
 {
+	struct list_job *list;
 	char path[PATH_MAX];
-	struct stat status;
-	json_t *entries;
 	struct user user;
 	unsigned depth;
 
@@ -164,25 +159,29 @@ void filesystem_list_dir(struct conn *conn, json_t *request)
 		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "depth: a number is wanted");
 		return;
 	}
-	if (stat(path, &status)) {
-		refuse_errno(conn, path);
+	if (!check_folder(conn, path))
+		return;
+	list = calloc(1, sizeof(*list));
+	if (!list) {
+		connect_refuse(conn, CONNECT_INTERNAL, "no memory");
 		return;
 	}
-	entries = json_array();
-	if (!list_folder(path, depth, entries)) {
-		connect_answer(conn, json_pack("{s:o}", "entries", entries));
-		return;
-	}
-	if (errno == E2BIG)
-		connect_refuse(conn, CONNECT_RESOURCE_EXHAUSTED, "more than %d entries",
-			       LIST_ENTRIES_MAX);
-	else
-		refuse_errno(conn, path);
-	json_decref(entries);
+	list->job = (struct job){.run = list_run, .done = list_done};
+	strcpy(list->path, path);
+	list->depth = depth;
+	job_start(&list->job, conn);
 }
 
 /* -- Changes ------------------------------------------------------------------------------------
  */
+
+static void refuse_make(struct conn *conn, const char *path)
+{
+	char reason[128];
+
+	connect_refuse(conn, CONNECT_INTERNAL, "failed to create directory: mkdir %s: %s", path,
+		       files_errno_text(errno, reason));
+}
 
 void filesystem_make_dir(struct conn *conn, json_t *request)
 {
@@ -201,10 +200,23 @@ void filesystem_make_dir(struct conn *conn, json_t *request)
 				       "path already exists but it is not a directory: %s", path);
 		return;
 	}
-	if (files_make_folders(path, &user))
-		refuse_errno(conn, path);
+	if (errno != ENOENT)
+		refuse_errno(conn, "error getting file info", "stat", path);
+	else if (files_make_folders(path, &user))
+		refuse_make(conn, path);
 	else
 		answer_entry(conn, path);
+}
+
+/* "error renaming: rename a b: reason" */
+static void refuse_move(struct conn *conn, const char *source, const char *destination)
+{
+	char reason[128];
+
+	connect_refuse(conn, errno == ENOENT ? CONNECT_NOT_FOUND : CONNECT_INTERNAL,
+		       "%s: rename %s %s: %s",
+		       errno == ENOENT ? "source file not found" : "error renaming", source,
+		       destination, files_errno_text(errno, reason));
 }
 
 void filesystem_move(struct conn *conn, json_t *request)
@@ -216,23 +228,59 @@ void filesystem_move(struct conn *conn, json_t *request)
 	if (!caller_find(conn, &user) || !read_path(conn, request, "source", &user, source) ||
 	    !read_path(conn, request, "destination", &user, destination))
 		return;
+	/* Looked at first, so that what does not exist leaves no folders behind. */
 	if (lstat(source, &status))
-		refuse_errno(conn, source);
-	else if (files_make_parents(destination, &user) || rename(source, destination))
-		refuse_errno(conn, destination);
+		refuse_move(conn, source, destination);
+	else if (files_make_parents(destination, &user))
+		refuse_make(conn, destination);
+	else if (rename(source, destination))
+		refuse_move(conn, source, destination);
 	else
 		answer_entry(conn, destination);
 }
 
+struct remove_job {
+	struct job job; /* the first */
+	char path[PATH_MAX];
+	int number; /* errno, or 0 */
+};
+
+/* To its end, even when nobody waits for it any more: half a removal serves nobody. */
+static void remove_run(struct job *job)
+{
+	struct remove_job *removal = (struct remove_job *)job;
+
+	removal->number = files_remove(removal->path) ? errno : 0;
+}
+
+static void remove_done(struct job *job)
+{
+	struct remove_job *removal = (struct remove_job *)job;
+	char reason[128];
+
+	if (job->conn && removal->number)
+		connect_refuse(job->conn, CONNECT_INTERNAL,
+			       "error removing file or directory: unlinkat %s: %s", removal->path,
+			       files_errno_text(removal->number, reason));
+	else if (job->conn)
+		connect_answer(job->conn, json_object());
+	free(removal);
+}
+
 void filesystem_remove(struct conn *conn, json_t *request)
 {
+	struct remove_job *removal;
 	char path[PATH_MAX];
 	struct user user;
 
 	if (!begin(conn, request, &user, path))
 		return;
-	if (files_remove(path))
-		refuse_errno(conn, path);
-	else
-		connect_answer(conn, json_object());
+	removal = calloc(1, sizeof(*removal));
+	if (!removal) {
+		connect_refuse(conn, CONNECT_INTERNAL, "no memory");
+		return;
+	}
+	removal->job = (struct job){.run = remove_run, .done = remove_done};
+	strcpy(removal->path, path);
+	job_start(&removal->job, conn);
 }

@@ -8,6 +8,7 @@
 #include "node-agent/guest/metrics.h"
 #include "node-agent/guest/process.h"
 #include "node-agent/guest/settings.h"
+#include "node-agent/guest/watchers.h"
 
 #define GUEST_ENVD_VERSION "0.6.13" /* of E2B's daemon, whose protocol this is */
 
@@ -20,6 +21,7 @@ struct guest {
 	struct conn_pool conns;
 	struct process_table processes;
 	struct metrics metrics;
+	struct watchers watchers;
 };
 
 #endif

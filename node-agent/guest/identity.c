@@ -154,7 +154,10 @@ void init_post(struct conn *conn, json_t *request)
 		 (problem = hostname_apply(document, apply)) ||
 		 (problem = settings_update(&conn->guest->settings, document)))
 		conn_answer_error(conn, 400, "%s", problem);
-	else
+	else {
+		/* What was used before is not this sandbox's. */
+		metrics_init(&conn->guest->metrics);
 		conn_answer(conn, 204, NULL, "X-Envd-Version: " GUEST_ENVD_VERSION "\r\n", NULL, 0);
+	}
 	json_decref(document);
 }

@@ -20,6 +20,7 @@ static int guest_open(struct guest *guest, bool owns_system)
 	*guest = (struct guest){.owns_system = owns_system};
 	settings_init(&guest->settings);
 	metrics_init(&guest->metrics);
+	watchers_init(&guest->watchers, &guest->loop);
 	signal(SIGPIPE, SIG_IGN);
 	return uv_loop_init(&guest->loop) || conn_pool_open(&guest->conns, guest) ||
 	       process_table_open(&guest->processes, guest);
@@ -35,6 +36,7 @@ static void guest_close(struct guest *guest)
 {
 	conn_pool_close(&guest->conns);
 	process_table_close(&guest->processes);
+	watchers_close(&guest->watchers);
 	uv_run(&guest->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&guest->loop);
 	settings_close(&guest->settings);

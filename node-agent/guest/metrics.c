@@ -2,6 +2,7 @@
 #include "node-agent/guest/metrics.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +29,11 @@ static bool file_read(const char *path, char *out, size_t out_max)
 }
 
 /* user nice system idle iowait irq softirq steal: the fourth and fifth are rest. */
-static void processor_times(struct metrics *out)
+static void processor_times(struct metrics_ticks *out)
 {
 	char text[512], *at = text + 3;
 
-	*out = (struct metrics){0};
+	*out = (struct metrics_ticks){0};
 	if (!file_read("/proc/stat", text, sizeof(text)) || strncmp(text, "cpu ", 4))
 		return;
 	for (int i = 0; i < 8; i++) {
@@ -45,7 +46,8 @@ static void processor_times(struct metrics *out)
 
 void metrics_init(struct metrics *metrics)
 {
-	processor_times(metrics);
+	processor_times(&metrics->base);
+	metrics->latest = metrics->base;
 }
 
 static json_int_t memory_bytes(const char *meminfo, const char *name)
@@ -55,17 +57,17 @@ static json_int_t memory_bytes(const char *meminfo, const char *name)
 	return line ? strtoll(line + strlen(name), NULL, 10) * 1024 : 0;
 }
 
-static double used_percent(struct metrics *before)
+double metrics_used_percent(struct metrics *metrics, struct metrics_ticks now, uint64_t a_second)
 {
-	struct metrics now;
-	double percent = 0;
+	uint64_t busy, total;
 
-	processor_times(&now);
-	if (now.total > before->total)
-		percent = 100.0 * (double)(now.busy - before->busy) /
-			  (double)(now.total - before->total);
-	*before = now;
-	return percent;
+	if (now.total - metrics->latest.total >= a_second) {
+		metrics->base = metrics->latest;
+		metrics->latest = now;
+	}
+	busy = now.busy - metrics->base.busy;
+	total = now.total - metrics->base.total;
+	return total ? round(10000.0 * (double)busy / (double)total) / 100 : 0;
 }
 
 void metrics_get(struct conn *conn, json_t *request)
@@ -73,8 +75,11 @@ void metrics_get(struct conn *conn, json_t *request)
 	char meminfo[4096] = "";
 	struct statvfs disk = {0};
 	json_int_t total, cache, used, disk_total, disk_free;
+	long processors_n = sysconf(_SC_NPROCESSORS_ONLN);
+	struct metrics_ticks now;
 
 	(void)request;
+	processor_times(&now);
 	file_read("/proc/meminfo", meminfo, sizeof(meminfo));
 	total = memory_bytes(meminfo, "MemTotal:");
 	cache = memory_bytes(meminfo, "\nCached:");
@@ -82,12 +87,13 @@ void metrics_get(struct conn *conn, json_t *request)
 	statvfs("/", &disk);
 	disk_total = (json_int_t)(disk.f_blocks * disk.f_frsize);
 	disk_free = (json_int_t)(disk.f_bavail * disk.f_frsize);
-	conn_answer_json(conn, 200,
-			 json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts",
-				   (json_int_t)time(NULL), "cpu_count",
-				   (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_used_pct",
-				   used_percent(&conn->guest->metrics), "mem_total", total,
-				   "mem_used", used, "mem_cache", cache, "mem_total_mib",
-				   total / MIB, "mem_used_mib", used / MIB, "disk_used",
-				   disk_total - disk_free, "disk_total", disk_total));
+	conn_answer_json(
+		conn, 200,
+		json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
+			  "cpu_count", (int)processors_n, "cpu_used_pct",
+			  metrics_used_percent(&conn->guest->metrics, now,
+					       (uint64_t)(processors_n * sysconf(_SC_CLK_TCK))),
+			  "mem_total", total, "mem_used", used, "mem_cache", cache, "mem_total_mib",
+			  total / MIB, "mem_used_mib", used / MIB, "disk_used",
+			  disk_total - disk_free, "disk_total", disk_total));
 }

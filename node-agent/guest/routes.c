@@ -1,9 +1,12 @@
 /* The table of routes: see routes.h. */
 #include "node-agent/guest/routes.h"
 
+#include <time.h>
+
 #include "common/base/check.h"
 #include "node-agent/guest/connect.h"
 #include "node-agent/guest/guest.h"
+#include "node-agent/guest/signature.h"
 
 static const struct route routes[] = {
 #define ROUTE(method, path, kind, auth, handler)                                                   \
@@ -46,9 +49,24 @@ bool route_allows(const struct route *route, const char *token, struct http_text
 	return false;
 }
 
+/* What a request without the right token needs to be let in all the same: NULL when it has it, or
+ * E2B's words. */
+static const char *refusal(const struct conn *conn, const char *token, struct http_text given)
+{
+	if (conn->route->auth != ROUTE_FILES)
+		return "unauthorized access, please provide a valid access token or method signing "
+		       "if supported";
+	if (given.n)
+		return "access token present in header but does not match";
+	return signature_check(conn->query, http_text_equal(conn->head.method, "POST"), token,
+			       time(NULL));
+}
+
 void route_begin(struct conn *conn)
 {
 	const char *token = conn->guest->settings.token;
+	struct http_text given;
+	const char *problem;
 
 	switch (route_find(conn->head.method, conn->path, &conn->route)) {
 	case ROUTE_NO_PATH:
@@ -60,10 +78,10 @@ void route_begin(struct conn *conn)
 	case ROUTE_FOUND:
 		break;
 	}
-	if (!route_allows(conn->route, token, http_head_value(&conn->head, "x-access-token"))) {
-		conn_answer_error(conn, 401,
-				  "unauthorized access, please provide a valid access token or "
-				  "method signing if supported");
+	given = http_head_value(&conn->head, "x-access-token");
+	problem = route_allows(conn->route, token, given) ? NULL : refusal(conn, token, given);
+	if (problem) {
+		conn_answer_error(conn, 401, "%s", problem);
 		return;
 	}
 	switch (conn->route->kind) {
@@ -102,13 +120,6 @@ void route_dispatch(struct conn *conn)
 
 /* -- Places kept for what is to come ------------------------------------------------------------
  */
-
-void later_plain(struct conn *conn, json_t *request)
-{
-	(void)request;
-	conn_answer_error(conn, 501, "%.*s is not available in this version",
-			  HTTP_TEXT_ARG(conn->path));
-}
 
 void later_unary(struct conn *conn, json_t *request)
 {

@@ -9,24 +9,41 @@
 #include "node-agent/guest/guest.h"
 #include "node-agent/guest/path.h"
 
-bool transfer_user(struct conn *conn, struct user *out_user)
+/* name: "" is the one of the authorization, else the default one. */
+static bool find_user(struct conn *conn, char name[USER_NAME_MAX], struct user *out_user)
 {
 	struct http_text authorization = http_head_value(&conn->head, "authorization");
-	char name[USER_NAME_MAX];
 
-	if (http_query_get(conn->query, "username", name, sizeof(name)) == HTTP_QUERY_BAD) {
-		conn_answer_error(conn, 400, "malformed username");
-		return false;
-	}
 	if (!name[0] && !caller_basic_user(authorization, name))
 		name[0] = 0;
 	if (!name[0])
 		strcpy(name, conn->guest->settings.default_user);
-	if (!user_find(name, out_user)) {
-		conn_answer_error(conn, 401, "invalid username: '%s'", name);
-		return false;
-	}
-	return true;
+	if (user_find(name, out_user))
+		return true;
+	conn_answer_error(conn, 401, "invalid username: '%s'", name);
+	return false;
+}
+
+bool transfer_user(struct conn *conn, struct user *out_user)
+{
+	char name[USER_NAME_MAX];
+
+	if (http_query_get(conn->query, "username", name, sizeof(name)) != HTTP_QUERY_BAD)
+		return find_user(conn, name, out_user);
+	conn_answer_error(conn, 400, "malformed username");
+	return false;
+}
+
+bool transfer_named_user(struct conn *conn, const json_t *given, struct user *out_user)
+{
+	struct http_text text = {json_string_value(given), json_string_length(given)};
+	char name[USER_NAME_MAX] = "";
+
+	if (!given || json_is_null(given) ||
+	    (json_is_string(given) && http_text_copy(text, name, sizeof(name))))
+		return find_user(conn, name, out_user);
+	conn_answer_error(conn, 400, "username: a user's name is wanted");
+	return false;
 }
 
 bool transfer_path(struct conn *conn, const struct user *user, bool *out_given, char out[PATH_MAX])

@@ -11,6 +11,9 @@
 /* The user that the query names, else the default one; false when refused. */
 bool transfer_user(struct conn *conn, struct user *out_user);
 
+/* As above, of a JSON document's field, which may be absent. */
+bool transfer_named_user(struct conn *conn, const json_t *given, struct user *out_user);
+
 /* The query's path made absolute; false when refused. *out_given: there is one. */
 bool transfer_path(struct conn *conn, const struct user *user, bool *out_given, char out[PATH_MAX]);
 

@@ -1,49 +1,52 @@
 /*
- * POST /files: raw bytes, or the parts of a form, each to its file as it comes.  A file is written
- * in place, so that whoever watches it sees what E2B's clients expect; its metadata is replaced.
+ * POST /files: raw bytes, or the parts of a form, each to its file as it comes.  The body may be
+ * compressed as a whole.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
 #include "node-agent/guest/caller.h"
-#include "node-agent/guest/entry.h"
-#include "node-agent/guest/files.h"
+#include "node-agent/guest/gunzip.h"
+#include "node-agent/guest/metadata.h"
 #include "node-agent/guest/multipart.h"
 #include "node-agent/guest/path.h"
 #include "node-agent/guest/routes.h"
 #include "node-agent/guest/transfer.h"
+#include "node-agent/guest/upload_file.h"
 
-#define METADATA_HEADER    "x-metadata-"
-#define METADATA_ATTRIBUTE "user.e2b."
+enum { UPLOAD_PARTS_MAX = 10 * 1000, UPLOAD_UNZIPPED_N = 64 * 1024 };
 
-enum { UPLOAD_PARTS_MAX = 10 * 1000, METADATA_KEY_MAX = 200 };
+/* What a compressed body needs beside. */
+struct unzip {
+	struct gunzip gunzip;
+	char out[UPLOAD_UNZIPPED_N];
+};
 
 struct upload {
 	struct user user;
-	json_t *written;  /* the answer so far */
-	json_t *metadata; /* object of strings, or NULL */
-	int fd;           /* -1: no file is open */
+	json_t *written;     /* the answer so far: an array */
+	json_t *paths;       /* those in it, as the members of an object */
+	json_t *metadata;    /* object of strings, or NULL */
+	struct unzip *unzip; /* NULL: the body is as it comes */
 	bool is_form;
-	bool is_complete;    /* the last boundary has come */
-	char path[PATH_MAX]; /* of the open file */
-	bool has_path;       /* the query names the file, whatever the parts say */
+	bool is_complete; /* the last boundary has come */
+	bool has_path;    /* the query names the file, whatever the parts say */
 	char query_path[PATH_MAX];
+	struct upload_file file;
 	struct multipart multipart;
 };
 
 static void upload_free(struct upload *upload)
 {
-	if (upload->fd >= 0)
-		close(upload->fd);
+	upload_file_abandon(&upload->file);
 	json_decref(upload->written);
+	json_decref(upload->paths);
 	json_decref(upload->metadata);
+	if (upload->unzip)
+		gunzip_close(&upload->unzip->gunzip);
+	free(upload->unzip);
 	free(upload);
 }
 
@@ -52,145 +55,145 @@ static void on_gone(struct conn *conn)
 	upload_free(conn->work);
 }
 
-/* Answers with the failure; the rest of the body is read over by the connection. */
-static void fail(struct conn *conn, struct upload *upload, const char *message)
+/* The three ways to end it early: each answers, and the rest of the body is read over by the
+ * connection.  False, so that callers can pass it on. */
+static bool fail(struct conn *conn, struct upload *upload, const char *message)
 {
-	if (message)
-		conn_answer_error(conn, 400, "%s", message);
-	else
-		transfer_refuse(conn, upload->path);
+	conn_answer_error(conn, 400, "%s", message);
 	upload_free(upload);
+	return false;
+}
+
+static bool fail_repeated(struct conn *conn, struct upload *upload)
+{
+	conn_answer_error(conn, 400,
+			  "you cannot upload multiple files to the same path '%s' in one upload "
+			  "request, only the first specified file was uploaded",
+			  upload->file.path);
+	upload_free(upload);
+	return false;
+}
+
+static bool fail_errno(struct conn *conn, struct upload *upload)
+{
+	if (errno == EISDIR)
+		conn_answer_error(conn, 400, "path is a directory: %s", upload->file.path);
+	else
+		transfer_refuse(conn, upload->file.path);
+	/* What a full disk has cut off stays, as it does with E2B. */
+	upload->file.is_new = false;
+	upload_free(upload);
+	return false;
 }
 
 /* -- One file -----------------------------------------------------------------------------------
  */
 
-static int metadata_write(const char *path, json_t *metadata)
+static bool file_complete(struct conn *conn, struct upload *upload)
 {
-	json_t *old = entry_metadata(path), *value;
-	char attribute[sizeof(METADATA_ATTRIBUTE) + METADATA_KEY_MAX];
-	const char *key;
-	int result = 0;
+	const char *path = upload->file.path;
 
-	json_object_foreach(old, key, value)
-	{
-		snprintf(attribute, sizeof(attribute), METADATA_ATTRIBUTE "%.200s", key);
-		removexattr(path, attribute);
-	}
-	json_object_foreach(metadata, key, value)
-	{
-		snprintf(attribute, sizeof(attribute), METADATA_ATTRIBUTE "%.200s", key);
-		if (setxattr(path, attribute, json_string_value(value), json_string_length(value),
-			     0))
-			result = -1;
-	}
-	json_decref(old);
-	return result;
-}
-
-/* 0, or -1 with errno. */
-static int file_open(struct upload *upload)
-{
-	struct stat status;
-	bool is_new = lstat(upload->path, &status) != 0;
-
-	if (files_make_parents(upload->path, &upload->user))
-		return -1;
-	upload->fd = open(upload->path,
-			  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
-	if (upload->fd < 0)
-		return -1;
-	if (is_new && !geteuid() && fchown(upload->fd, upload->user.uid, upload->user.gid))
-		return -1;
-	return 0;
-}
-
-static int file_write(struct upload *upload, const char *bytes, size_t bytes_n)
-{
-	while (bytes_n) {
-		ssize_t n = write(upload->fd, bytes, bytes_n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		bytes += n;
-		bytes_n -= (size_t)n;
-	}
-	return 0;
-}
-
-static int file_close(struct upload *upload)
-{
-	int fd = upload->fd;
-
-	upload->fd = -1;
-	if (close(fd) || metadata_write(upload->path, upload->metadata))
-		return -1;
+	if (upload_file_close(&upload->file, upload->metadata))
+		return fail_errno(conn, upload);
+	json_object_set_new(upload->paths, path, json_true());
 	json_array_append_new(upload->written,
-			      json_pack("{s:s,s:s,s:s,s:O*}", "name", path_name(upload->path),
-					"path", upload->path, "type", "file", "metadata",
-					upload->metadata));
-	return 0;
+			      json_pack("{s:s,s:s,s:s,s:o*}", "name", path_name(path), "path", path,
+					"type", "file", "metadata", metadata_read(path)));
+	return true;
 }
 
-/* -- The body -----------------------------------------------------------------------------------
- */
-
-/* NULL, or what is wrong with the part. Parts that are no files are read over. */
-static const char *part_begin(struct conn *conn, struct upload *upload, bool *out_failed)
+/* Parts that are no files are read over. */
+static bool part_begin(struct conn *conn, struct upload *upload)
 {
-	const char *problem;
+	const char *problem = NULL;
 
 	if (strcmp(upload->multipart.name, "file"))
-		return NULL;
+		return true;
 	if (json_array_size(upload->written) >= UPLOAD_PARTS_MAX)
-		return "too many parts";
-	if (upload->has_path) {
-		strcpy(upload->path, upload->query_path);
-	} else {
-		if (!upload->multipart.filename[0])
-			return "a part without a file name needs the path in the query";
+		return fail(conn, upload, "too many parts");
+	if (upload->has_path)
+		strcpy(upload->file.path, upload->query_path);
+	else if (!upload->multipart.filename[0])
+		problem = "a part without a file name needs the path in the query";
+	else
 		problem = path_resolve(upload->multipart.filename, upload->user.home,
-				       caller_workdir(conn, &upload->user), upload->path);
-		if (problem)
-			return problem;
-	}
-	*out_failed = file_open(upload) != 0;
-	return NULL;
+				       caller_workdir(conn, &upload->user), upload->file.path);
+	if (problem)
+		return fail(conn, upload, problem);
+	if (json_object_get(upload->paths, upload->file.path))
+		return fail_repeated(conn, upload);
+	return !upload_file_open(&upload->file, &upload->user) || fail_errno(conn, upload);
 }
 
-static void on_form_body(struct conn *conn, struct upload *upload, const char *bytes,
-			 size_t bytes_n)
+/* -- The body: each returns false when the upload has failed and is gone -------------------------
+ */
+
+static bool form_event(struct conn *conn, struct upload *upload, enum multipart_event event,
+		       struct http_text data)
+{
+	bool is_open = upload->file.fd >= 0;
+
+	switch (event) {
+	case MULTIPART_MORE:
+		return true;
+	case MULTIPART_PART:
+		return part_begin(conn, upload);
+	case MULTIPART_DATA:
+		return !is_open || !upload_file_write(&upload->file, data.at, data.n) ||
+		       fail_errno(conn, upload);
+	case MULTIPART_END:
+		return !is_open || file_complete(conn, upload);
+	case MULTIPART_DONE:
+		upload->is_complete = true;
+		return true;
+	case MULTIPART_BAD:
+		return fail(conn, upload, "malformed multipart body");
+	}
+	return true;
+}
+
+static bool form_bytes(struct conn *conn, struct upload *upload, const char *bytes, size_t bytes_n)
 {
 	while (bytes_n && !upload->is_complete) {
-		const char *problem = NULL;
 		struct http_text data;
-		bool failed = false;
 		size_t used;
+		enum multipart_event event =
+			multipart_read(&upload->multipart, bytes, bytes_n, &used, &data);
 
-		switch (multipart_read(&upload->multipart, bytes, bytes_n, &used, &data)) {
-		case MULTIPART_MORE:
-			return;
-		case MULTIPART_PART:
-			problem = part_begin(conn, upload, &failed);
+		if (!form_event(conn, upload, event, data))
+			return false;
+		bytes += used;
+		bytes_n -= used;
+	}
+	return true;
+}
+
+static bool plain_bytes(struct conn *conn, struct upload *upload, const char *bytes, size_t bytes_n)
+{
+	if (upload->is_form)
+		return form_bytes(conn, upload, bytes, bytes_n);
+	return !upload_file_write(&upload->file, bytes, bytes_n) || fail_errno(conn, upload);
+}
+
+static bool zipped_bytes(struct conn *conn, struct upload *upload, const char *bytes,
+			 size_t bytes_n)
+{
+	struct unzip *unzip = upload->unzip;
+
+	for (;;) {
+		size_t used, out_n;
+
+		switch (gunzip_read(&unzip->gunzip, bytes, bytes_n, &used, unzip->out,
+				    sizeof(unzip->out), &out_n)) {
+		case GUNZIP_MORE:
+			return true;
+		case GUNZIP_BAD:
+			return fail(conn, upload,
+				    "error decompressing request body: malformed gzip");
+		case GUNZIP_DATA:
+			if (!plain_bytes(conn, upload, unzip->out, out_n))
+				return false;
 			break;
-		case MULTIPART_DATA:
-			failed = upload->fd >= 0 && file_write(upload, data.at, data.n);
-			break;
-		case MULTIPART_END:
-			failed = upload->fd >= 0 && file_close(upload);
-			break;
-		case MULTIPART_DONE:
-			upload->is_complete = true;
-			break;
-		case MULTIPART_BAD:
-			problem = "malformed multipart body";
-			break;
-		}
-		if (problem || failed) {
-			fail(conn, upload, problem);
-			return;
 		}
 		bytes += used;
 		bytes_n -= used;
@@ -201,75 +204,85 @@ static void on_body(struct conn *conn, const char *bytes, size_t bytes_n)
 {
 	struct upload *upload = conn->work;
 
-	if (upload->is_form)
-		on_form_body(conn, upload, bytes, bytes_n);
-	else if (file_write(upload, bytes, bytes_n))
-		fail(conn, upload, NULL);
+	if (upload->unzip)
+		zipped_bytes(conn, upload, bytes, bytes_n);
+	else
+		plain_bytes(conn, upload, bytes, bytes_n);
 }
 
 static void on_body_end(struct conn *conn)
 {
 	struct upload *upload = conn->work;
 
+	if (upload->unzip && !upload->unzip->gunzip.is_complete) {
+		fail(conn, upload, "error decompressing request body: it ends too early");
+		return;
+	}
 	if (upload->is_form && !upload->is_complete) {
 		fail(conn, upload, "the multipart body ends too early");
 		return;
 	}
-	if (!upload->is_form && file_close(upload)) {
-		fail(conn, upload, NULL);
+	if (!upload->is_form && !file_complete(conn, upload))
 		return;
-	}
 	conn_answer_json(conn, 200, json_incref(upload->written));
 	upload_free(upload);
 }
 
-/* -- The head -----------------------------------------------------------------------------------
+/* -- The head ------------------------------------------------------------------------------------
  */
 
-/* X-Metadata-Key: value, the keys in lower case. False when one is not to be kept. */
-static bool metadata_read(const struct conn *conn, struct upload *upload)
+/* False when there is no memory. */
+static bool unzip_open(struct upload *upload)
 {
-	for (size_t i = 0; i < conn->head.headers_n; i++) {
-		const struct http_header *header = &conn->head.headers[i];
-		struct http_text key = header->name;
-		char name[METADATA_KEY_MAX + 1];
-
-		if (!http_text_starts_nocase(key, METADATA_HEADER))
-			continue;
-		key.at += strlen(METADATA_HEADER);
-		key.n -= strlen(METADATA_HEADER);
-		if (!key.n || !http_text_copy(key, name, sizeof(name)))
-			return false;
-		for (char *at = name; *at; at++)
-			*at = (char)(*at >= 'A' && *at <= 'Z' ? *at + 32 : *at);
-		if (!upload->metadata)
-			upload->metadata = json_object();
-		if (json_object_set_new(upload->metadata, name,
-					json_stringn(header->value.at, header->value.n)))
-			return false;
-	}
-	return true;
+	upload->unzip = malloc(sizeof(*upload->unzip));
+	if (upload->unzip && gunzip_open(&upload->unzip->gunzip))
+		return true;
+	free(upload->unzip);
+	upload->unzip = NULL;
+	return false;
 }
 
-/* NULL, or what is wrong. */
-static const char *upload_begin(struct conn *conn, struct upload *upload, bool *out_failed)
+/* What the head says of the body; false when it is refused, the upload is then gone. */
+static bool read_head(struct conn *conn, struct upload *upload)
+{
+	struct http_text encoding = http_head_value(&conn->head, "content-encoding");
+	char problem[METADATA_PROBLEM_MAX];
+
+	if (http_text_equal_nocase(encoding, "gzip")) {
+		if (!unzip_open(upload))
+			return fail(conn, upload, "error decompressing request body: no memory");
+	} else if (encoding.n && !http_text_equal_nocase(encoding, "identity")) {
+		snprintf(problem, sizeof(problem),
+			 "error decompressing request body: unsupported Content-Encoding: %.*s, "
+			 "supported: [gzip]",
+			 (int)(encoding.n < 100 ? encoding.n : 100), encoding.at);
+		return fail(conn, upload, problem);
+	}
+	return metadata_from_head(&conn->head, &upload->metadata, problem) ||
+	       fail(conn, upload, problem);
+}
+
+/* Ready for the body; false when it is refused, the upload is then gone. */
+static bool begin(struct conn *conn, struct upload *upload)
 {
 	struct http_text type = http_head_value(&conn->head, "content-type");
 
-	if (!metadata_read(conn, upload))
-		return "malformed X-Metadata header";
-	upload->is_form = http_text_starts_nocase(type, "multipart/form-data");
+	upload->is_form = http_text_starts_nocase(type, "multipart/");
 	if (upload->is_form)
-		return multipart_init(&upload->multipart, type)
-			       ? NULL
-			       : "multipart/form-data without a boundary";
-	if (!http_text_starts_nocase(type, "application/octet-stream"))
-		return "multipart/form-data or application/octet-stream is wanted";
+		return multipart_init(&upload->multipart, type) ||
+		       fail(conn, upload, "multipart/form-data with a boundary is wanted");
+	if (!http_text_starts_nocase(type, "application/octet-stream")) {
+		conn_answer_error(conn, 400,
+				  "unsupported content type: %.*s, expected multipart/form-data or "
+				  "application/octet-stream",
+				  HTTP_TEXT_ARG(type));
+		upload_free(upload);
+		return false;
+	}
 	if (!upload->has_path)
-		return "the path is missing";
-	strcpy(upload->path, upload->query_path);
-	*out_failed = file_open(upload) != 0;
-	return NULL;
+		return fail(conn, upload, "path query parameter is required for raw body upload");
+	strcpy(upload->file.path, upload->query_path);
+	return !upload_file_open(&upload->file, &upload->user) || fail_errno(conn, upload);
 }
 
 void files_post(struct conn *conn, json_t *request)
@@ -279,36 +292,23 @@ void files_post(struct conn *conn, json_t *request)
 		.on_body_end = on_body_end,
 		.on_gone = on_gone,
 	};
-	struct http_text encoding = http_head_value(&conn->head, "content-encoding");
-	struct upload *upload;
-	const char *problem;
-	bool failed = false;
+	struct upload *upload = calloc(1, sizeof(*upload));
 
 	(void)request;
-	if (encoding.n && !http_text_equal_nocase(encoding, "identity")) {
-		conn_answer_error(conn, 415, "content encoding '%.*s' is not supported",
-				  HTTP_TEXT_ARG(encoding));
-		return;
-	}
-	upload = malloc(sizeof(*upload));
 	if (!upload) {
 		conn_answer_error(conn, 503, "no memory");
 		return;
 	}
-	upload->fd = -1;
-	upload->metadata = NULL;
-	upload->is_complete = false;
+	upload->file.fd = -1;
 	upload->written = json_array();
+	upload->paths = json_object();
 	if (!transfer_user(conn, &upload->user) ||
 	    !transfer_path(conn, &upload->user, &upload->has_path, upload->query_path)) {
 		upload_free(upload);
 		return;
 	}
-	problem = upload_begin(conn, upload, &failed);
-	if (problem || failed) {
-		fail(conn, upload, problem);
+	if (!read_head(conn, upload) || !begin(conn, upload))
 		return;
-	}
 	conn->work = upload;
 	conn->work_ops = &ops;
 }

@@ -17,9 +17,10 @@ def drive(fleet, *scripts):
     _, certificate, key = domain.certificates(fleet.root, "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
-        env = {**fleet.env(fleet.tenant(package)), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
-               "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
         for script in scripts:
+            tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
+            env = {**fleet.env(tenant), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
+                   "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
             worst |= sdk.run(os.path.join(HERE, script), package, env=env).returncode
     return worst
 
@@ -30,6 +31,6 @@ if IN_DOMAIN in sys.argv:
 
 sdk.install()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.mjs", "domain.mjs")
+    worst = drive(fleet, "spine.mjs", "files.mjs", "domain.mjs")
 worst |= domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)
