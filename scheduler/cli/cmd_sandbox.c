@@ -1,4 +1,4 @@
-/* `sandbox ls`, `describe` and `kill`; `template ls` and `build`. */
+/* `sandbox ls`, `describe`, `kill`, `pause` and `resume`; `template ls` and `build`. */
 #include "common/base/check.h"
 #include "scheduler/cli/api.h"
 #include "scheduler/cli/output.h"
@@ -83,29 +83,64 @@ int command_sandbox_describe(struct cli *cli)
 	return status;
 }
 
-int command_sandbox_kill(struct cli *cli)
+/* The same for each sandbox that is named; the first failure's status.  after: of the path. */
+static int for_each(struct cli *cli, struct api_call call, const char *before, const char *after,
+		    const char *done)
 {
 	int worst = STATUS_OK;
 
 	for (int i = 0; i < cli->args.operands_n; i++) {
 		char id[64], path[128], what[96];
-		struct api_call call = {
-			.who = API_AS_TENANT, .method = "DELETE", .path = path, .what = what};
 		int status = api_sandbox_id(cli, cli->args.operand[i], id);
 		json_t *answer = NULL;
 
 		if (status == STATUS_OK) {
-			snprintf(path, sizeof(path), "/sandboxes/%s", id);
+			snprintf(path, sizeof(path), "%s/sandboxes/%s%s", before, id, after);
 			snprintf(what, sizeof(what), "sandbox %s", id);
+			call.path = path;
+			call.what = what;
 			status = api_call(cli, &call, &answer);
 			json_decref(answer);
 		}
 		if (status == STATUS_OK)
-			cli_note(cli, "sandbox %s has ended", id);
+			cli_note(cli, "sandbox %s %s", id, done);
 		else if (worst == STATUS_OK)
 			worst = status;
 	}
 	return worst;
+}
+
+int command_sandbox_kill(struct cli *cli)
+{
+	struct api_call call = {.who = API_AS_TENANT, .method = "DELETE"};
+
+	return for_each(cli, call, "", "", "has ended");
+}
+
+int command_sandbox_pause(struct cli *cli)
+{
+	json_t *body = json_pack("{s:b}", "memory", !args_value(&cli->args, "files-only"));
+	struct api_call call = {.who = API_AS_TENANT, .method = "POST", .body = body};
+	int status = for_each(cli, call, "", "/pause", "is paused");
+
+	json_decref(body);
+	return status;
+}
+
+int command_sandbox_resume(struct cli *cli)
+{
+	struct api_call call = {.who = API_AS_TENANT, .method = "POST"};
+	const char *timeout = args_value(&cli->args, "timeout");
+	int64_t timeout_s = 3600;
+	int status;
+
+	if (timeout && !api_seconds(timeout, &timeout_s))
+		return cli_fail(cli, STATUS_USAGE, "--timeout %s: write it like 90s, 15m or 2h",
+				timeout);
+	call.body = json_pack("{s:I}", "timeout", (json_int_t)timeout_s);
+	status = for_each(cli, call, "/v2", "/connect", "runs");
+	json_decref(call.body);
+	return status;
 }
 
 /* --- templates ------------------------------------------------------------------------------- */
