@@ -22,4 +22,7 @@ struct guest {
 	struct metrics metrics;
 };
 
+/* A new host has greeted (channel.h). pool: of its connections. */
+void init_expect(void *pool);
+
 #endif

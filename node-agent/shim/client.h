@@ -85,7 +85,9 @@ void shim_client_close(struct shim_client *client);
 /* At the end of a loop: it no longer waits for the shims that it started.  They live on. */
 void shim_client_let_go(uv_loop_t *loop);
 
-/* Removes the folder and what shims put into it; best effort, as what is left is found again. */
+/* Removes the folder and what shims put into it; best effort, as what is left is found again.  A
+ * saved state that is to outlive it is kept in the store (vm_store_keep) for its new place, and
+ * moved there, before. */
 void shim_dir_remove(const char *dir);
 
 #endif
