@@ -185,6 +185,8 @@ static void handle(struct channel *channel, const struct mux_event *event)
 	case MUX_RESTARTED:
 		while ((user = channel->users))
 			user->events->on_gone(user->user);
+		if (channel->on_new_host)
+			channel->on_new_host(channel->context);
 		return;
 	case MUX_BROKEN:
 		channel->on_broken(event->problem);

@@ -40,6 +40,8 @@ struct channel {
 	uv_poll_t poll;
 	uv_prepare_t flush;
 	void (*on_broken)(const char *problem);
+	/* May be NULL.  Another host greets us: we go on from what was saved.  context: ours. */
+	void (*on_new_host)(void *context);
 	uint8_t input[CHANNEL_READ_MAX];
 };
 

@@ -24,4 +24,7 @@ struct guest {
 	struct watchers watchers;
 };
 
+/* A new host has greeted (channel.h). pool: of its connections. */
+void init_expect(void *pool);
+
 #endif

@@ -130,8 +130,16 @@ static bool may_init(const struct conn *conn, const json_t *document)
 	const json_t *given = json_object_get(document, "accessToken");
 	struct http_text in_body = {json_string_value(given), json_string_length(given)};
 
-	return !token[0] || settings_token_equal(token, in_body) ||
+	return !token[0] || conn->guest->settings.has_new_host ||
+	       settings_token_equal(token, in_body) ||
 	       settings_token_equal(token, http_head_value(&conn->head, "x-access-token"));
+}
+
+void init_expect(void *pool)
+{
+	struct conn_pool *conns = pool;
+
+	conns->guest->settings.has_new_host = true;
 }
 
 void init_post(struct conn *conn, json_t *request)
@@ -157,6 +165,7 @@ void init_post(struct conn *conn, json_t *request)
 	else {
 		/* What was used before is not this sandbox's. */
 		metrics_init(&conn->guest->metrics);
+		conn->guest->settings.has_new_host = false;
 		conn_answer(conn, 204, NULL, "X-Envd-Version: " GUEST_ENVD_VERSION "\r\n", NULL, 0);
 	}
 	json_decref(document);

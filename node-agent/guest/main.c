@@ -93,6 +93,7 @@ static int system_main(void)
 	if (fd < 0 || guest_open(&guest, true))
 		boot_give_up("the channel or the event loop cannot be opened");
 	channel.on_broken = on_channel_broken;
+	channel.on_new_host = init_expect;
 	if (channel_open(&channel, &guest.loop, fd, conn_accept, &guest.conns, GUEST_PORT, &err))
 		boot_give_up(err.text);
 	boot_say("ready");

@@ -229,7 +229,20 @@ bool shim_dir_is_of_this_boot(const char *dir)
 	return identity_read(dir, &shim, &qemu);
 }
 
+/* What it kept in the store. */
+static void release_template(const char *dir)
+{
+	char store[PATH_MAX], id[VM_ARTEFACT_ID_MAX];
+	struct vm_config config;
+
+	if (vm_config_read(dir, &config, NULL) || vm_store_of(config.template_dir, store, id, NULL))
+		return;
+	vm_store_release(store, VM_KEEP_RUNNING, id, config.vm.text);
+	vm_store_release(store, VM_KEEP_SAVED, id, config.vm.text);
+}
+
 void shim_dir_remove(const char *dir)
 {
+	release_template(dir);
 	vm_store_remove_tree(dir);
 }

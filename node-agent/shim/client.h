@@ -88,7 +88,9 @@ void shim_client_let_go(uv_loop_t *loop);
 /* Whether its processes were started in the present boot of the host. */
 bool shim_dir_is_of_this_boot(const char *dir);
 
-/* Removes the folder and what shims put into it; best effort, as what is left is found again. */
+/* Removes the folder and what shims put into it; best effort, as what is left is found again.  A
+ * saved state that is to outlive it is kept in the store (vm_store_keep) for its new place, and
+ * moved there, before. */
 void shim_dir_remove(const char *dir);
 
 #endif

@@ -298,6 +298,8 @@ static void remember_claim(struct shim *shim, const struct wire_shim_claim *clai
 	shim->status.claim = (struct wire_bytes){shim->claim_memory, claim->claim.n};
 	shim->claim_ttl_ms = (int64_t)claim->ttl_ms;
 	shim->on_limit = claim->on_limit;
+	if (claim->init.n)
+		shim_request_token((const char *)claim->init.data, claim->init.n, shim->token);
 	shim->is_claim_sent = true;
 	log_info("shim", "claimed", LOG_TEXT("sandbox", claim->sandbox.text),
 		 LOG_UINT("attempt", claim->attempt));

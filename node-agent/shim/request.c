@@ -12,13 +12,13 @@
 
 enum { SEED_N = 48, SEED_TEXT_N = SEED_N / 3 * 4 };
 
-static char *without_body(const char *what, size_t *out_n)
+static char *without_body(const char *what, const char *token, size_t *out_n)
 {
 	char *text;
 	int n = asprintf(&text,
-			 "%s HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n"
+			 "%s HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 0\r\n%s%s%s"
 			 "Connection: close\r\n\r\n",
-			 what);
+			 what, token[0] ? "X-Access-Token: " : "", token, token[0] ? "\r\n" : "");
 
 	CHECK(n > 0);
 	*out_n = (size_t)n;
@@ -27,12 +27,28 @@ static char *without_body(const char *what, size_t *out_n)
 
 char *shim_request_health(size_t *out_n)
 {
-	return without_body("GET /health", out_n);
+	return without_body("GET /health", "", out_n);
 }
 
-char *shim_request_sync(size_t *out_n)
+char *shim_request_sync(const char *token, size_t *out_n)
 {
-	return without_body("POST /sync", out_n);
+	return without_body("POST /sync", token, out_n);
+}
+
+void shim_request_token(const char *document, size_t document_n, char out[SHIM_TOKEN_MAX])
+{
+	json_t *root = document_n ? json_loadb(document, document_n, 0, NULL) : NULL;
+	const char *token = json_string_value(json_object_get(root, "accessToken"));
+
+	out[0] = 0;
+	if (token && strlen(token) < SHIM_TOKEN_MAX)
+		strcpy(out, token);
+	for (const char *c = out; *c; c++)
+		if (*c <= ' ' || *c > '~') {
+			out[0] = 0;
+			break;
+		}
+	json_decref(root);
 }
 
 static char *post(const char *path, const char *type, const char *body, size_t body_n,

@@ -143,6 +143,8 @@ static int write_all(struct shim *shim, struct err *err)
 	path_in(shim, DIR_SAVING "/" VM_SAVED_DISK, to);
 	path_in(shim, DIR_SAVING "/" VM_SAVED_MEMORY, memory);
 	final_path(shim, final);
+	if (shim_keep_template(shim, VM_KEEP_SAVED, err))
+		return -1;
 	begin_writeback(disk);
 	if (saved->has_memory && vm_memory_save(shim->emulator.pid, shim->files.mem, memory,
 						&shim->work.cancel, &saved->memory, err))
@@ -342,7 +344,7 @@ static void ask_guest(struct shim *shim)
 		channel_quiet_begin(&shim->channel, on_quiet, shim);
 		return;
 	}
-	request = shim_request_sync(&n);
+	request = shim_request_sync(shim->token, &n);
 	shim->save.step = SHIM_SAVE_SYNCING;
 	uv_timer_start(&shim->save.timer, on_not_synced, SYNC_LIMIT_MS, 0);
 	channel_drop_asks(&shim->channel);

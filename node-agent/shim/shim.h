@@ -32,6 +32,7 @@ enum {
 	SHIM_CLAIM_MEMORY_MAX = 32768,
 	SHIM_STATUS_REST_MAX = 4096, /* of an encoded status, but for that memory */
 	SHIM_DETAIL_MAX = 129,
+	SHIM_TOKEN_MAX = 256,
 	SHIM_START_LIMIT_MS = 60 * 1000, /* from the process's start to ready; a loaded host */
 	SHIM_BOOT_LIMIT_MS = 150 * 1000, /* the same for a template's first boot */
 	SHIM_CLAIM_LIMIT_MS =
@@ -109,6 +110,7 @@ struct shim {
 	bool is_initialised;
 	int64_t claim_ttl_ms;
 	enum wire_on_limit on_limit;
+	char token[SHIM_TOKEN_MAX]; /* what the guest wants to be asked with since its claim */
 	enum shim_freeze freeze;
 	int64_t freeze_mono_ns; /* when QEMU was last asked to stop */
 	int64_t lease_mono_ns;  /* 0: none */
@@ -169,6 +171,8 @@ void shim_resume_prepare(struct shim *shim, void (*next)(struct shim *shim));
 void shim_resume_load(struct shim *shim, void (*next)(struct shim *shim));
 
 /* start.c */
+/* So that its template stays in the store for as long as the microVM's folder is there. */
+int shim_keep_template(const struct shim *shim, enum vm_keep why, struct err *err);
 void shim_dial(struct shim *shim, const char *gateway); /* empty or not an address: nothing */
 int shim_start(struct shim *shim, struct err *err);
 void shim_qmp_event(struct shim *shim, const struct qmp_message *event);
@@ -176,12 +180,15 @@ void shim_channel_ready(struct shim *shim);
 
 /* request.c: what is said to the guest's HTTP server. To be freed. */
 char *shim_request_health(size_t *out_n);
-char *shim_request_sync(size_t *out_n);
+char *shim_request_sync(const char *token, size_t *out_n); /* token: "" for none */
 char *shim_request_exec(const char *command, size_t *out_n);
 
 /* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does
  * not say.  NULL: it is not a JSON object, or too long. */
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
 			size_t *out_n);
+
+/* The token that such a document gives the guest; "" for none, or one that no header can hold. */
+void shim_request_token(const char *document, size_t document_n, char out[SHIM_TOKEN_MAX]);
 
 #endif

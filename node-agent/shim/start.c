@@ -363,6 +363,15 @@ static void on_guest_fault(void *arg, const char *problem)
 	shim_end(arg, CAUSE_GUEST_FAULT, detail);
 }
 
+int shim_keep_template(const struct shim *shim, enum vm_keep why, struct err *err)
+{
+	char store[PATH_MAX], id[VM_ARTEFACT_ID_MAX];
+
+	if (vm_store_of(shim->template_.dir, store, id, err))
+		return -1;
+	return vm_store_keep(store, why, id, shim->config.vm.text, shim->dir, err);
+}
+
 /* So that an agent can prove that they are dead when we are. */
 static int note_processes(const struct shim *shim, struct err *err)
 {
@@ -429,8 +438,10 @@ int shim_start(struct shim *shim, struct err *err)
 
 	if (vm_template_read(shim->config.template_dir, &shim->template_, err) ||
 	    vm_template_check(&shim->template_, NULL, err) ||
-	    vm_template_files(&shim->template_, &shim->files, err) || shim_resume_open(shim, err) ||
-	    channel_open(&shim->channel, &callbacks, err) || (is_clone && open_relay(shim, err)))
+	    vm_template_files(&shim->template_, &shim->files, err) ||
+	    (is_clone && shim_keep_template(shim, VM_KEEP_RUNNING, err)) ||
+	    shim_resume_open(shim, err) || channel_open(&shim->channel, &callbacks, err) ||
+	    (is_clone && open_relay(shim, err)))
 		return -1;
 	uv_timer_start(
 		&shim->watchdog, on_start_too_long,

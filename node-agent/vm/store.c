@@ -3,6 +3,7 @@
 
 #include "common/io/file.h"
 #include "node-agent/vm/process.h"
+#include "node-agent/vm/store_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEMPLATES_MAX = 256 };
+enum { TEMPLATES_MAX = 256, USED_MAX = 2 * TEMPLATES_MAX };
 
 static int path_join(char out[PATH_MAX], const char *dir, const char *middle, const char *name,
 		     struct err *err)
@@ -159,9 +160,10 @@ void vm_store_remove_tree(const char *path)
 }
 
 struct used_ids {
-	char snapshot[TEMPLATES_MAX][VM_ARTEFACT_ID_MAX];
-	char rootfs[TEMPLATES_MAX][VM_ARTEFACT_ID_MAX];
+	char snapshot[USED_MAX][VM_ARTEFACT_ID_MAX];
+	char rootfs[USED_MAX][VM_ARTEFACT_ID_MAX];
 	size_t n;
+	const char *store_dir;
 };
 
 static bool is_used(const char ids[][VM_ARTEFACT_ID_MAX], size_t n, const char *id)
@@ -172,6 +174,46 @@ static bool is_used(const char ids[][VM_ARTEFACT_ID_MAX], size_t n, const char *
 	return false;
 }
 
+static int add_kept(void *arg, const char *template_id, struct err *err)
+{
+	struct used_ids *used = arg;
+	struct vm_template template_;
+	char dir[PATH_MAX];
+
+	if (is_used(used->snapshot, used->n, template_id))
+		return 0;
+	if (used->n == USED_MAX)
+		return err_set(err, "%s: more than %d templates are in use", used->store_dir,
+			       USED_MAX);
+	if (path_join(dir, used->store_dir, "snapshot", template_id, err))
+		return -1;
+	if (vm_template_read(dir, &template_, NULL))
+		return 0; /* there is nothing to be kept */
+	memcpy(used->snapshot[used->n], template_id, VM_ARTEFACT_ID_MAX);
+	memcpy(used->rootfs[used->n++], template_.rootfs_id, VM_ARTEFACT_ID_MAX);
+	return 0;
+}
+
+/* What names lead to, and what is kept. */
+static int find_used(const char *store_dir, struct used_ids *used, struct err *err)
+{
+	struct vm_template *templates = calloc(TEMPLATES_MAX, sizeof(*templates));
+	int result = -1;
+
+	used->store_dir = store_dir;
+	if (!templates)
+		return err_errno(err, ENOMEM, "template store");
+	if (vm_store_list(store_dir, templates, TEMPLATES_MAX, &used->n, err) == 0) {
+		for (size_t i = 0; i < used->n; i++) {
+			memcpy(used->snapshot[i], templates[i].id, VM_ARTEFACT_ID_MAX);
+			memcpy(used->rootfs[i], templates[i].rootfs_id, VM_ARTEFACT_ID_MAX);
+		}
+		result = vm_store_each_kept(store_dir, add_kept, used, err);
+	}
+	free(templates);
+	return result;
+}
+
 static bool is_older(const char *path, int age_s)
 {
 	struct stat stat;
@@ -180,9 +222,36 @@ static bool is_older(const char *path, int age_s)
 	       (!lstat(path, &stat) && stat.st_mtim.tv_sec < time(NULL) - (time_t)age_s);
 }
 
-static void sweep(const char *store_dir, const char *folder, const char ids[][VM_ARTEFACT_ID_MAX],
-		  size_t n, int age_s)
+enum artefact_kind { OF_SNAPSHOTS, OF_ROOTFS };
+
+static bool is_of_use(const struct used_ids *used, enum artefact_kind kind, const char *id)
 {
+	return is_used(kind == OF_SNAPSHOTS ? used->snapshot : used->rootfs, used->n, id);
+}
+
+/* Somebody may begin to keep it at this very moment (vm_store_keep): it is taken away first, and
+ * put back if that is so. */
+static void sweep_one(const char *store_dir, enum artefact_kind kind, const char *id,
+		      const char *victim)
+{
+	struct used_ids *now = calloc(1, sizeof(*now));
+	char away[PATH_MAX];
+
+	if (now && path_join(away, store_dir, "tmp", id, NULL) == 0 && rename(victim, away) == 0) {
+		bool is_kept = kind == OF_SNAPSHOTS ? vm_store_is_kept(store_dir, id)
+						    : find_used(store_dir, now, NULL) ||
+							      is_of_use(now, kind, id);
+
+		if (!is_kept || rename(away, victim))
+			vm_store_remove_tree(away);
+	}
+	free(now);
+}
+
+static void sweep(const char *store_dir, enum artefact_kind kind, const struct used_ids *used,
+		  int age_s)
+{
+	const char *folder = kind == OF_SNAPSHOTS ? "snapshot" : "rootfs";
 	char path[PATH_MAX], victim[PATH_MAX];
 	struct dirent *entry;
 	DIR *dir;
@@ -190,35 +259,26 @@ static void sweep(const char *store_dir, const char *folder, const char ids[][VM
 	if (path_join(path, store_dir, folder, ".", NULL) || !(dir = opendir(path)))
 		return;
 	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && !is_used(ids, n, entry->d_name) &&
+		if (entry->d_name[0] != '.' && !is_of_use(used, kind, entry->d_name) &&
 		    !path_join(victim, store_dir, folder, entry->d_name, NULL) &&
 		    is_older(victim, age_s))
-			vm_store_remove_tree(victim);
+			sweep_one(store_dir, kind, entry->d_name, victim);
 	closedir(dir);
 }
 
 int vm_store_sweep(const char *store_dir, int age_s, struct err *err)
 {
-	struct vm_template *templates = calloc(TEMPLATES_MAX, sizeof(*templates));
 	struct used_ids *used = calloc(1, sizeof(*used));
 	int result = -1;
 
-	if (!templates || !used) {
-		err_errno(err, ENOMEM, "template store");
-		goto done;
+	if (!used)
+		return err_errno(err, ENOMEM, "template store");
+	if (find_used(store_dir, used, err) == 0) {
+		/* Links of recipes to what is gone dangle, which is as good as none. */
+		sweep(store_dir, OF_SNAPSHOTS, used, age_s);
+		sweep(store_dir, OF_ROOTFS, used, age_s);
+		result = 0;
 	}
-	if (vm_store_list(store_dir, templates, TEMPLATES_MAX, &used->n, err))
-		goto done;
-	for (size_t i = 0; i < used->n; i++) {
-		memcpy(used->snapshot[i], templates[i].id, VM_ARTEFACT_ID_MAX);
-		memcpy(used->rootfs[i], templates[i].rootfs_id, VM_ARTEFACT_ID_MAX);
-	}
-	/* Links of recipes to what is gone dangle, which is as good as none. */
-	sweep(store_dir, "snapshot", used->snapshot, used->n, age_s);
-	sweep(store_dir, "rootfs", used->rootfs, used->n, age_s);
-	result = 0;
-done:
-	free(templates);
 	free(used);
 	return result;
 }

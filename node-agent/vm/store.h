@@ -9,6 +9,8 @@
  *   snapshot/<id>/       mem state disk.img overlay.qcow2 initrd manifest.json; id: hash of the
  *                        rootfs's id, the guest program, the machine and the emulator
  *   name/<name>          -> ../snapshot/<id>
+ *   running/<id>.<vm>    -> a microVM's folder: snapshot <id> stays while that is there
+ *   saved/<id>.<name>    -> a saved state's folder (see saved.h), or one around it: the same
  *   tmp/                 builds under way, removed by the next builder when left behind
  *   accel.json           whether KVM works, as proved in one boot of the host
  *
@@ -74,11 +76,30 @@ int vm_store_find(const char *store_dir, const char *name, struct vm_template *o
 int vm_store_list(const char *store_dir, struct vm_template *out_templates, size_t max,
 		  size_t *out_n, struct err *err);
 
-/* Gives the name up and removes snapshots and root filesystems that no name leads to.  Clones that
- * run keep what they have open.  Not there: *out_found is false. */
+/* Gives the name up and removes snapshots and root filesystems that nothing leads to any more; what
+ * is kept goes at a later sweep.  Not there: *out_found is false. */
 int vm_store_remove(const char *store_dir, const char *name, bool *out_found, struct err *err);
 
-/* Removes what no name leads to and is older than this.  The lock must be held. */
+enum vm_keep { VM_KEEP_RUNNING, VM_KEEP_SAVED };
+
+/*
+ * Keeps a template's snapshot and root filesystem in the store for as long as `dir`, absolute, is
+ * there: the folder of a microVM, or of a saved state, for which it is durable.  Who moves a saved
+ * state keeps it for its new place (another name) before, and releases the old one after.  A saved
+ * state whose disk is not there counts as there.  name: 1 to 100 of A-Z a-z 0-9 _ -; what is kept
+ * under that name already is replaced.  Fault: also when the template is not in the store any more.
+ */
+int vm_store_keep(const char *store_dir, enum vm_keep why, const char *template_id,
+		  const char *name, const char *dir, struct err *err);
+void vm_store_release(const char *store_dir, enum vm_keep why, const char *template_id,
+		      const char *name);
+
+/* Which store a snapshot's folder is in: STORE/snapshot/<id>. */
+int vm_store_of(const char *template_dir, char out_store_dir[PATH_MAX],
+		char out_id[VM_ARTEFACT_ID_MAX], struct err *err);
+
+/* Removes what neither a name leads to nor is kept, and is older than this.  The lock must be held.
+ */
 int vm_store_sweep(const char *store_dir, int age_s, struct err *err);
 
 /* Makes the store's folders and holds its lock until the descriptor is closed; waits for it. */

@@ -194,6 +194,7 @@ static int setup(void **state)
 	assert_int_equal(conn_pool_open(&bench->guest.conns, &bench->guest), 0);
 	settings_init(&bench->guest.settings);
 	bench->channel.on_broken = on_broken;
+	bench->channel.on_new_host = init_expect;
 	assert_int_equal(channel_open(&bench->channel, &bench->guest.loop, ends[0], conn_accept,
 				      &bench->guest.conns, GUEST_PORT, &err),
 			 0);
@@ -316,6 +317,34 @@ static void a_stream_that_is_reset_leaves_nothing(void **state)
 	TURN_UNTIL(bench, !bench->channel.users);
 }
 
+static void init(struct bench *bench, const char *token, const char *status)
+{
+	char text[256], body[64];
+
+	snprintf(body, sizeof(body), "{\"accessToken\":\"%s\"}", token);
+	snprintf(text, sizeof(text),
+		 "POST /init HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", strlen(body),
+		 body);
+	host_open(&bench->host, GUEST_PORT);
+	say(&bench->host, text);
+	TURN_UNTIL(bench, bench->host.heard_n);
+	assert_memory_equal(bench->host.heard + 9, status, 3);
+}
+
+/* A fork has a token of its own, and so may have what goes on after a pause. */
+static void a_new_host_names_the_token_anew_and_nobody_after_it(void **state)
+{
+	struct bench *bench = *state;
+
+	init(bench, "first", "204");
+	init(bench, "other", "401");
+	mux_destroy(bench->host.mux);
+	host_start(&bench->host, bench->host.fd);
+	init(bench, "second", "204");
+	init(bench, "first", "401");
+	init(bench, "second", "204");
+}
+
 static void a_new_host_finds_no_streams_of_the_old_one(void **state)
 {
 	struct bench *bench = *state;
@@ -347,6 +376,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_new_host_finds_no_streams_of_the_old_one, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_new_host_names_the_token_anew_and_nobody_after_it,
+						setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("guest.channel", tests, NULL, NULL);

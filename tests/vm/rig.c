@@ -325,6 +325,7 @@ void rig_close(struct rig *rig)
 	}
 	for (size_t i = 0; i < rig->clones_n; i++) {
 		shim_client_close(rig->clones[i].client);
+		shim_dir_remove(rig->clones[i].dir);
 		if (rig->clones[i].gate)
 			gate_close(rig->clones[i].gate);
 	}

@@ -237,6 +237,52 @@ static void forks_of_a_snapshot_and_its_source_go_their_own_ways(void **state)
 	assert_int_equal(source->status.resumed_mono_ns, resumed);
 }
 
+/* Connections are reset, and what comes meanwhile waits. */
+static void a_request_during_a_snapshot_is_answered_after_it(void **state)
+{
+	struct rig_clone *clone = start_busy();
+
+	(void)state;
+	rig_clone_request(clone, "GET", "/silence", "");
+	shim_client_save(clone->client, 1, WIRE_SAVE_SNAPSHOT);
+	rig_wait(&rig, clone->is_answered);
+	assert_int_equal(clone->answer_n, 0);
+	rig_clone_request(clone, "GET", "/mark", "");
+	assert_false(clone->is_saved);
+	rig_wait(&rig, clone->is_saved);
+	assert_true(clone->saved.ok);
+	rig_wait(&rig, clone->is_answered);
+	assert_true(rig_clone_answer_is(clone, "200", "kept/kept"));
+}
+
+/* Not only the tests' own: the guest of every sandbox takes its part in it.  Sanitizers' runtimes
+ * cannot be linked statically, so there is none of those builds that would be a process 1. */
+#ifdef FLOTILLA_REAL_GUEST
+static void sandboxes_with_their_own_guest_can_be_saved(void **state)
+{
+	struct rig_clone *clone;
+
+	(void)state;
+	rig_close(&rig);
+	rig_open(&rig, "flotilla-test-real", FLOTILLA_BIN);
+	clone = start_claimed(LONG_MS);
+	assert_string_equal(ask(clone, "GET", "/envs", ""), "{\"A\":\"b\"}");
+	save(clone, 1, WIRE_SAVE_SNAPSHOT);
+	assert_true(clone->saved.ok);
+	assert_string_equal(ask(clone, "GET", "/envs", ""), "{\"A\":\"b\"}");
+	pause_it(clone, WIRE_SAVE_PAUSE);
+	clone = resume(clone);
+	assert_string_equal(ask(clone, "GET", "/envs", ""), "{\"A\":\"b\"}");
+	pause_it(clone, WIRE_SAVE_PAUSE_FILES);
+	clone = resume(clone);
+	assert_string_equal(ask(clone, "GET", "/envs", ""), "{\"A\":\"b\"}");
+	pause_it(clone, WIRE_SAVE_PAUSE);
+	clone = resume(clone);
+	assert_string_equal(ask(clone, "GET", "/envs", ""), "{\"A\":\"b\"}");
+}
+
+#endif
+
 static void the_time_limit_pauses_while_no_agent_is_there(void **state)
 {
 	struct rig_clone *clone, *again;
@@ -520,6 +566,10 @@ int main(int argc, char **argv)
 		SAVE_TEST(it_can_be_paused_again_and_again),
 		SAVE_TEST(files_alone_survive_a_boot),
 		SAVE_TEST(forks_of_a_snapshot_and_its_source_go_their_own_ways),
+		SAVE_TEST(a_request_during_a_snapshot_is_answered_after_it),
+#ifdef FLOTILLA_REAL_GUEST
+		SAVE_TEST(sandboxes_with_their_own_guest_can_be_saved),
+#endif
 		SAVE_TEST(the_time_limit_pauses_while_no_agent_is_there),
 		SAVE_TEST(a_pause_at_the_limit_that_fails_is_the_end),
 		SAVE_TEST(a_full_disk_leaves_it_running),
@@ -533,6 +583,9 @@ int main(int argc, char **argv)
 	};
 
 	rig_build("flotilla-test", FLOTILLA_BIN "/flotilla-test-guest");
+#ifdef FLOTILLA_REAL_GUEST
+	rig_build("flotilla-test-real", FLOTILLA_REAL_GUEST);
+#endif
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);

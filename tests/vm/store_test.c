@@ -58,6 +58,8 @@ static void put(const char *name, const char *id)
 	assert_int_equal(vm_template_write(&template_, NULL), 0);
 	snprintf(path, sizeof(path), "%s/rootfs/%s", store, ROOTFS);
 	mkdir(path, 0755);
+	snprintf(path, sizeof(path), "%s/rootfs/%s/rootfs.img", store, ROOTFS);
+	assert_int_equal(file_write_atomic(path, "", 0, 0644, NULL), 0);
 	snprintf(target, sizeof(target), "../snapshot/%s", id);
 	snprintf(path, sizeof(path), "%s/name/%s", store, name);
 	assert_int_equal(vm_store_link(target, path, NULL), 0);
@@ -187,6 +189,7 @@ static void a_config_reads_back_as_it_was_written(void **state)
 	assert_true(id_parse("vm_1", 4, &config.vm));
 	strcpy(config.template_dir, "/var/\"quoted\"/t");
 	strcpy(config.gateway, "127.0.0.1:3002");
+	strcpy(config.resume, "/var/saved/\"x\"");
 	assert_int_equal(vm_config_write(store, &config, NULL), 0);
 	assert_int_equal(vm_config_read(store, &back, NULL), 0);
 	assert_true(id_equal(&config.vm, &back.vm));
@@ -194,6 +197,7 @@ static void a_config_reads_back_as_it_was_written(void **state)
 	assert_int_equal(back.warmth, VM_WARMTH_EXEC);
 	assert_string_equal(back.template_dir, config.template_dir);
 	assert_string_equal(back.gateway, config.gateway);
+	assert_string_equal(back.resume, config.resume);
 }
 
 static void a_config_that_says_too_little_is_refused(void **state)
@@ -204,6 +208,8 @@ static void a_config_that_says_too_little_is_refused(void **state)
 		"{\"vm\":\"vm_1\"}",
 		"{\"vm\":\"v\",\"template\":\"t\",\"purpose\":\"clone\",\"warmth\":\"exec\"}",
 		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"cloan\",\"warmth\":\"health\"}",
+		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"clone\",\"warmth\":\"none\","
+		"\"resume\":\"saved\"}",
 		"{\"vm\":\"vm 1\",\"template\":\"/t\",\"purpose\":\"clone\",\"warmth\":\"health\"}",
 	};
 	struct vm_config config;
@@ -211,6 +217,70 @@ static void a_config_that_says_too_little_is_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		assert_int_equal(vm_config_parse(texts[i], strlen(texts[i]), &config, NULL), -1);
+}
+
+static void sweep(void)
+{
+	int lock;
+
+	assert_int_equal(vm_store_lock(store, &lock, NULL), 0);
+	assert_int_equal(vm_store_sweep(store, 0, NULL), 0);
+	close(lock);
+}
+
+static void what_is_kept_for_a_saved_state_stays_until_that_is_gone(void **state)
+{
+	char dir[128], around[128], moved[128];
+	bool is_found;
+
+	(void)state;
+	put("base", ID_A);
+	snprintf(around, sizeof(around), "%s/around", store);
+	snprintf(moved, sizeof(moved), "%s/moved", store);
+	snprintf(dir, sizeof(dir), "%s/around/one", store);
+	assert_int_equal(mkdir(around, 0755) || mkdir(dir, 0755), 0);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, ID_A, "one", dir, NULL), 0);
+	assert_int_equal(vm_store_remove(store, "base", &is_found, NULL), 0);
+	assert_true(is_there("snapshot", ID_A));
+	assert_true(is_there("rootfs", ROOTFS));
+	/* The disk that it is on is away: nobody knows. */
+	assert_int_equal(rename(around, moved), 0);
+	sweep();
+	assert_true(is_there("snapshot", ID_A));
+	assert_int_equal(rename(moved, around), 0);
+	assert_int_equal(rmdir(dir), 0);
+	sweep();
+	assert_false(is_there("snapshot", ID_A));
+	assert_false(is_there("rootfs", ROOTFS));
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, ID_A, "two", store, NULL), -1);
+	assert_false(is_there("saved", ID_A ".two"));
+}
+
+static void what_runs_keeps_its_template_until_its_folder_is_gone(void **state)
+{
+	char dir[128];
+	bool is_found;
+
+	(void)state;
+	put("base", ID_A);
+	snprintf(dir, sizeof(dir), "%s/nowhere/vm_1", store);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_RUNNING, ID_A, "vm_1", dir, NULL), 0);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_RUNNING, ID_A, "vm_2", store, NULL), 0);
+	assert_int_equal(vm_store_remove(store, "base", &is_found, NULL), 0);
+	assert_true(is_there("snapshot", ID_A));
+	vm_store_release(store, VM_KEEP_RUNNING, ID_A, "vm_2");
+	sweep();
+	assert_false(is_there("snapshot", ID_A));
+}
+
+static void nothing_but_names_can_be_kept_by(void **state)
+{
+	(void)state;
+	put("base", ID_A);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, ID_A, "../x", store, NULL), -1);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, ID_A, "", store, NULL), -1);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, "../../x", "x", store, NULL), -1);
+	assert_int_equal(vm_store_keep(store, VM_KEEP_SAVED, ID_A, "x", store, NULL), 0);
 }
 
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -222,6 +292,9 @@ int main(void)
 		STORE_TEST(a_name_that_leads_nowhere_is_not_found),
 		STORE_TEST(a_name_moves_whole_from_one_snapshot_to_the_next),
 		STORE_TEST(removing_a_name_removes_only_what_no_other_name_leads_to),
+		STORE_TEST(what_is_kept_for_a_saved_state_stays_until_that_is_gone),
+		STORE_TEST(what_runs_keeps_its_template_until_its_folder_is_gone),
+		STORE_TEST(nothing_but_names_can_be_kept_by),
 		STORE_TEST(a_broken_manifest_is_a_fault_that_names_it),
 		STORE_TEST(a_snapshot_of_another_machine_or_emulator_is_not_loaded),
 		STORE_TEST(a_config_reads_back_as_it_was_written),
