@@ -14,7 +14,8 @@ IN_DOMAIN = "--in-domain"
 
 def drive(fleet, *scripts):
     worst = 0
-    _, certificate, key = domain.certificates(fleet.root, "in.guest")
+    os.mkdir(fleet.path("in-guest"))
+    _, certificate, key = domain.certificates(fleet.path("in-guest"), "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
         env = {**fleet.env(fleet.tenant(package)), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
