@@ -7,7 +7,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(HERE, "..", "lib")
 sys.path.insert(0, LIB)
-import domain  # noqa: E402
+import own_domain  # noqa: E402
 from fleet import ROOT, Fleet  # noqa: E402
 
 WORK = os.path.join(ROOT, "build", "sdk-pypi")
@@ -27,7 +27,7 @@ def install():
 
 def drive(fleet, *scripts):
     os.mkdir(fleet.path("in-guest"))
-    _, certificate, key = domain.certificates(fleet.path("in-guest"), "in.guest")
+    _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     env = {**os.environ, **fleet.env(fleet.tenant("pypi")), "FLOTILLA_TESTS_LIB": LIB, "FLOTILLA_TEST_CERT": certificate,
            "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
     return max(subprocess.run([PYTHON, os.path.join(HERE, script)], env=env, timeout=300).returncode for script in scripts)
@@ -35,11 +35,11 @@ def drive(fleet, *scripts):
 
 if IN_DOMAIN in sys.argv:
     # With a port in the domain, as fleets have it that are not alone on their machine.
-    with domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test", tls_port=8443) as fleet:
+    with own_domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test", tls_port=8443) as fleet:
         sys.exit(1 if drive(fleet, "domain.py") else 0)
 
 install()
 with Fleet(agents=1) as fleet:
     worst = drive(fleet, "spine.py", "domain.py")
-worst |= domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
+worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)
