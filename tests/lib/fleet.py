@@ -21,7 +21,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import domain  # noqa: E402
+import own_domain  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("FLOTILLA_BUILD", os.path.join(ROOT, "build", "release"))
@@ -113,7 +113,7 @@ class Daemon:
 class Fleet:
     def __init__(self, agents=1, template="base", agent_options=(), scheduler_options=(), keep=False,
                  templates=TEMPLATES, domain=None, tls_port=443):
-        """domain: tenants come in by its names, with TLS; see domain.py for where that can be done."""
+        """domain: tenants come in by its names, with TLS; see own_domain.py for where that can be done."""
         self.keep, self.template, self.templates = keep, template, templates
         self.agent_n, self.agent_options = agents, list(agent_options)
         self.scheduler_options = list(scheduler_options)
@@ -177,7 +177,7 @@ class Fleet:
     def _domain_options(self):
         if not self.domain:
             return []
-        self.ca, certificate, key = domain.certificates(self.root, self.domain)
+        self.ca, certificate, key = own_domain.certificates(self.root, self.domain)
         self.api_backend = f"127.0.0.1:{free_port()}"
         return ["--tls-listen", f"127.0.0.1:{self.tls_port}", "--tls-cert", certificate, "--tls-key", key,
                 "--api-backend", self.api_backend]

@@ -5,7 +5,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
-import domain  # noqa: E402
+import own_domain  # noqa: E402
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
 
@@ -14,7 +14,8 @@ IN_DOMAIN = "--in-domain"
 
 def drive(fleet, *scripts):
     worst = 0
-    _, certificate, key = domain.certificates(fleet.root, "in.guest")
+    os.mkdir(fleet.path("in-guest"))
+    _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
         for script in scripts:
@@ -26,11 +27,11 @@ def drive(fleet, *scripts):
 
 
 if IN_DOMAIN in sys.argv:
-    with domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test") as fleet:
+    with own_domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test") as fleet:
         sys.exit(1 if drive(fleet, "domain.mjs") else 0)
 
 sdk.install()
 with Fleet(agents=1) as fleet:
     worst = drive(fleet, "spine.mjs", "files.mjs", "domain.mjs")
-worst |= domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
+worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)
