@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUBKEY_TICKET = 1, SUBKEY_ENVD_TOKEN = 2, SUBKEY_TRAFFIC_TOKEN = 3 };
+enum { SUBKEY_TICKET = 1, SUBKEY_ENVD_TOKEN = 2, SUBKEY_TRAFFIC_TOKEN = 3, SUBKEY_WAKE_TOKEN = 4 };
 
 int fleet_key_read(const char *path, struct fleet_key *out_key, struct err *err)
 {
@@ -107,4 +107,10 @@ void fleet_key_traffic_token(const struct fleet_key *key, const struct id *sandb
 {
 	derive_token(key, SUBKEY_TRAFFIC_TOKEN, "trfctokn", "flotilla-traffic-1", sandbox,
 		     out_text);
+}
+
+void fleet_key_wake_token(const struct fleet_key *key, const struct id *sandbox,
+			  char out_text[ENVD_TOKEN_TEXT_MAX])
+{
+	derive_token(key, SUBKEY_WAKE_TOKEN, "waketokn", "flotilla-wake-1", sandbox, out_text);
 }

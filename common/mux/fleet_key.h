@@ -50,4 +50,8 @@ void fleet_key_envd_token(const struct fleet_key *key, const struct id *sandbox,
 void fleet_key_traffic_token(const struct fleet_key *key, const struct id *sandbox,
 			     char out_text[TRAFFIC_TOKEN_TEXT_MAX]);
 
+/* By which the gateway may ask the scheduler to let the sandbox go on. */
+void fleet_key_wake_token(const struct fleet_key *key, const struct id *sandbox,
+			  char out_text[ENVD_TOKEN_TEXT_MAX]);
+
 #endif

@@ -78,6 +78,7 @@ struct client {
 	uint64_t asked_at_ns;  /* when the request's head was read */
 	int status;            /* of the response, for the log */
 	struct search *search; /* for whom a signed URL is; NULL: none is under way */
+	bool is_waking;        /* HELD: its sandbox was asked to go on */
 	struct id found;       /* what it came to, for the head in `in`; else empty */
 
 	size_t queued_n;   /* writes that the socket has not taken yet */

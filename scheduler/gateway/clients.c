@@ -25,7 +25,9 @@ static void on_deadline(struct client *client)
 			client_close(client);
 		return;
 	case REQUEST_HELD:
-		response_answer(client, client->search ? OUTCOME_BAD_SIGNATURE : OUTCOME_NOT_FOUND);
+		response_answer(client, client->is_waking ? OUTCOME_WAKE_LATE
+					: client->search  ? OUTCOME_BAD_SIGNATURE
+							  : OUTCOME_NOT_FOUND);
 		return;
 	case REQUEST_SEARCHED:
 		return;
@@ -65,7 +67,7 @@ static void sweep_start(struct gateway *gateway)
 	const struct gateway_options *options = gateway->options;
 	uint64_t every_ms = SWEEP_MAX_MS;
 	const uint64_t waits_ms[] = {options->head_ms, options->idle_ms, options->body_ms,
-				     options->hold_ms, options->half_closed_ms};
+				     options->hold_ms, options->wake_ms, options->half_closed_ms};
 
 	for (size_t at = 0; at < ARRAY_N(waits_ms); at++) {
 		if (waits_ms[at] / 4 < every_ms)
@@ -138,6 +140,21 @@ void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot)
 			client->request = REQUEST_HEAD;
 			client_resume(client);
 		}
+	}
+}
+
+void clients_on_refused(struct gateway *gateway, const struct id *sandbox, enum outcome outcome)
+{
+	struct list *link = list_first(&gateway->clients);
+
+	while (link) {
+		struct client *client = LIST_OBJECT(link, struct client, link);
+
+		link = list_next(&gateway->clients, link);
+		if (client->request != REQUEST_HELD || !client->is_waking ||
+		    !id_equal(&client->route.sandbox, sandbox))
+			continue;
+		response_answer(client, outcome);
 	}
 }
 

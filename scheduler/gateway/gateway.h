@@ -9,6 +9,7 @@
  *   responses.c a response's way back
  *   leg.c, leg_api.c  what an exchange goes over: a guest's stream, or a connection to the API
  *   search.c    for which sandbox a signed URL is
+ *   wake.c      lets paused sandboxes go on
  *   route.c, rewrite.c, ingress.c, signed.c, sources.c  pure decisions
  *   admin.c     health and metrics
  */
@@ -76,6 +77,7 @@ struct gateway {
 	uv_timer_t sweep;    /* looks for clients whose time is over */
 
 	struct searches *searches;
+	struct wakes *wakes; /* NULL: there is no API to ask */
 
 	struct sandbox_slot *slots;
 	void *index_memory;
@@ -104,12 +106,21 @@ void tunnel_flush(struct tunnel *tunnel);
 int searches_open(struct gateway *gateway, struct err *err);
 void searches_close(struct gateway *gateway);
 
+/* wake.c */
+int wakes_open(struct gateway *gateway, struct err *err);
+void wakes_close(struct gateway *gateway);
+/* Asks the scheduler to let the sandbox go on, if it is not asked already; clients_on_refused tells
+ * when it will not.  False: nobody can be asked. */
+bool wake_begin(struct gateway *gateway, const struct id *sandbox);
+
 /* clients.c, towards the others */
 struct client;
 void clients_open(struct gateway *gateway);
 void clients_on_connection(uv_stream_t *listener, int status);
 /* This sandbox can be reached now: who waited for it goes on. */
 void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot);
+/* This sandbox will not be reached: who waited for it is told why. */
+void clients_on_refused(struct gateway *gateway, const struct id *sandbox, enum outcome outcome);
 /* The tunnel is no more: its exchanges end as if each stream had been reset. */
 void clients_on_tunnel_lost(struct gateway *gateway, struct tunnel *tunnel);
 /* Idle ones are closed, the others after their response. */

@@ -75,6 +75,7 @@ static void finish(void)
 	uv_close((uv_handle_t *)&drain, NULL);
 	clients_close_all(&gateway);
 	searches_close(&gateway);
+	wakes_close(&gateway);
 	tunnels_close_all(&gateway);
 	admin_close_all(&gateway);
 	uv_close((uv_handle_t *)&gateway.sweep, NULL);
@@ -174,7 +175,7 @@ static int gateway_open(struct daemon_endpoint endpoints[ENDPOINTS_MAX], size_t 
 	gateway.started_ms = uv_now(gateway.loop);
 	list_init(&gateway.admins);
 	clients_open(&gateway);
-	if (searches_open(&gateway, err))
+	if (searches_open(&gateway, err) || wakes_open(&gateway, err))
 		return -1;
 	uv_timer_init(gateway.loop, &drain);
 	if (tunnels_open(&gateway, err))

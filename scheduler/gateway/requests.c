@@ -111,6 +111,22 @@ static enum outcome open_leg(struct client *client, const struct http_head *head
 										: OUTCOME_TOO_MANY;
 }
 
+/* Its sandbox is not here: perhaps it is paused, or its shim still on the way. */
+static bool hold(struct client *client)
+{
+	struct gateway *gateway = client->gateway;
+
+	if (gateway->is_stopping)
+		return false;
+	client->is_waking = wake_begin(gateway, &client->route.sandbox);
+	if (!client->is_waking && !gateway_is_starting(gateway))
+		return false;
+	client->request = REQUEST_HELD;
+	client_set_deadline(client, client->is_waking ? gateway->options->wake_ms
+						      : gateway->options->hold_ms);
+	return true;
+}
+
 /* False when it has to wait: the head stays where it is. */
 static bool begin(struct client *client, const struct http_head *head)
 {
@@ -130,12 +146,9 @@ static bool begin(struct client *client, const struct http_head *head)
 	}
 	if (outcome == OUTCOME_ROUTED && !client->route.is_api)
 		tunnel = tunnels_find(gateway, &client->route.sandbox);
-	if (outcome == OUTCOME_ROUTED && !client->route.is_api && !tunnel &&
-	    gateway_is_starting(gateway) && !gateway->is_stopping) {
-		client->request = REQUEST_HELD;
-		client_set_deadline(client, gateway->options->hold_ms);
+	if (outcome == OUTCOME_ROUTED && !client->route.is_api && !tunnel && hold(client))
 		return false;
-	}
+	client->is_waking = false;
 	gateway->metrics.requests++;
 	client->is_head_timed = false;
 	if (outcome == OUTCOME_ROUTED)

@@ -50,6 +50,7 @@ static void engine_take_note(struct store_sandbox_extra *extra,
 {
 	if (!note)
 		return;
+	extra->auto_resume = note->auto_resume;
 	if (note->metadata.n) {
 		extra->metadata = strndup((const char *)note->metadata.data, note->metadata.n);
 		CHECK(extra->metadata);

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -126,6 +127,34 @@ def what_is_paused_outlives_every_daemon_and_leaves_nothing_when_it_is_ended():
         os.path.exists(os.path.join(folders, name, "saved")) for name in os.listdir(folders)))
 
 
+def traffic_wakes_what_is_to_be_woken():
+    key = fleet.tenant("wake", concurrentSandboxes=1)
+    sandbox = create(key, autoPause=True, autoResume={"enabled": True}, timeout=60)
+    assert fleet.api("GET", path(sandbox), key=key)[1]["lifecycle"] == {"onTimeout": "pause", "autoResume": True}
+    run(key, sandbox, "echo memory > /dev/shm/y")
+    pause(key, sandbox)
+    other = create(key)
+    status, answer = fleet.in_guest(sandbox, "GET", "/health")
+    assert status == 429 and "limit" in answer["message"], (status, answer)
+    assert fleet.api("DELETE", path(other), key=key)[0] == 204
+    began = time.monotonic()
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(fleet.in_guest(sandbox, "GET", "/health")[0])) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"   woken, and eight requests answered, in {time.monotonic() - began:.2f} s")
+    assert answers == [204] * 8, answers
+    wait_for("the scheduler to hear of it", 5, lambda: state(key, sandbox) == "running")
+    assert run(key, sandbox, "cat /dev/shm/y") == "memory"
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+    status, answer = fleet.in_guest(sandbox, "GET", "/health")
+    assert status == 502 and answer["message"] == "The sandbox was not found", (status, answer)
+    url = f"/v1{path(sandbox)}/wake"
+    assert fleet.api("POST", url, key=key)[0] == 401 and fleet.api("POST", url, headers={"X-Wake-Token": "0" * 48}.items())[0] == 401
+
+
 def a_pause_costs_nothing():
     key = fleet.tenant("bill")
     sandbox = create(key)
@@ -151,5 +180,6 @@ if __name__ == "__main__":
             files_alone_are_kept_if_that_was_asked,
             the_time_limit_pauses_if_that_was_asked,
             what_is_paused_outlives_every_daemon_and_leaves_nothing_when_it_is_ended,
+            traffic_wakes_what_is_to_be_woken,
             a_pause_costs_nothing,
         ])

@@ -147,6 +147,7 @@ class Fleet:
 
     def _start(self):
         self.ensure_template()
+        self.api_backend = f"127.0.0.1:{free_port()}"  # the gateway asks there before anybody listens
         os.makedirs(self.path("scheduler"), mode=0o700)
         # Both sides read the fleet's key; made here, so that neither has to wait for the other.
         key = os.open(self.path("scheduler", "fleet.key"), os.O_WRONLY | os.O_CREAT, 0o600)
@@ -154,12 +155,13 @@ class Fleet:
         os.close(key)
         self.gateway = self._daemon("flotilla-gateway", "gateway", [
             "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-            "--fleet-key", self.path("scheduler", "fleet.key"), *self._domain_options()]).start()
+            "--fleet-key", self.path("scheduler", "fleet.key"), "--api-backend", self.api_backend,
+            *self._domain_options()]).start()
         # What agents and clients remember must be the same after a restart.
         self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["tenants"], self.gateway.addresses["tunnels"]
         self.scheduler = self._daemon("flotilla-scheduler", "scheduler", [
             "--state-dir", self.path("scheduler"), "--bus-listen", "127.0.0.1:0",
-            "--api-listen", self.api_backend if self.domain else "127.0.0.1:0",
+            "--api-listen", self.api_backend,
             *(["--domain", self.domain_text()] if self.domain else []),
             "--gateway-tunnel", self.gateway.addresses["tunnels"],
             "--gateway-url", "http://" + self.gateway.addresses["tenants"], *self.scheduler_options]).start()
@@ -178,9 +180,7 @@ class Fleet:
         if not self.domain:
             return []
         self.ca, certificate, key = own_domain.certificates(self.root, self.domain)
-        self.api_backend = f"127.0.0.1:{free_port()}"
-        return ["--tls-listen", f"127.0.0.1:{self.tls_port}", "--tls-cert", certificate, "--tls-key", key,
-                "--api-backend", self.api_backend]
+        return ["--tls-listen", f"127.0.0.1:{self.tls_port}", "--tls-cert", certificate, "--tls-key", key]
 
     def add_agent(self, number, options=()):
         name = f"agent{number}"

@@ -43,6 +43,23 @@ static int api_know(struct api_call *call, const char *key, struct err *err)
 	return 1;
 }
 
+/* Whoever has the fleet's key; a token is good for the sandbox of the path alone. */
+static bool api_is_gateway(struct api_call *call)
+{
+	const char *given = http_header(call->request, "X-Wake-Token");
+	char right[ENVD_TOKEN_TEXT_MAX];
+	struct id id;
+
+	if (given && strlen(given) == sizeof(right) - 1 &&
+	    id_parse(call->parameter, strlen(call->parameter), &id)) {
+		fleet_key_wake_token(&call->api->options.secrets->fleet, &id, right);
+		if (sodium_memcmp(given, right, sizeof(right) - 1) == 0)
+			return true;
+	}
+	api_fail(call, 401, "unauthorized", "", "This is for the fleet's gateway");
+	return false;
+}
+
 /* False: the call is ended. */
 static bool api_authorise(struct api_call *call)
 {
@@ -52,6 +69,8 @@ static bool api_authorise(struct api_call *call)
 
 	if (call->route->who == ROUTE_ANYONE)
 		return true;
+	if (call->route->who == ROUTE_GATEWAY)
+		return api_is_gateway(call);
 	known = key && strlen(key) < 256 ? api_know(call, key, &err) : 0;
 	if (known < 0) {
 		api_fail_store(call, &err);

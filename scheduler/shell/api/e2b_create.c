@@ -151,6 +151,22 @@ static bool create_take_idempotency(struct api_call *call)
 
 /* ---- the create ---- */
 
+static bool create_auto_resumes(const struct api_call *call)
+{
+	return json_is_true(json_object_get(json_object_get(call->body, "autoResume"), "enabled"));
+}
+
+/* Traffic wakes what remembers how to answer it. False: the call is ended. */
+static bool create_check_pauses(struct api_call *call)
+{
+	if (!create_auto_resumes(call) ||
+	    !json_is_false(json_object_get(call->body, "autoPauseMemory")))
+		return true;
+	api_fail(call, 400, "invalid_request", "",
+		 "autoResume: cannot be enabled with autoPauseMemory false");
+	return false;
+}
+
 static enum wire_on_limit create_on_limit(const struct api_call *call)
 {
 	if (!json_is_true(json_object_get(call->body, "autoPause")))
@@ -167,7 +183,8 @@ static void create(struct api_call *call)
 	struct store_sandbox_extra extra = {0};
 	size_t network_n;
 
-	if (!create_check_envs(call) || !api_needs_engine(call) || !create_take_idempotency(call))
+	if (!create_check_envs(call) || !create_check_pauses(call) || !api_needs_engine(call) ||
+	    !create_take_idempotency(call))
 		return;
 	if (!api_template_resolve(call, asked, event.create.template_)) {
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
@@ -194,6 +211,7 @@ static void create(struct api_call *call)
 	event.create.tenant = call->tenant;
 	event.create.timeout_s = (uint32_t)api_int(call->body, "timeout", 0);
 	event.create.on_limit = create_on_limit(call);
+	extra.auto_resume = create_auto_resumes(call);
 	engine_create(call->api->engine, &event, &extra);
 }
 

@@ -102,7 +102,7 @@ static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox 
 	json_object_set_new(json, "lifecycle",
 			    json_pack("{s:s,s:b}", "onTimeout",
 				      sandbox->row.on_limit == WIRE_ON_LIMIT_END ? "kill" : "pause",
-				      "autoResume", 0));
+				      "autoResume", sandbox->auto_resume));
 	return json;
 }
 
@@ -236,4 +236,62 @@ void api_sandbox_connect(struct api_call *call)
 void api_sandbox_resume(struct api_call *call)
 {
 	sandbox_move_limit(call, CORE_EVENT_RESUME, "timeout", sandbox_reply_sandbox);
+}
+
+/* ---- for the gateway ---- */
+
+enum { WAKE_LEAST_S = 300 }; /* as E2B has it */
+
+/* How long it may run once it goes on; 0: it is not to go on by itself; negative: a fault. */
+static int64_t wake_timeout_s(struct api_call *call, const struct core_sandbox *row,
+			      struct err *err)
+{
+	struct sqlite *reader = store_reader(call->api->store);
+	struct store_sandbox sandbox;
+	struct core_tenant_view tenant;
+	int64_t timeout_s = 0;
+	int got;
+
+	if (sqlite_bind(reader, STORE_READ_SANDBOX, SQL(SQL_TEXT(row->id.text)), err))
+		return -1;
+	got = sqlite_next(reader, STORE_READ_SANDBOX, err);
+	if (got != 1)
+		return got;
+	store_sandbox_row(call->api->store, STORE_READ_SANDBOX, &sandbox);
+	if (sandbox.auto_resume)
+		timeout_s = row->timeout_s < WAKE_LEAST_S ? WAKE_LEAST_S : row->timeout_s;
+	sqlite_reset(reader, STORE_READ_SANDBOX);
+	if (core_tenant_find(engine_core(call->api->engine), &row->tenant, &tenant) &&
+	    timeout_s > tenant.row.session_max_s)
+		timeout_s = tenant.row.session_max_s;
+	return timeout_s;
+}
+
+void api_sandbox_wake(struct api_call *call)
+{
+	struct core_event event = {.kind = CORE_EVENT_RESUME};
+	const struct core_sandbox *row;
+	int64_t timeout_s;
+	struct err err;
+
+	if (!api_needs_engine(call) || !sandbox_of(call, &event.timeout.sandbox))
+		return;
+	row = core_sandbox_find(engine_core(call->api->engine), &event.timeout.sandbox);
+	if (row && row->state == SANDBOX_RUNNING) {
+		api_answer_nothing(call); /* its shim binds, or has bound */
+		return;
+	}
+	timeout_s = row && (row->state == SANDBOX_PAUSED || row->state == SANDBOX_RESUMING)
+			    ? wake_timeout_s(call, row, &err)
+			    : 0;
+	if (timeout_s < 0) {
+		api_fail_store(call, &err);
+	} else if (timeout_s == 0) {
+		api_refuse(call, row && row->state == SANDBOX_PAUSING ? REFUSAL_IN_FLIGHT
+								      : REFUSAL_SANDBOX_UNKNOWN);
+	} else {
+		event.timeout.timeout_s = (uint32_t)timeout_s;
+		event.timeout.request = api_wait(call, sandbox_reply_nothing);
+		engine_step(call->api->engine, &event);
+	}
 }

@@ -197,7 +197,9 @@ static const char *openapi_tag(const struct route *route)
 {
 	if (!route_path_is_ours(route->path))
 		return route->who == ROUTE_ANYONE ? "health" : "sandboxes";
-	return route->who & ROUTE_TENANT ? "tenants" : "operators";
+	return route->who == ROUTE_GATEWAY ? "gateway"
+	       : route->who & ROUTE_TENANT ? "tenants"
+					   : "operators";
 }
 
 static json_t *openapi_operation(const struct route *route)

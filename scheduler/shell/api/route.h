@@ -12,6 +12,7 @@ enum route_who { /* bits */
 		 ROUTE_TENANT = 1,
 		 ROUTE_OPERATOR = 2,
 		 ROUTE_BOTH = 3,
+		 ROUTE_GATEWAY = 4, /* who knows the fleet's key */
 };
 
 enum route_shape { ROUTE_ONE, ROUTE_MANY, ROUTE_TEXT, ROUTE_NOTHING };

@@ -42,6 +42,7 @@ static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
 		.metadata = {(const uint8_t *)metadata, strlen(metadata)},
 		.created_at_ns = sqlite_int(reader, STORE_READ_SANDBOX_EXTRA, 4),
 		.timeout_s = (uint32_t)sqlite_int(reader, STORE_READ_SANDBOX_EXTRA, 5),
+		.auto_resume = sqlite_int(reader, STORE_READ_SANDBOX_EXTRA, 7) != 0,
 	};
 	uint8_t *bytes = malloc(WIRE_NOTE_MAX);
 	struct err err;

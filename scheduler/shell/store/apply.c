@@ -89,7 +89,7 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		    SQL_INT(row->price_version), SQL_TEXT(extra->metadata ? extra->metadata : "{}"),
 		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
 		    SQL_INT(row->timeout_s), SQL_TEXT(extra->network), SQL_INT(row->incarnation),
-		    SQL_INT(row->on_limit), SQL_INT(row->life_at.ns)),
+		    SQL_INT(row->on_limit), SQL_INT(row->life_at.ns), SQL_INT(extra->auto_resume)),
 		err);
 }
 

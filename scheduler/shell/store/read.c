@@ -100,6 +100,7 @@ void store_sandbox_row(struct store *store, enum store_read statement, struct st
 				.on_limit = (enum wire_on_limit)sqlite_int(reader, statement, 27),
 				.life_at = {sqlite_int(reader, statement, 28)},
 			},
+		.auto_resume = sqlite_int(reader, statement, 29) != 0,
 		.metadata = sqlite_text(reader, statement, 18),
 	};
 	snprintf(out->row.plan, sizeof(out->row.plan), "%s", sqlite_text(reader, statement, 19));

@@ -41,6 +41,7 @@ struct store_sandbox_extra {
 	char *metadata;        /* JSON */
 	char *envs;            /* JSON, or NULL */
 	char *network;         /* JSON of what was asked for, or NULL */
+	bool auto_resume;
 	char *idempotency_key; /* or NULL */
 	uint8_t idempotency_hash[STORE_HASH_N];
 };
@@ -201,6 +202,7 @@ struct store_node {
 
 struct store_sandbox {
 	struct core_sandbox row;
+	bool auto_resume;
 	const char *metadata; /* borrowed until the statement's next step */
 };
 
@@ -208,7 +210,7 @@ struct store_sandbox {
 void store_tenant_row(struct store *store, enum store_read statement, struct store_tenant *out);
 void store_node_row(struct store *store, enum store_read statement, struct store_node *out);
 void store_sandbox_row(struct store *store, enum store_read statement, struct store_sandbox *out);
-enum { STORE_SANDBOX_COLUMNS = 29 }; /* the first column behind those of store_sandbox_row */
+enum { STORE_SANDBOX_COLUMNS = 30 }; /* the first column behind those of store_sandbox_row */
 
 /* One row by its key: 1 found, 0 not, -1 fault. */
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
