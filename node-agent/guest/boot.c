@@ -20,12 +20,13 @@
 
 #include "common/base/check.h"
 
-#define ROOT_IMAGE      "/dev/vda"
-#define WRITABLE_DISK   "/dev/vdb"
-#define LOWER           "/lower" /* the image, read-only */
-#define DISK            "/disk"  /* what the sandbox writes */
-#define ROOT            "/root"  /* both, one over the other */
-#define OVERLAY_OPTIONS "lowerdir=" LOWER ",upperdir=" DISK "/upper,workdir=" DISK "/work"
+#define ROOT_IMAGE    "/dev/vda"
+#define WRITABLE_DISK "/dev/vdb"
+#define LOWER         "/lower" /* the image, read-only */
+#define DISK          "/disk"  /* what the sandbox writes */
+#define ROOT          "/root"  /* both, one over the other */
+#define OVERLAY_OPTIONS                                                                            \
+	"lowerdir=" LOWER ",upperdir=" DISK "/upper,workdir=" DISK "/work,redirect_dir=on"
 
 enum {
 	DEVICE_WAIT_MS = 10 * 1000, /* disks appear when their driver has found them */

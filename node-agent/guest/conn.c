@@ -211,7 +211,7 @@ static bool head_step(struct conn *conn)
 	conn->stream->ops->consumed(conn->stream, conn->head_n);
 	conn->chunked = (struct http_chunked){0};
 	conn->body_left = conn->head.length;
-	conn->body_done = false;
+	conn->body_done = conn->is_held = false;
 	conn->state = CONN_REQUEST;
 	http_target_split(conn->head.target, &conn->path, &conn->query);
 	route_begin(conn);
@@ -238,6 +238,16 @@ static void request_done(struct conn *conn)
 	conn->idle_since = conn->pool->requests_n;
 }
 
+void conn_hold(struct conn *conn, bool is_held)
+{
+	conn->is_held = is_held;
+}
+
+static bool is_waiting(const struct conn *conn)
+{
+	return conn->is_held && conn->answer == CONN_ANSWER_NONE;
+}
+
 void conn_run(struct conn *conn)
 {
 	bool goes_on = true;
@@ -250,7 +260,7 @@ void conn_run(struct conn *conn)
 			goes_on = head_step(conn);
 			continue;
 		}
-		goes_on = !conn->body_done && body_step(conn);
+		goes_on = !conn->body_done && !is_waiting(conn) && body_step(conn);
 		if (conn->state == CONN_FREE)
 			break;
 		conn_pump(conn);

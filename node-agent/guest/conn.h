@@ -66,6 +66,7 @@ struct conn {
 	enum conn_state state;
 	bool peer_ended;
 	bool body_done;
+	bool is_held;                /* the handler takes no more of the body for now */
 	bool is_running, is_pumping; /* guard against being entered again from a callback */
 	enum conn_answer answer;
 	uint64_t answer_left;
@@ -116,6 +117,10 @@ bool conn_accept(void *pool, struct stream *stream);
 
 /* Completing an answer (conn_answer*, conn_finish) detaches the work without on_gone: whoever
  * completes it releases what is the work's. */
+
+/* The next bytes of the body stay where they are until it is taken back, and conn_flush called; the
+ * end of a body may still be told after its last bytes.  Only until the request is answered. */
+void conn_hold(struct conn *conn, bool is_held);
 
 /* A complete answer.  extra: further header lines, each with its CRLF, or NULL. */
 void conn_answer(struct conn *conn, int status, const char *type, const char *extra,

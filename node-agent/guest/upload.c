@@ -8,28 +8,22 @@
 #include <string.h>
 
 #include "node-agent/guest/caller.h"
-#include "node-agent/guest/gunzip.h"
 #include "node-agent/guest/metadata.h"
 #include "node-agent/guest/multipart.h"
 #include "node-agent/guest/path.h"
 #include "node-agent/guest/routes.h"
 #include "node-agent/guest/transfer.h"
 #include "node-agent/guest/upload_file.h"
+#include "node-agent/guest/zipped.h"
 
-enum { UPLOAD_PARTS_MAX = 10 * 1000, UPLOAD_UNZIPPED_N = 64 * 1024 };
-
-/* What a compressed body needs beside. */
-struct unzip {
-	struct gunzip gunzip;
-	char out[UPLOAD_UNZIPPED_N];
-};
+enum { UPLOAD_PARTS_MAX = 10 * 1000 };
 
 struct upload {
 	struct user user;
-	json_t *written;     /* the answer so far: an array */
-	json_t *paths;       /* those in it, as the members of an object */
-	json_t *metadata;    /* object of strings, or NULL */
-	struct unzip *unzip; /* NULL: the body is as it comes */
+	json_t *written;       /* the answer so far: an array */
+	json_t *paths;         /* those in it, as the members of an object */
+	json_t *metadata;      /* object of strings, or NULL */
+	struct zipped *zipped; /* NULL: the body is as it comes */
 	bool is_form;
 	bool is_complete; /* the last boundary has come */
 	bool has_path;    /* the query names the file, whatever the parts say */
@@ -44,9 +38,8 @@ static void upload_free(struct upload *upload)
 	json_decref(upload->written);
 	json_decref(upload->paths);
 	json_decref(upload->metadata);
-	if (upload->unzip)
-		gunzip_close(&upload->unzip->gunzip);
-	free(upload->unzip);
+	if (upload->zipped)
+		zipped_close(upload->zipped);
 	free(upload);
 }
 
@@ -175,49 +168,20 @@ static bool plain_bytes(struct conn *conn, struct upload *upload, const char *by
 	return !upload_file_write(&upload->file, bytes, bytes_n) || fail_errno(conn, upload);
 }
 
-static bool zipped_bytes(struct conn *conn, struct upload *upload, const char *bytes,
-			 size_t bytes_n)
+static bool on_plain(struct conn *conn, const char *bytes, size_t bytes_n)
 {
-	struct unzip *unzip = upload->unzip;
-
-	for (;;) {
-		size_t used, out_n;
-
-		switch (gunzip_read(&unzip->gunzip, bytes, bytes_n, &used, unzip->out,
-				    sizeof(unzip->out), &out_n)) {
-		case GUNZIP_MORE:
-			return true;
-		case GUNZIP_BAD:
-			return fail(conn, upload,
-				    "error decompressing request body: malformed gzip");
-		case GUNZIP_DATA:
-			if (!plain_bytes(conn, upload, unzip->out, out_n))
-				return false;
-			break;
-		}
-		bytes += used;
-		bytes_n -= used;
-	}
+	return plain_bytes(conn, conn->work, bytes, bytes_n);
 }
 
-static void on_body(struct conn *conn, const char *bytes, size_t bytes_n)
+static void on_bad(struct conn *conn)
+{
+	fail(conn, conn->work, "error decompressing request body: malformed gzip");
+}
+
+static void on_complete(struct conn *conn)
 {
 	struct upload *upload = conn->work;
 
-	if (upload->unzip)
-		zipped_bytes(conn, upload, bytes, bytes_n);
-	else
-		plain_bytes(conn, upload, bytes, bytes_n);
-}
-
-static void on_body_end(struct conn *conn)
-{
-	struct upload *upload = conn->work;
-
-	if (upload->unzip && !upload->unzip->gunzip.is_complete) {
-		fail(conn, upload, "error decompressing request body: it ends too early");
-		return;
-	}
 	if (upload->is_form && !upload->is_complete) {
 		fail(conn, upload, "the multipart body ends too early");
 		return;
@@ -228,28 +192,39 @@ static void on_body_end(struct conn *conn)
 	upload_free(upload);
 }
 
+static void on_body(struct conn *conn, const char *bytes, size_t bytes_n)
+{
+	struct upload *upload = conn->work;
+
+	if (upload->zipped)
+		zipped_bytes(upload->zipped, bytes, bytes_n);
+	else
+		plain_bytes(conn, upload, bytes, bytes_n);
+}
+
+static void on_body_end(struct conn *conn)
+{
+	struct upload *upload = conn->work;
+
+	if (upload->zipped)
+		zipped_end(upload->zipped);
+	else
+		on_complete(conn);
+}
+
 /* -- The head ------------------------------------------------------------------------------------
  */
-
-/* False when there is no memory. */
-static bool unzip_open(struct upload *upload)
-{
-	upload->unzip = malloc(sizeof(*upload->unzip));
-	if (upload->unzip && gunzip_open(&upload->unzip->gunzip))
-		return true;
-	free(upload->unzip);
-	upload->unzip = NULL;
-	return false;
-}
 
 /* What the head says of the body; false when it is refused, the upload is then gone. */
 static bool read_head(struct conn *conn, struct upload *upload)
 {
+	static const struct zipped_ops ops = {on_plain, on_bad, on_complete};
 	struct http_text encoding = http_head_value(&conn->head, "content-encoding");
 	char problem[METADATA_PROBLEM_MAX];
 
 	if (http_text_equal_nocase(encoding, "gzip")) {
-		if (!unzip_open(upload))
+		upload->zipped = zipped_open(conn, &ops);
+		if (!upload->zipped)
 			return fail(conn, upload, "error decompressing request body: no memory");
 	} else if (encoding.n && !http_text_equal_nocase(encoding, "identity")) {
 		snprintf(problem, sizeof(problem),

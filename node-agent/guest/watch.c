@@ -56,11 +56,23 @@ static bool queue_grow(struct watch *watch, size_t wanted)
 	while (max < wanted)
 		max *= 2;
 	max = max < WATCH_QUEUE_MAX ? max : WATCH_QUEUE_MAX;
-	if (wanted > WATCH_QUEUE_MAX || !(grown = realloc(watch->queue, max)))
+	if (wanted > WATCH_QUEUE_MAX ||
+	    *watch->queues_bytes - watch->queue_max + max > WATCH_QUEUES_MAX ||
+	    !(grown = realloc(watch->queue, max)))
 		return false;
+	*watch->queues_bytes += max - watch->queue_max;
 	watch->queue = grown;
 	watch->queue_max = max;
 	return true;
+}
+
+static void queue_free(struct watch *watch)
+{
+	if (watch->queue)
+		*watch->queues_bytes -= watch->queue_max;
+	free(watch->queue);
+	watch->queue = NULL;
+	watch->queue_max = 0;
 }
 
 static void queue_add(struct watch *watch, const char *json, uint32_t json_n)
@@ -96,11 +108,8 @@ void watch_take(struct watch *watch)
 	if (watch->queue_at < watch->queue_n)
 		return;
 	watch->queue_at = watch->queue_n = 0;
-	if (watch->queue_max > WATCH_QUEUE_FULL) {
-		free(watch->queue);
-		watch->queue = NULL;
-		watch->queue_max = 0;
-	}
+	if (watch->queue_max > WATCH_QUEUE_FULL)
+		queue_free(watch);
 }
 
 /* -- Events --------------------------------------------------------------------------------------
@@ -311,7 +320,6 @@ void watch_close(struct watch *watch)
 	int number = errno;
 
 	watch_tree_close(&watch->tree);
-	free(watch->queue);
-	watch->queue = NULL;
+	queue_free(watch);
 	errno = number;
 }

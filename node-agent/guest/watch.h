@@ -21,6 +21,7 @@ enum {
 	WATCH_QUEUE_FULL = 256 * 1024,
 	/* Only a large folder that appears at once fills more. */
 	WATCH_QUEUE_MAX = 4 * 1024 * 1024,
+	WATCH_QUEUES_MAX = 32 * 1024 * 1024, /* of all watches together */
 	WATCH_EVENT_MAX = 32 * 1024,
 	WATCH_TYPES_MAX = 5,
 };
@@ -31,6 +32,7 @@ struct watch {
 	const char *problem; /* NULL, or why there will be no more events (static text) */
 	char *queue;         /* each event's length, and its JSON; owned */
 	size_t queue_at, queue_n, queue_max;
+	size_t *queues_bytes; /* the owner's sum of queue_max; set once the watch is open */
 };
 
 /* 0, or -1 with errno (ENOSPC: more folders than can be watched; ECANCELED: abandoned meanwhile).

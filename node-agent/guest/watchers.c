@@ -78,6 +78,7 @@ struct watcher *watcher_add(struct watchers *watchers, const struct watch *watch
 		.handles_n = 2,
 	};
 	watchers->first = watcher;
+	watcher->watch.queues_bytes = &watchers->queues_bytes;
 	CHECK(!uv_poll_init(watchers->loop, &watcher->poll, watcher->watch.tree.fd));
 	uv_timer_init(watchers->loop, &watcher->timer);
 	watcher->poll.data = watcher->timer.data = watcher;

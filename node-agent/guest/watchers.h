@@ -39,7 +39,8 @@ struct watcher {
 struct watchers {
 	uv_loop_t *loop;
 	struct watcher *first;
-	size_t n; /* those that are being opened included */
+	size_t queues_bytes; /* that their events take */
+	size_t n;            /* those that are being opened included */
 };
 
 void watchers_init(struct watchers *watchers, uv_loop_t *loop);

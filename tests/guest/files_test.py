@@ -275,6 +275,31 @@ class Uploads(FilesTest):
         status, answer = self.put("/dev/full", bomb, content_encoding="gzip")
         self.assertEqual((status, answer["message"]), (507, "not enough disk space"))
 
+    def test_a_body_that_swells_holds_up_nobody(self):
+        data = gzip.compress(bytes(300_000_000))
+        done = []
+        worker = threading.Thread(target=lambda: done.append(self.put(self.path("f"), data, content_encoding="gzip")))
+        worker.start()
+        seen = 0
+        while not done:
+            self.assertEqual(self.guest.request("GET", "/health")[0], 204)
+            seen += not done
+        worker.join()
+        self.assertEqual((done[0][0], os.stat(self.path("f")).st_size), (200, 300_000_000))
+        self.assertGreater(seen, 20)
+
+    def test_a_client_that_leaves_while_its_body_swells_is_forgotten(self):
+        data = gzip.compress(bytes(100_000_000))
+        for _ in range(5):
+            with self.guest.socket() as client:
+                client.sendall(b"POST /files?path=" + self.path("f").encode() +
+                               b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nContent-Encoding: gzip\r\n"
+                               b"Content-Type: application/octet-stream\r\n\r\n" + data[:60000])
+                while not os.path.exists(self.path("f")):
+                    pass
+            while os.path.exists(self.path("f")):
+                pass
+
     def test_metadata_is_replaced_at_each_write(self):
         path = self.path("f")
         status, answer = self.put(path, b"1", X_Metadata_Author="me", X_METADATA_Two="b c")
