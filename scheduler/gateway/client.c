@@ -137,7 +137,8 @@ void client_set_deadline(struct client *client, uint64_t wait_ms)
 /* Once all that the tenant sent has been passed on. */
 static void end_request(struct client *client)
 {
-	if (client->is_request_ended || client->in.n || client->response != RESPONSE_RAW)
+	if (client->is_request_ended || client->in.n || client->up.n ||
+	    client->response != RESPONSE_RAW)
 		return;
 	client->is_request_ended = true;
 	leg_end(client);

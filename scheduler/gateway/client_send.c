@@ -106,7 +106,8 @@ void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffer
 {
 	int status = 0;
 
-	if (client->is_closing)
+	/* Who was told that nothing more comes is told nothing more. */
+	if (client->is_closing || client->is_half_shut)
 		return;
 	if (!client->tls) {
 		send_raw(client, buffers, buffers_n, consumed_n);
