@@ -94,14 +94,14 @@ static bool shut(struct client *client)
 {
 	if (client->is_half_shut)
 		return true;
-	client->is_half_shut = true;
-	client->shutdown.data = client;
 	if (client->tls) {
 		tls_end(client->tls);
 		client_send_sealed(client);
 		if (client->is_closing)
 			return false;
 	}
+	client->is_half_shut = true;
+	client->shutdown.data = client;
 	if (!uv_shutdown(&client->shutdown, (uv_stream_t *)&client->tcp, on_shutdown))
 		return true;
 	client_close(client);

@@ -97,7 +97,9 @@ static void send_sealed(struct client *client, size_t consumed_n)
 	const uint8_t *bytes = tls_output(client->tls, &n);
 	uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)n);
 
-	send_raw(client, &buffer, 1, consumed_n);
+	/* After our end not even an alert can be sent. */
+	if (!client->is_half_shut)
+		send_raw(client, &buffer, 1, consumed_n);
 	tls_output_done(client->tls, n);
 }
 

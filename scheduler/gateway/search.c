@@ -203,8 +203,9 @@ enum outcome search_begin(struct client *client, const struct http_head *head,
 	search->began_ms = gateway_now_ms(client->gateway);
 	client->search = search;
 	list_append(&searches->waiting, &search->link);
-	searches->waiting_n++;
-	arm(searches);
+	/* Once: who comes while others wait must not put off the next slice. */
+	if (!searches->waiting_n++)
+		arm(searches);
 	return OUTCOME_ROUTED;
 none:
 	free(search);
