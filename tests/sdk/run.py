@@ -18,9 +18,10 @@ def drive(fleet, *scripts):
     _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
-        env = {**fleet.env(fleet.tenant(package)), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
-               "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
         for script in scripts:
+            tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
+            env = {**fleet.env(tenant), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
+                   "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
             worst |= sdk.run(os.path.join(HERE, script), package, env=env).returncode
     return worst
 
