@@ -94,14 +94,14 @@ static bool shut(struct client *client)
 {
 	if (client->is_half_shut)
 		return true;
-	client->is_half_shut = true;
-	client->shutdown.data = client;
 	if (client->tls) {
 		tls_end(client->tls);
 		client_send_sealed(client);
 		if (client->is_closing)
 			return false;
 	}
+	client->is_half_shut = true;
+	client->shutdown.data = client;
 	if (!uv_shutdown(&client->shutdown, (uv_stream_t *)&client->tcp, on_shutdown))
 		return true;
 	client_close(client);
@@ -137,7 +137,8 @@ void client_set_deadline(struct client *client, uint64_t wait_ms)
 /* Once all that the tenant sent has been passed on. */
 static void end_request(struct client *client)
 {
-	if (client->is_request_ended || client->in.n || client->response != RESPONSE_RAW)
+	if (client->is_request_ended || client->in.n || client->up.n ||
+	    client->response != RESPONSE_RAW)
 		return;
 	client->is_request_ended = true;
 	leg_end(client);

@@ -97,7 +97,9 @@ static void send_sealed(struct client *client, size_t consumed_n)
 	const uint8_t *bytes = tls_output(client->tls, &n);
 	uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)n);
 
-	send_raw(client, &buffer, 1, consumed_n);
+	/* After our end not even an alert can be sent. */
+	if (!client->is_half_shut)
+		send_raw(client, &buffer, 1, consumed_n);
 	tls_output_done(client->tls, n);
 }
 
@@ -106,7 +108,8 @@ void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffer
 {
 	int status = 0;
 
-	if (client->is_closing)
+	/* Who was told that nothing more comes is told nothing more. */
+	if (client->is_closing || client->is_half_shut)
 		return;
 	if (!client->tls) {
 		send_raw(client, buffers, buffers_n, consumed_n);

@@ -172,7 +172,8 @@ struct route route_decide(const struct http_head *head, bool has_api)
 			 http_text_starts_nocase(name, "sandbox.");
 	struct route route = is_shared ? by_fields(head) : by_host(name);
 
-	if (has_api && http_text_starts_nocase(name, "api."))
+	if (has_api && http_text_starts_nocase(name, "api.") &&
+	    !http_head_find(head, "e2b-sandbox-id"))
 		return (struct route){.outcome = OUTCOME_ROUTED, .is_api = true};
 	if (route.outcome == OUTCOME_BAD_HOST) {
 		route = by_fields(head);

@@ -5,8 +5,8 @@
  * sandbox.<domain>, the fields E2b-Sandbox-Id and E2b-Sandbox-Port say it, and both are needed;
  * else the first label of the Host does: <port>-<id>.<anything>.  A Host of neither shape (the name
  * of the gateway's own machine) goes by the fields too, if they are there.  Old clients append
- * "-<client>" to the id; it is dropped.  Where the gateway has an API to go to, api.<anything> is
- * it.
+ * "-<client>" to the id; it is dropped.  Where the gateway has an API to go to,
+ * api.<anything> is it, unless the fields name a sandbox.
  */
 #ifndef FLOTILLA_GATEWAY_ROUTE_H
 #define FLOTILLA_GATEWAY_ROUTE_H

@@ -3,7 +3,7 @@
  * bound here: one hash each.
  *
  * What that can cost is bounded whoever asks: a slice of tokens each millisecond, whatever waits,
- * so a fifth of the thread at the most; a queue of fixed length; and so many misses for each
+ * so an eighth of the thread at the most; a queue of fixed length; and so many misses for each
  * source.  A miss is answered at a fixed time after it was asked, so that its duration tells
  * nothing of how many sandboxes there are; and with the words that envd has for a wrong signature.
  */
@@ -203,8 +203,9 @@ enum outcome search_begin(struct client *client, const struct http_head *head,
 	search->began_ms = gateway_now_ms(client->gateway);
 	client->search = search;
 	list_append(&searches->waiting, &search->link);
-	searches->waiting_n++;
-	arm(searches);
+	/* Once: who comes while others wait must not put off the next slice. */
+	if (!searches->waiting_n++)
+		arm(searches);
 	return OUTCOME_ROUTED;
 none:
 	free(search);

@@ -8,25 +8,13 @@
 
 enum { PORTS_MAX = 64 };
 
-static bool is_private(const json_t *network)
-{
-	return json_is_false(json_object_get(network, "allowPublicTraffic"));
-}
-
-bool ingress_is_private(const char *network)
-{
-	json_t *json = json_loads(network, 0, NULL);
-	bool answer = is_private(json);
-
-	json_decref(json);
-	return answer;
-}
-
 size_t ingress_encode(const char *network, uint8_t out_bytes[WIRE_INGRESS_MAX])
 {
 	json_t *json = json_loads(network, 0, NULL), *number;
 	const char *host = json_string_value(json_object_get(json, "maskRequestHost"));
-	struct wire_ingress ingress = {.private_traffic = is_private(json)};
+	struct wire_ingress ingress = {
+		.private_traffic = json_is_false(json_object_get(json, "allowPublicTraffic")),
+	};
 	struct wire_port ports[PORTS_MAX];
 	struct err err;
 	size_t i, n = 0;

@@ -7,9 +7,6 @@
 
 #include "proto/wire.h"
 
-/* False for an unreadable text as well: nothing was asked for. */
-bool ingress_is_private(const char *network);
-
 /* An encoded wire_ingress; its length, 0 when everything is by default. */
 size_t ingress_encode(const char *network, uint8_t out_bytes[WIRE_INGRESS_MAX]);
 

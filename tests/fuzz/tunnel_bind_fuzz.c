@@ -1,6 +1,7 @@
 /*
- * What a shim says first: whatever comes, a BIND's length is told soon enough to be read and never
- * moves back, and what it says for the scheduler is read or refused.
+ * What shim and gateway say first: whatever comes, a BIND's length is told soon enough to be read
+ * and never moves back, what it says for the scheduler is read or refused, and what was read is
+ * written the same.
  */
 #include <sodium.h>
 #include <stdint.h>
@@ -36,6 +37,34 @@ static void read_ingress(const uint8_t *bytes, size_t n, const struct id *sandbo
 	free(ingress);
 }
 
+static void write_again(const uint8_t *bind, size_t n, const struct id *sandbox,
+			const struct ticket *ticket)
+{
+	size_t ingress_n = n > TUNNEL_BIND_N ? n - TUNNEL_BIND_N - 2 : 0;
+	const uint8_t *ingress = ingress_n ? bind + TUNNEL_BIND_N + 2 : NULL;
+	uint8_t again[TUNNEL_BIND_MAX];
+	struct ticket again_ticket;
+	struct id again_sandbox;
+
+	CHECK(tunnel_bind_encode(sandbox, ticket, ingress, ingress_n, again) == n);
+	CHECK(tunnel_bind_length(again, n) == n);
+	CHECK(tunnel_bind_decode(again, &again_sandbox, &again_ticket));
+	CHECK(id_equal(sandbox, &again_sandbox));
+	CHECK(!memcmp(ticket, &again_ticket, sizeof(*ticket)));
+	CHECK(!memcmp(again + TUNNEL_BIND_N, bind + TUNNEL_BIND_N, n - TUNNEL_BIND_N));
+}
+
+static void read_verdict(const uint8_t *data, size_t size)
+{
+	uint8_t again[TUNNEL_VERDICT_N];
+	enum tunnel_verdict verdict;
+
+	if (size < TUNNEL_VERDICT_N || !tunnel_verdict_decode(data, &verdict))
+		return;
+	tunnel_verdict_encode(verdict, again);
+	CHECK(!memcmp(data, again, sizeof(again)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t told_n = 0, n = 0;
@@ -43,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct id sandbox;
 
 	CHECK(sodium_init() >= 0);
+	read_verdict(data, size);
 	while (n <= size) {
 		size_t length_n = tunnel_bind_length(data, n);
 
@@ -56,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (n > size || !tunnel_bind_decode(data, &sandbox, &ticket))
 		return 0;
+	write_again(data, n, &sandbox, &ticket);
 	if (n > TUNNEL_BIND_N)
 		read_ingress(data + TUNNEL_BIND_N + 2, n - TUNNEL_BIND_N - 2, &sandbox);
 	return 0;

@@ -118,6 +118,8 @@ void tenant_open_at(struct tenant *tenant, struct world *world, const struct soc
 void tenant_open_tls(struct tenant *tenant, struct world *world, struct tls_config *config);
 void tenant_send(struct tenant *tenant, const char *text);
 void tenant_send_bytes(struct tenant *tenant, const void *bytes, size_t bytes_n);
+/* Below its TLS, if it has any. */
+void tenant_send_raw(struct tenant *tenant, const void *bytes, size_t bytes_n);
 void tenant_half_close(struct tenant *tenant);
 void tenant_pause(struct tenant *tenant, bool on);
 /* Waits until this text is in what came; fails when the connection ends before. Then forgets all up

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/io/tls_world.h"
+
 enum { TENANTS_N = 24, SANDBOXES_N = 4, STEPS_N = 4000, SEEDS_N = 4 };
 
 static const char *const sandbox_ids[SANDBOXES_N] = {
@@ -21,12 +23,17 @@ static const char *const paths[] = {"/hello",   "/chunked",    "/close",      "/
 static struct world world;
 static struct sandbox sandboxes[SANDBOXES_N];
 static struct tenant tenants[TENANTS_N];
+static struct tls_folder folder;
+static struct tls_config *client_tls, *guest_tls;
 
 static void send_request(struct rng *rng, struct tenant *tenant)
 {
 	const char *path = paths[rng_below(rng, sizeof(paths) / sizeof(paths[0]))];
 	const char *id = sandbox_ids[rng_below(rng, SANDBOXES_N)];
-	int port = rng_one_in(rng, 10) ? 3 : rng_one_in(rng, 3) ? 49983 : 8000;
+	int port = rng_one_in(rng, 10)  ? 3
+		   : rng_one_in(rng, 3) ? 49983
+		   : rng_one_in(rng, 3) ? TLS_PORT
+					: 8000;
 	char text[512];
 	int n;
 
@@ -50,7 +57,10 @@ static void act_tenant(struct rng *rng, struct tenant *tenant)
 	static const uint8_t bytes[50000];
 
 	if (!tenant->is_open || tenant->is_closed) {
-		tenant_open(tenant, &world);
+		if (rng_one_in(rng, 2))
+			tenant_open_tls(tenant, &world, client_tls);
+		else
+			tenant_open(tenant, &world);
 		tenant->counts_only = true;
 		return;
 	}
@@ -60,7 +70,8 @@ static void act_tenant(struct rng *rng, struct tenant *tenant)
 	}
 	switch (rng_below(rng, 12)) {
 	case 0:
-		tenant_send_bytes(tenant, bytes, (size_t)rng_below(rng, sizeof(bytes)) + 1);
+		(rng_one_in(rng, 3) ? tenant_send_raw : tenant_send_bytes)(
+			tenant, bytes, (size_t)rng_below(rng, sizeof(bytes)) + 1);
 		break;
 	case 1:
 		tenant_pause(tenant, true);
@@ -82,10 +93,22 @@ static void act_tenant(struct rng *rng, struct tenant *tenant)
 	}
 }
 
+/* Half of them speak TLS at a port, of which the gateway is told of all. */
+static void open_sandbox(struct rng *rng, struct sandbox *sandbox, const char *id)
+{
+	struct wire_port port = {.number = TLS_PORT};
+
+	sandbox_open(sandbox, &world, id);
+	if (rng_one_in(rng, 2))
+		sandbox->guest_tls = guest_tls;
+	sandbox_bind_with(sandbox,
+			  &(struct wire_ingress){.https_ports_n = 1, .https_ports = &port});
+}
+
 static void act_sandbox(struct rng *rng, struct sandbox *sandbox, const char *id)
 {
 	if (!sandbox->is_open)
-		sandbox_open_bound(sandbox, &world, id);
+		open_sandbox(rng, sandbox, id);
 	else if (rng_one_in(rng, 3))
 		sandbox_die(sandbox);
 	else
@@ -94,7 +117,10 @@ static void act_sandbox(struct rng *rng, struct sandbox *sandbox, const char *id
 
 static void nothing_that_tenants_and_guests_do_brings_the_gateway_down(void **state)
 {
-	static const char *const extra[] = {"--grace", "0", "--half-closed", "50ms", NULL};
+	const char *const extra[] = {
+		"--grace",     "0",          "--half-closed", "50ms",      "--tls-listen",
+		"127.0.0.1:0", "--tls-cert", folder.cert,     "--tls-key", folder.key,
+		NULL};
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS_N; seed++) {
@@ -138,11 +164,31 @@ static void nothing_that_tenants_and_guests_do_brings_the_gateway_down(void **st
 	}
 }
 
+static int open_tls(void **state)
+{
+	struct err err;
+
+	(void)state;
+	tls_folder_open(&folder);
+	assert_int_equal(tls_config_client(&client_tls, &err), 0);
+	assert_int_equal(tls_config_server(&guest_tls, folder.cert, folder.key, NULL, &err), 0);
+	return 0;
+}
+
+static int close_tls(void **state)
+{
+	(void)state;
+	tls_config_unref(client_tls);
+	tls_config_unref(guest_tls);
+	tls_folder_close(&folder);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_that_tenants_and_guests_do_brings_the_gateway_down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, open_tls, close_tls);
 }

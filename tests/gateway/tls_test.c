@@ -445,6 +445,10 @@ static void the_apis_host_leads_to_the_api(void **state)
 	tenant_expect(&tenant, "\r\n\r\nhello");
 	tenant_send(&tenant, "GET /health HTTP/1.1\r\nHost: API.sbx.test\r\n\r\n");
 	tenant_expect(&tenant, "GET /health HTTP/1.1\r\n");
+	/* One name can be both. */
+	tenant_send(&tenant, "GET /hello HTTP/1.1\r\nHost: api.sbx.test\r\ne2b-sandbox-id: " ONE
+			     "\r\ne2b-sandbox-port: 8000\r\n\r\n");
+	tenant_expect(&tenant, "\r\n\r\nhello");
 	assert_int_equal(api.connections_n, 2);
 	for (int at = 0; at < api.connections_n; at++) {
 		while (api.connections[at].is_open)

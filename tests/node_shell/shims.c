@@ -27,6 +27,9 @@ static void take_claim(struct shim_double *shim, const struct wire_shim_claim *c
 	shim->claim.init.data = NULL;
 	memcpy(shim->claimed_order, claim->claim.data, claim->claim.n);
 	shim->claim.claim.data = shim->claimed_order;
+	if (claim->ingress.n)
+		memcpy(shim->claimed_ingress, claim->ingress.data, claim->ingress.n);
+	shim->claim.ingress.data = shim->claimed_ingress;
 }
 
 static void take_lease(struct shim_double *shim, int64_t lease_mono_ns)

@@ -22,9 +22,9 @@ struct shim_double {
 	uint32_t agents_n, leases_n;
 	int64_t lease_mono_ns, end_mono_ns;
 	enum cause killed_for;
-	struct wire_shim_claim
-		claim; /* its slices are not kept, but its memory in claimed_order: */
+	struct wire_shim_claim claim; /* its slices are not kept, but these two: */
 	uint8_t claimed_order[32768];
+	uint8_t claimed_ingress[WIRE_INGRESS_MAX];
 };
 
 /* vm: its number; its folder is made below vms_dir. */

@@ -186,6 +186,30 @@ static void the_note_of_a_claim_is_in_its_record(void **state)
 	fleet_wait(fleet, fleet->agent.payloads.first == NULL);
 }
 
+/* Unread, and byte for byte: the ticket is made over it. */
+static void what_the_gateway_shall_know_reaches_the_shim(void **state)
+{
+	static const uint8_t ingress[] = "any bytes\0at all", init[] = "{}";
+	struct shim_double *shim = fleet_add_shim(fleet, VM);
+	uint8_t note[WIRE_NOTE_MAX];
+
+	(void)state;
+	fill_note(note);
+	leader->epoch = 1;
+	leader->lease_ms = LEASE_MS;
+	leader->order = fleet_order(FLEET_ATTEMPT);
+	leader->order.note = (struct wire_bytes){note, sizeof(note)};
+	leader->order.init = (struct wire_bytes){init, sizeof(init)};
+	leader->order.ingress = (struct wire_bytes){ingress, sizeof(ingress)};
+	memset(leader->order.ticket, 7, sizeof(leader->order.ticket));
+	fleet_start_agent(fleet, NULL);
+	fleet_wait(fleet, shim->claim.attempt == FLEET_ATTEMPT);
+	assert_int_equal(shim->claim.init.n, sizeof(init));
+	assert_int_equal(shim->claim.ingress.n, sizeof(ingress));
+	assert_memory_equal(shim->claim.ingress.data, ingress, sizeof(ingress));
+	assert_memory_equal(shim->claim.ticket, leader->order.ticket, sizeof(shim->claim.ticket));
+}
+
 static void the_note_of_a_claim_that_is_adopted_is_in_its_record(void **state)
 {
 	struct wire_order order = fleet_order(FLEET_ATTEMPT);
@@ -264,6 +288,7 @@ int main(void)
 		TEST(a_freeze_is_told_at_once_and_its_time_is_nobodys),
 		TEST(one_found_frozen_has_not_run_since),
 		TEST(the_note_of_a_claim_is_in_its_record),
+		TEST(what_the_gateway_shall_know_reaches_the_shim),
 		TEST(the_note_of_a_claim_that_is_adopted_is_in_its_record),
 		TEST(a_shim_that_hangs_holds_up_no_start_and_its_sandbox_is_not_lost),
 		TEST(a_hung_shim_of_nothing_journaled_is_killed),
