@@ -68,13 +68,12 @@ static double used_percent(struct metrics *before)
 	return percent;
 }
 
-void metrics_get(struct conn *conn, json_t *request)
+json_t *metrics_json(struct metrics *before)
 {
 	char meminfo[4096] = "";
 	struct statvfs disk = {0};
 	json_int_t total, cache, used, disk_total, disk_free;
 
-	(void)request;
 	file_read("/proc/meminfo", meminfo, sizeof(meminfo));
 	total = memory_bytes(meminfo, "MemTotal:");
 	cache = memory_bytes(meminfo, "\nCached:");
@@ -82,12 +81,15 @@ void metrics_get(struct conn *conn, json_t *request)
 	statvfs("/", &disk);
 	disk_total = (json_int_t)(disk.f_blocks * disk.f_frsize);
 	disk_free = (json_int_t)(disk.f_bavail * disk.f_frsize);
-	conn_answer_json(conn, 200,
-			 json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts",
-				   (json_int_t)time(NULL), "cpu_count",
-				   (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_used_pct",
-				   used_percent(&conn->guest->metrics), "mem_total", total,
-				   "mem_used", used, "mem_cache", cache, "mem_total_mib",
-				   total / MIB, "mem_used_mib", used / MIB, "disk_used",
-				   disk_total - disk_free, "disk_total", disk_total));
+	return json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
+			 "cpu_count", (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_used_pct",
+			 used_percent(before), "mem_total", total, "mem_used", used, "mem_cache",
+			 cache, "mem_total_mib", total / MIB, "mem_used_mib", used / MIB,
+			 "disk_used", disk_total - disk_free, "disk_total", disk_total);
+}
+
+void metrics_get(struct conn *conn, json_t *request)
+{
+	(void)request;
+	conn_answer_json(conn, 200, metrics_json(&conn->guest->metrics));
 }
