@@ -6,6 +6,7 @@
  *   start.c     from the folder to a machine that is ready, or to a template's snapshot
  *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
  *   control.c   the agent's connection
+ *   observe.c   what the sandbox uses and says, now and then
  */
 #ifndef FLOTILLA_SHIM_SHIM_H
 #define FLOTILLA_SHIM_SHIM_H
@@ -14,6 +15,7 @@
 #include "node-agent/shim/channel.h"
 #include "node-agent/shim/control.h"
 #include "node-agent/shim/emulator.h"
+#include "node-agent/shim/observe.h"
 #include "node-agent/vm/config.h"
 #include "node-agent/vm/qmp.h"
 #include "node-agent/vm/store.h"
@@ -74,6 +76,7 @@ struct shim {
 	int64_t lease_mono_ns;  /* 0: none */
 	uv_poll_t lease;
 	int lease_fd;
+	struct observer observer;
 	bool is_ending;
 };
 
@@ -97,6 +100,11 @@ bool shim_lease_begin(struct shim *shim, int64_t lease_mono_ns); /* false: it is
 void shim_lease_move(struct shim *shim, int64_t lease_mono_ns);
 void shim_lease_note_end(struct shim *shim); /* the end has begun */
 
+/* observe.c: from the claim to the end */
+void shim_observe_open(struct shim *shim);
+void shim_observe_begin(struct shim *shim);
+void shim_observe_close(struct shim *shim);
+
 /* start.c */
 void shim_dial(struct shim *shim, const char *gateway); /* empty or not an address: nothing */
 int shim_start(struct shim *shim, struct err *err);
@@ -108,8 +116,9 @@ char *shim_request_health(size_t *out_n);
 char *shim_request_exec(const char *command, size_t *out_n);
 
 /* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does
- * not say.  NULL: it is not a JSON object, or too long. */
+ * not say.  out_token: the accessToken in it, or empty; may be NULL.  NULL: it is not a JSON
+ * object, or too long. */
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			size_t *out_n);
+			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n);
 
 #endif
