@@ -156,9 +156,18 @@ static void create(struct api_call *call)
 	const char *asked = api_text(call->body, "templateID");
 	struct core_event event = {.kind = CORE_EVENT_CREATE};
 	struct store_sandbox_extra extra = {0};
+	struct api_template_ref ref;
+	const char *problem;
 
-	if (!create_check_envs(call) || !api_needs_engine(call) || !create_take_idempotency(call))
+	if (!api_limit_creates(call) || !create_check_envs(call) ||
+	    !api_timeout(call, "timeout", &event.create.timeout_s) || !api_needs_engine(call) ||
+	    !create_take_idempotency(call))
 		return;
+	if (!api_template_parse(asked, &ref, &problem)) {
+		api_fail(call, 400, "invalid_request", "", "Invalid template reference: %s",
+			 problem);
+		return;
+	}
 	if (!api_template_resolve(call, asked, event.create.template_)) {
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
 		return;
@@ -179,7 +188,6 @@ static void create(struct api_call *call)
 	event.create.request = api_wait(call, create_on_reply);
 	event.create.sandbox = call->sandbox = api_make_id("i");
 	event.create.tenant = call->tenant;
-	event.create.timeout_s = (uint32_t)api_int(call->body, "timeout", 0);
 	engine_create(call->api->engine, &event, &extra);
 }
 
