@@ -34,6 +34,8 @@ struct observer {
 	int64_t sampled_mono_ns; /* 0: not yet */
 	uint64_t line;           /* number of the guest's last line that was told */
 	int64_t asked_mono_ns;
+	uint64_t streams_n;  /* of the gateway, at the last look: whoever starts a process opens one
+			      */
 	int64_t cpu_mono_ns; /* when cpu_ns was read */
 	uint64_t cpu_ns;
 	uint32_t cpu_used;       /* hundredths of a percent, at the last look */

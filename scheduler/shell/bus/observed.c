@@ -67,7 +67,10 @@ void nodes_observe_record(struct nodes *nodes, const struct node *node,
 
 	if (!change_of(record, row, &change.type))
 		return;
-	if (change.type == OBSERVED_UPDATED)
+	/* The node says up to when it ran, and not when the limit was moved. */
+	if (change.type == OBSERVED_UPDATED) {
 		change.until_wall_ns = record->end_wall_ns;
+		change.at_wall_ns = engine_wall().ns;
+	}
 	observations_add_change(nodes->options.observations, &change);
 }
