@@ -5,6 +5,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import cli  # noqa: E402
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
 
@@ -14,4 +15,7 @@ with Fleet(agents=1) as fleet:
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
         worst |= sdk.run(os.path.join(HERE, "spine.mjs"), package, env=fleet.env(fleet.tenant(package))).returncode
+        env = {**fleet.env(fleet.tenant(package)), "CAPPED_KEY": fleet.capped_tenant()}
+        worst |= sdk.run(os.path.join(HERE, "api.mjs"), package, env=env).returncode
+    worst |= cli.run(fleet, fleet.tenant("cli"), fleet.path())
 sys.exit(1 if worst else 0)

@@ -13,8 +13,9 @@
 enum {
 	APPLICATION_ID = 0x464c4f31, /* "FLO1" */
 	QUEUE_BYTES_MAX = 8 * 1024 * 1024,
-	GATHER_MS = 250, /* so that a busy fleet is written in batches */
-	TRIM_ROWS = 5000,
+	GATHER_MS = 250,  /* so that a busy fleet is written in batches */
+	TRIM_ROWS = 5000, /* in one transaction */
+	TRIM_PARTS = 16,
 	TRIM_EVERY_S = 30,
 	FAULT_LOG_EVERY_S = 60,
 };
@@ -219,40 +220,44 @@ static int write_all(struct observations *observations, const struct row *first,
 	return sqlite_commit(&observations->writer, err);
 }
 
-static int trim_before(struct observations *observations, int64_t at_ms, int64_t *out_removed_n,
-		       struct err *err)
+/* Removes what is older. */
+static int trim_before(struct observations *observations, int64_t at_ms, struct err *err)
 {
 	static const enum writer_statement statements[] = {WRITE_TRIM_SAMPLES, WRITE_TRIM_LINES,
 							   WRITE_TRIM_EVENTS};
 
-	*out_removed_n = 0;
 	for (size_t i = 0; i < ARRAY_N(statements); i++) {
-		if (sqlite_run(&observations->writer, statements[i],
-			       SQL(SQL_INT(TRIM_ROWS), SQL_INT(at_ms)), err))
-			return -1;
-		*out_removed_n += sqlite_changes(&observations->writer);
+		do {
+			if (sqlite_run(&observations->writer, statements[i],
+				       SQL(SQL_INT(TRIM_ROWS), SQL_INT(at_ms)), err))
+				return -1;
+		} while (sqlite_changes(&observations->writer) == TRIM_ROWS);
 	}
 	return 0;
 }
 
-/* What is too old, and then, if need be, the oldest. */
+/* What is too old; and then, as long as the file is too large, one part of the time after the
+ * other, the oldest first. */
 static int trim(struct observations *observations, struct err *err)
 {
-	int64_t removed_n, size, at_ms = (int64_t)time(NULL) * 1000;
+	int64_t now_ms = (int64_t)time(NULL) * 1000, oldest_ms, size;
+	struct sqlite *db = &observations->writer;
 
-	at_ms -= (int64_t)observations->options.retention_ms;
-	do {
-		if (trim_before(observations, at_ms, &removed_n, err))
-			return -1;
-	} while (removed_n > 0);
-	for (;;) {
-		if (sqlite_get_int(&observations->writer, WRITE_SIZE, SQL_NONE, 0, &size, err))
+	if (trim_before(observations, now_ms - (int64_t)observations->options.retention_ms, err) ||
+	    sqlite_get_int(db, WRITE_OLDEST, SQL_NONE, now_ms, &oldest_ms, err))
+		return -1;
+	for (int part = 1;; part++) {
+		bool is_last = part > TRIM_PARTS;
+		if (sqlite_get_int(db, WRITE_SIZE, SQL_NONE, 0, &size, err))
 			return -1;
 		if (size <= (int64_t)observations->options.size_max)
 			return 0;
-		if (trim_before(observations, INT64_MAX, &removed_n, err))
+		if (trim_before(observations,
+				is_last ? INT64_MAX
+					: oldest_ms + (now_ms - oldest_ms) / TRIM_PARTS * part,
+				err))
 			return -1;
-		if (removed_n == 0)
+		if (is_last)
 			return 0; /* an empty file is as small as it gets */
 	}
 }
