@@ -39,7 +39,7 @@ static size_t character_n(const unsigned char *at, size_t n)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	size_t need = at[0] < 0x80 ? 1 : at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-	uint32_t code = need == 1 ? at[0] : at[0] & (0xff >> (need + 1));
+	uint32_t code = need == 1 ? at[0] : at[0] & (0xffu >> (need + 1));
 
 	if (need == 1)
 		return at[0] != 0;

@@ -17,6 +17,7 @@ enum {
 	TRIM_ROWS = 5000, /* in one transaction */
 	TRIM_PARTS = 16,
 	TRIM_EVERY_S = 30,
+	IDLE_S = 300, /* so that what is too old goes, though nothing new comes */
 	FAULT_LOG_EVERY_S = 60,
 };
 
@@ -296,10 +297,13 @@ static void *observations_work(void *arg)
 	bool is_stopping;
 
 	do {
+		struct timespec until = {.tv_sec = time(NULL) + IDLE_S};
 		struct row *first;
+		int late = 0;
 		pthread_mutex_lock(&observations->lock);
-		while (!observations->first && !observations->is_stopping)
-			pthread_cond_wait(&observations->wake, &observations->lock);
+		while (!observations->first && !observations->is_stopping && !late)
+			late = pthread_cond_timedwait(&observations->wake, &observations->lock,
+						      &until);
 		first = observations->first;
 		observations->first = NULL;
 		observations->end = &observations->first;
