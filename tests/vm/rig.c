@@ -136,8 +136,11 @@ static void on_gone(void *arg, const char *why)
 
 static struct shim_client_callbacks callbacks_of(struct rig_clone *clone)
 {
-	return (struct shim_client_callbacks){on_status, on_claimed, on_ended,
-					      on_gone,   clone,      NULL};
+	return (struct shim_client_callbacks){.on_status = on_status,
+					      .on_claimed = on_claimed,
+					      .on_ended = on_ended,
+					      .on_gone = on_gone,
+					      .arg = clone};
 }
 
 static struct id random_id(const char *prefix)
