@@ -163,6 +163,7 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.engine = scheduler->engine,
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
+		.observations = scheduler->observations,
 		.secrets = &scheduler->secrets,
 		.lease_ms = scheduler->options.lease_ms,
 		.leads = is_replica(scheduler) ? several_leads : NULL,
@@ -184,11 +185,15 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.engine = scheduler->engine,
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
+		.observations = scheduler->observations,
 		.secrets = &scheduler->secrets,
 		.leader = is_replica(scheduler) ? several_leader : NULL,
 		.leads = several_leads,
 		.replica_name = scheduler->replica_name,
 		.leader_wait_ms = scheduler->options.leader_wait_ms,
+		.requests_max = scheduler->options.limit_requests,
+		.strangers_max = scheduler->options.limit_strangers,
+		.creates = &scheduler->options.limit_creates,
 		.gateway_url = scheduler->options.gateway_url,
 		.domain = scheduler->options.domain,
 		.node_version = scheduler_node_version,
@@ -196,6 +201,21 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 	};
 
 	return api_open(&scheduler->api, &scheduler->loop, &api, err);
+}
+
+/* What is seen of sandboxes is a help, and no reason not to start. */
+static void scheduler_open_observations(struct scheduler *scheduler)
+{
+	const struct observations_options options = {
+		.dir = scheduler->options.state_dir,
+		.retention_ms = scheduler->options.observe_retention_ms,
+		.size_max = scheduler->options.observe_size,
+		.dropped = &scheduler->metrics.observed_dropped,
+	};
+	struct err err;
+
+	if (observations_open(&scheduler->observations, &options, &err))
+		log_error("scheduler", "samples and logs of sandboxes are not kept", LOG_ERR(&err));
 }
 
 static int scheduler_verify(struct scheduler *scheduler, struct err *err)
@@ -241,12 +261,14 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (several_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
+	if (api_limits_check(&scheduler->options.limit_creates, err) ||
+	    several_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
 		return -1;
 	scheduler->decisions = (struct decisions){.engine = scheduler->engine,
 						  .is_replica = is_replica(scheduler),
 						  .on_node = scheduler_on_enrolled,
 						  .data = scheduler};
+	scheduler_open_observations(scheduler);
 	if (scheduler_verify(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
 	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
@@ -275,6 +297,7 @@ static void scheduler_close(struct scheduler *scheduler)
 	engine_close(scheduler->engine);
 	api_close(scheduler->api);
 	nodes_close(scheduler->nodes);
+	observations_close(scheduler->observations);
 	uv_run(&scheduler->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&scheduler->loop);
 	if (scheduler->lock_fd >= 0)

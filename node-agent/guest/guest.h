@@ -5,6 +5,7 @@
 #include <uv.h>
 
 #include "node-agent/guest/conn.h"
+#include "node-agent/guest/logbook.h"
 #include "node-agent/guest/metrics.h"
 #include "node-agent/guest/process.h"
 #include "node-agent/guest/settings.h"
@@ -20,7 +21,9 @@ struct guest {
 	struct settings settings;
 	struct conn_pool conns;
 	struct process_table processes;
-	struct metrics metrics;
+	struct metrics metrics;  /* for tenants */
+	struct metrics observed; /* for the host */
+	struct logbook logbook;
 	struct watchers watchers;
 };
 

@@ -21,6 +21,8 @@ static int guest_open(struct guest *guest, bool owns_system)
 	settings_init(&guest->settings);
 	metrics_init(&guest->metrics);
 	watchers_init(&guest->watchers, &guest->loop);
+	metrics_init(&guest->observed);
+	logbook_init(&guest->logbook);
 	signal(SIGPIPE, SIG_IGN);
 	return uv_loop_init(&guest->loop) || conn_pool_open(&guest->conns, guest) ||
 	       process_table_open(&guest->processes, guest);
@@ -40,6 +42,7 @@ static void guest_close(struct guest *guest)
 	uv_run(&guest->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&guest->loop);
 	settings_close(&guest->settings);
+	logbook_close(&guest->logbook);
 }
 
 static int host_main(const char *address, const char *user)

@@ -70,7 +70,7 @@ double metrics_used_percent(struct metrics *metrics, struct metrics_ticks now, u
 	return total ? round(10000.0 * (double)busy / (double)total) / 100 : 0;
 }
 
-void metrics_get(struct conn *conn, json_t *request)
+json_t *metrics_json(struct metrics *before)
 {
 	char meminfo[4096] = "";
 	struct statvfs disk = {0};
@@ -78,7 +78,6 @@ void metrics_get(struct conn *conn, json_t *request)
 	long processors_n = sysconf(_SC_NPROCESSORS_ONLN);
 	struct metrics_ticks now;
 
-	(void)request;
 	processor_times(&now);
 	file_read("/proc/meminfo", meminfo, sizeof(meminfo));
 	total = memory_bytes(meminfo, "MemTotal:");
@@ -87,13 +86,17 @@ void metrics_get(struct conn *conn, json_t *request)
 	statvfs("/", &disk);
 	disk_total = (json_int_t)(disk.f_blocks * disk.f_frsize);
 	disk_free = (json_int_t)(disk.f_bavail * disk.f_frsize);
-	conn_answer_json(
-		conn, 200,
-		json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
-			  "cpu_count", (int)processors_n, "cpu_used_pct",
-			  metrics_used_percent(&conn->guest->metrics, now,
-					       (uint64_t)(processors_n * sysconf(_SC_CLK_TCK))),
-			  "mem_total", total, "mem_used", used, "mem_cache", cache, "mem_total_mib",
-			  total / MIB, "mem_used_mib", used / MIB, "disk_used",
-			  disk_total - disk_free, "disk_total", disk_total));
+	return json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
+			 "cpu_count", (int)processors_n, "cpu_used_pct",
+			 metrics_used_percent(before, now,
+					      (uint64_t)(processors_n * sysconf(_SC_CLK_TCK))),
+			 "mem_total", total, "mem_used", used, "mem_cache", cache, "mem_total_mib",
+			 total / MIB, "mem_used_mib", used / MIB, "disk_used",
+			 disk_total - disk_free, "disk_total", disk_total);
+}
+
+void metrics_get(struct conn *conn, json_t *request)
+{
+	(void)request;
+	conn_answer_json(conn, 200, metrics_json(&conn->guest->metrics));
 }

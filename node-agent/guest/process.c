@@ -69,6 +69,7 @@ static void process_ended(struct process *process, int status)
 {
 	process->status = status;
 	process->state = PROCESS_DRAINING;
+	logbook_ended(&process->table->guest->logbook, process->pid, status);
 	process_input_close(process);
 	process_signal_answer(process);
 	process_output_resume(process);
@@ -142,6 +143,7 @@ struct process *process_add(struct process_table *table, pid_t pid, const int ou
 	process_output_open(process, PROCESS_STDOUT, output_fds[0]);
 	process_output_open(process, PROCESS_STDERR, output_fds[1]);
 	process_input_open(process, input_fd);
+	logbook_started(&table->guest->logbook, pid, config);
 	return process;
 }
 

@@ -79,9 +79,11 @@ static void drain(struct process_output *output)
 			return;
 		}
 		n = read(output->fd, bytes, max);
-		if (n > 0)
+		if (n > 0) {
+			logbook_output(&process->table->guest->logbook, process->pid,
+				       kind == PROCESS_STDERR, bytes, (size_t)n);
 			process_subscribers_send(process, kind, bytes, (size_t)n);
-		else if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		} else if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		else
 			process_output_close(output);

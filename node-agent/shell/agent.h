@@ -13,6 +13,7 @@
 #include "node-agent/core/core.h"
 #include "node-agent/shell/journal.h"
 #include "node-agent/shell/links.h"
+#include "node-agent/shell/observations.h"
 #include "node-agent/shell/options.h"
 #include "node-agent/shell/payloads.h"
 #include "node-agent/shell/rounds.h"
@@ -57,6 +58,7 @@ struct agent {
 	struct templates templates;
 	struct vms vms;
 	struct links links;
+	struct observations observations;
 	uv_prepare_t before_sleep;
 	uv_timer_t tick;  /* of the core */
 	uv_timer_t look;  /* for templates */

@@ -299,6 +299,21 @@ void link_news(struct link *link, bool urgent)
 		link_pump(link, &event, NULL);
 }
 
+void link_observed(struct link *link, const struct wire_observed *observed)
+{
+	struct links_scratch *scratch = link->links->scratch;
+	struct err err;
+	size_t n;
+
+	if (!link->pump.is_open)
+		return;
+	if (envelope_seal(&link->session, &wire_shape_observed, observed, scratch->out,
+			  sizeof(scratch->out), &n, &err))
+		log_error("link", "cannot write an observation", LOG_ERR(&err));
+	else
+		bus_send(&link->bus, LINK_OBSERVED_ID, scratch->out, n);
+}
+
 bool link_leave(struct link *link)
 {
 	if (!link->pump.is_open)

@@ -18,6 +18,9 @@ void link_news(struct link *link, bool urgent);
 /* Enrols if it is its turn, or opens a session. */
 void link_greet(struct link *link);
 
+/* Sends it, if a session is open. */
+void link_observed(struct link *link, const struct wire_observed *observed);
+
 /* A last poll. False: there is no session. */
 bool link_leave(struct link *link);
 

@@ -7,9 +7,10 @@
 #include "proto/handshake.h"
 
 enum {
-	LINK_RETRY_MS = 1000,        /* between handshakes that stay unanswered */
-	LINK_HINT_MS = 200,          /* a hint that our session is unknown counts once in this */
-	LINK_HANDSHAKE_ID = 1 << 30, /* ids of the bus from here on: not the pump's */
+	LINK_RETRY_MS = 1000,         /* between handshakes that stay unanswered */
+	LINK_HINT_MS = 200,           /* a hint that our session is unknown counts once in this */
+	LINK_HANDSHAKE_ID = 1 << 30,  /* ids of the bus from here on: not the pump's */
+	LINK_OBSERVED_ID = INT32_MAX, /* of what is never answered */
 };
 
 struct link {

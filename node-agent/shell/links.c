@@ -100,6 +100,12 @@ void links_news(struct links *links, bool urgent)
 		link_news(links->items[i], urgent);
 }
 
+void links_observed(struct links *links, const struct wire_observed *observed)
+{
+	for (uint32_t i = 0; links->may_speak && i < links->n; i++)
+		link_observed(links->items[i], observed);
+}
+
 /* ---- enrolment ---- */
 
 void links_enrol_elsewhere(struct links *links, const char *why)

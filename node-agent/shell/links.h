@@ -60,6 +60,9 @@ void links_epoch(struct links *links, uint64_t epoch);
 void links_records(struct links *links, uint64_t end_seq);
 void links_news(struct links *links, bool urgent);
 
+/* To each scheduler that is connected; what cannot be sent now is lost. */
+void links_observed(struct links *links, const struct wire_observed *observed);
+
 /* Polls say from now on that this agent stops, and each open session gets one at once.  agent_left
  * is called when all have answered since; false: there is nobody to tell. */
 bool links_leave(struct links *links);

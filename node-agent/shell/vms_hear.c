@@ -219,6 +219,13 @@ static void vm_on_gone(void *arg, const char *why)
 	vm_tell(vm, NODE_EVENT_VM_GONE);
 }
 
+static void vm_on_observed(void *arg, const struct wire_observed *observed)
+{
+	struct vm *vm = arg;
+
+	observations_pass(&vm->vms->agent->observations, &vm->vms->agent->links, observed);
+}
+
 /* ---- shims that hang ---- */
 
 static bool vm_find_row(const struct vm *vm, struct node_sandbox *out)
@@ -286,6 +293,7 @@ struct shim_client_callbacks vm_callbacks(struct vm *vm)
 		.on_claimed = vm_on_claimed,
 		.on_ended = vm_on_ended,
 		.on_gone = vm_on_gone,
+		.on_observed = vm_on_observed,
 		.on_hung = vm_on_hung,
 		.on_saved = vm_on_saved,
 		.arg = vm,

@@ -71,7 +71,36 @@ void channel_flush(struct channel *channel)
 static void ask_free(struct channel_ask *ask)
 {
 	free(ask->request);
+	free(ask->gathered);
 	memset(ask, 0, sizeof(*ask));
+}
+
+static void ask_tell_document(const struct channel_ask *ask, int status)
+{
+	const char *end = status == 200 && ask->gathered_n
+				  ? memmem(ask->gathered, ask->gathered_n, "\r\n\r\n", 4)
+				  : NULL;
+
+	if (end)
+		ask->document(ask->arg, end + 4,
+			      ask->gathered_n - (size_t)(end + 4 - ask->gathered));
+	else
+		ask->document(ask->arg, NULL, 0);
+}
+
+/* False: it is longer than anything that is wanted. */
+static bool ask_gather(struct channel_ask *ask, const uint8_t *data, size_t n)
+{
+	char *grown;
+
+	if (ask->gathered_n + n > CHANNEL_DOCUMENT_MAX)
+		return false;
+	grown = realloc(ask->gathered, ask->gathered_n + n);
+	CHECK(grown);
+	memcpy(grown + ask->gathered_n, data, n);
+	ask->gathered = grown;
+	ask->gathered_n += n;
+	return true;
 }
 
 /* The ask's slot may be taken anew by what the callback does. */
@@ -80,10 +109,14 @@ static void ask_answer(struct channel_ask *ask, int status, bool is_over)
 	struct channel_ask copy = *ask;
 
 	ask->is_answered = true;
+	ask->gathered = NULL;
 	if (is_over)
 		ask_free(ask);
-	if (!copy.is_answered)
+	if (!copy.is_answered && copy.document)
+		ask_tell_document(&copy, status);
+	else if (!copy.is_answered)
 		copy.answer(copy.arg, status);
+	free(copy.gathered);
 }
 
 static void ask_write(struct channel *channel, struct channel_ask *ask)
@@ -121,6 +154,11 @@ static void ask_data(struct channel *channel, struct channel_ask *ask,
 	memcpy(ask->head + ask->head_n, event->data, n);
 	ask->head_n += n;
 	mux_consumed(channel->mux, event->stream, event->data_n);
+	if (ask->document && !ask_gather(ask, event->data, event->data_n)) {
+		mux_reset(channel->mux, event->stream, MUX_REASON_LIMIT);
+		ask_answer(ask, 0, true);
+		return;
+	}
 	if (ask->head_n == sizeof(ask->head) && ask->patience == CHANNEL_STATUS)
 		ask_answer(ask, ask_status(ask), false);
 }
@@ -140,8 +178,8 @@ static void ask_event(struct channel *channel, struct channel_ask *ask,
 	}
 }
 
-void channel_ask(struct channel *channel, const char *request, size_t request_n,
-		 enum channel_patience patience, channel_answer_cb answer, void *arg)
+static struct channel_ask *ask_begin(struct channel *channel, const char *request, size_t request_n,
+				     enum channel_patience patience, void *arg)
 {
 	struct channel_ask *ask = NULL;
 
@@ -150,12 +188,16 @@ void channel_ask(struct channel *channel, const char *request, size_t request_n,
 			ask = &channel->asks[i];
 	CHECK(ask && request_n <= CHANNEL_REQUEST_MAX);
 	ask->patience = patience;
-	ask->answer = answer;
 	ask->arg = arg;
 	ask->request = malloc(request_n);
 	CHECK(ask->request);
 	memcpy(ask->request, request, request_n);
 	ask->request_n = request_n;
+	return ask;
+}
+
+static void ask_send(struct channel *channel, struct channel_ask *ask)
+{
 	ask->stream = mux_open(channel->mux, CHANNEL_PORT, ask);
 	if (ask->stream == 0) {
 		fault(channel, "the guest takes no more streams");
@@ -163,6 +205,24 @@ void channel_ask(struct channel *channel, const char *request, size_t request_n,
 	}
 	ask_write(channel, ask);
 	channel_flush(channel);
+}
+
+void channel_ask(struct channel *channel, const char *request, size_t request_n,
+		 enum channel_patience patience, channel_answer_cb answer, void *arg)
+{
+	struct channel_ask *ask = ask_begin(channel, request, request_n, patience, arg);
+
+	ask->answer = answer;
+	ask_send(channel, ask);
+}
+
+void channel_ask_document(struct channel *channel, const char *request, size_t request_n,
+			  channel_document_cb document, void *arg)
+{
+	struct channel_ask *ask = ask_begin(channel, request, request_n, CHANNEL_DOCUMENT, arg);
+
+	ask->document = document;
+	ask_send(channel, ask);
 }
 
 /* ---- input ---- */

@@ -17,26 +17,34 @@
 
 enum {
 	CHANNEL_READ_MAX = 32 * 1024,
-	CHANNEL_ASKS_MAX = 2,
+	CHANNEL_ASKS_MAX = 3,
 	CHANNEL_STREAMS_MAX = 256, /* of the gateway, at a time */
 	CHANNEL_PORT = 49983,      /* the guest's own HTTP server */
 	CHANNEL_REQUEST_MAX = 80 * 1024,
+	CHANNEL_DOCUMENT_MAX = 256 * 1024, /* of an answer whose body is wanted, head and all */
 };
 
 /* When an ask is answered. */
 enum channel_patience {
-	CHANNEL_STATUS, /* when the status has come */
-	CHANNEL_WHOLE,  /* when the answer is complete and the stream is gone */
+	CHANNEL_STATUS,   /* when the status has come */
+	CHANNEL_WHOLE,    /* when the answer is complete and the stream is gone */
+	CHANNEL_DOCUMENT, /* the same, and the body is wanted */
 };
 
 /* status: the HTTP status, or 0 when the stream was reset. */
 typedef void (*channel_answer_cb)(void *arg, int status);
 
+/* body: borrowed for the call; only that of a complete answer with status 200, else NULL. */
+typedef void (*channel_document_cb)(void *arg, const char *body, size_t body_n);
+
 struct channel_ask {
 	uint32_t stream; /* 0: free */
 	enum channel_patience patience;
 	bool is_answered;
-	channel_answer_cb answer;
+	channel_answer_cb answer;     /* NULL: a document is wanted, */
+	channel_document_cb document; /* by this one */
+	char *gathered;               /* of it, head and all */
+	size_t gathered_n;
 	void *arg;
 	char head[12]; /* "HTTP/1.1 204" */
 	size_t head_n;
@@ -93,6 +101,11 @@ void channel_drop_asks(struct channel *channel);
  */
 void channel_quiet_begin(struct channel *channel, void (*on_quiet)(void *arg), void *arg);
 void channel_quiet_end(struct channel *channel);
+/* The same, for the body of the answer. */
+void channel_ask_document(struct channel *channel, const char *request, size_t request_n,
+			  channel_document_cb document, void *arg);
+
+bool channel_is_quiet(const struct channel *channel); /* no stream, nothing to be written */
 
 /* For the relay's callbacks. */
 void channel_flush(struct channel *channel);

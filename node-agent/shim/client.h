@@ -38,6 +38,8 @@ struct shim_client_callbacks {
 	void (*on_ended)(void *arg, const struct wire_shim_status *end);
 	void (*on_gone)(void *arg, const char *why);
 	void *arg;
+	/* May be NULL. */
+	void (*on_observed)(void *arg, const struct wire_observed *observed);
 	/* May be NULL.  Its shim has left a question unanswered for too long (true; one that was
 	 * found and does not speak, after 4 s), or has come back after that (false).  It lives, for
 	 * it listens; something with a sandbox is not killed for it. */

@@ -206,6 +206,19 @@ static void hear_end(struct shim_client *client, const struct wire_shim_status *
 	free(claim);
 }
 
+static void hear_observed(struct shim_client *client, const struct wire_bytes *body)
+{
+	struct wire_arena arena = {malloc(wire_arena_need(&wire_shape_observed)),
+				   wire_arena_need(&wire_shape_observed), 0};
+	struct wire_observed observed;
+
+	CHECK(arena.data);
+	if (client->callbacks.on_observed &&
+	    !wire_observed_decode(body->data, body->n, &arena, &observed, NULL))
+		client->callbacks.on_observed(client->callbacks.arg, &observed);
+	free(arena.data);
+}
+
 static void on_message(void *arg, const struct wire_shape *shape, const struct wire_bytes *body)
 {
 	struct shim_client *client = arg;
@@ -233,6 +246,8 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 			return;
 		}
 		hear_end(client, &status);
+	} else if (shape == &wire_shape_observed) {
+		hear_observed(client, body);
 	}
 }
 

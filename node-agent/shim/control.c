@@ -98,6 +98,11 @@ void control_send(struct control *control, const struct wire_shape *shape, const
 	wire_stream_send(&control->agent, shape, message);
 }
 
+bool control_has_agent(const struct control *control)
+{
+	return wire_stream_is_open(&control->agent);
+}
+
 void control_close(struct control *control)
 {
 	wire_stream_close(&control->agent);

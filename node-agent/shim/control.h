@@ -31,6 +31,8 @@ int control_open(struct control *control, uv_loop_t *loop, int fd,
 /* To the agent, if one is connected. */
 void control_send(struct control *control, const struct wire_shape *shape, const void *message);
 
+bool control_has_agent(const struct control *control);
+
 void control_close(struct control *control);
 
 #endif

@@ -80,6 +80,7 @@ static void close_all(struct shim *shim)
 	close(shim->deadline_fd);
 	shim_lease_close(shim);
 	shim_save_close(shim);
+	shim_observe_close(shim);
 }
 
 /* What happened outlives us: the agent may be away, and reads it when it comes back. */
@@ -247,6 +248,7 @@ static void claim_proceed(struct shim *shim)
 	uv_timer_stop(&shim->watchdog);
 	answer_claim(shim, shim->status.attempt, true, "");
 	shim_set_state(shim, WIRE_SHIM_CLAIMED);
+	shim_observe_begin(shim);
 }
 
 static void on_resumed(void *arg, const struct qmp_message *answer, const struct err *err)
@@ -337,7 +339,7 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 		return;
 	}
 	request = shim_request_init((const char *)claim->init.data, claim->init.n,
-				    claim->sandbox.text, &n);
+				    claim->sandbox.text, shim->observer.token, &n);
 	if (!request) {
 		answer_claim(shim, claim->attempt, false, "init: not a JSON object, or too long");
 		return;
@@ -407,6 +409,7 @@ int shim_life_open(struct shim *shim, struct err *err)
 	shim->emulator.arg = shim;
 	uv_timer_init(&shim->loop, &shim->watchdog);
 	uv_timer_init(&shim->loop, &shim->record_retry);
+	shim_observe_open(shim);
 	shim->watchdog.data = shim->record_retry.data = shim;
 	shim->deadline_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (shim->deadline_fd < 0)

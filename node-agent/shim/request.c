@@ -123,8 +123,18 @@ static void make_timestamp(char *out, size_t out_n)
 	snprintf(out + n, out_n - n, ".%09ldZ", now.tv_nsec);
 }
 
+/* One that could not stand in a header is none. */
+static void token_of(const json_t *root, char out_token[OBSERVE_TOKEN_MAX])
+{
+	const char *token = json_string_value(json_object_get(root, "accessToken"));
+
+	out_token[0] = 0;
+	if (token && strlen(token) < OBSERVE_TOKEN_MAX && !strpbrk(token, "\r\n"))
+		strcpy(out_token, token);
+}
+
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			size_t *out_n)
+			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n)
 {
 	json_t *root = document_n ? json_loadb(document, document_n, 0, NULL) : json_object();
 	char seed[SEED_TEXT_N + 1], timestamp[64];
@@ -135,6 +145,8 @@ char *shim_request_init(const char *document, size_t document_n, const char *hos
 		json_decref(root);
 		return NULL;
 	}
+	if (out_token)
+		token_of(root, out_token);
 	/* Every clone wakes with the same generator state: nothing of it may be used before this.
 	 */
 	make_seed(seed);

@@ -9,6 +9,7 @@
  *   start.c     from the folder to a machine that is ready, or to a template's snapshot
  *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
  *   control.c   the agent's connection
+ *   observe.c   what the sandbox uses and says, now and then
  */
 #ifndef FLOTILLA_SHIM_SHIM_H
 #define FLOTILLA_SHIM_SHIM_H
@@ -17,6 +18,7 @@
 #include "node-agent/shim/channel.h"
 #include "node-agent/shim/control.h"
 #include "node-agent/shim/emulator.h"
+#include "node-agent/shim/observe.h"
 #include "node-agent/vm/config.h"
 #include "node-agent/vm/qmp.h"
 #include "node-agent/vm/saved.h"
@@ -121,6 +123,7 @@ struct shim {
 	struct shim_work work;
 	struct vm_saved resumed; /* what it goes on from, if it does */
 	void (*resume_next)(struct shim *shim);
+	struct observer observer;
 	bool is_ending;
 };
 
@@ -170,6 +173,11 @@ void shim_resume_prepare(struct shim *shim, void (*next)(struct shim *shim));
 /* QEMU is there and empty: memory, then its devices. */
 void shim_resume_load(struct shim *shim, void (*next)(struct shim *shim));
 
+/* observe.c: from the claim to the end */
+void shim_observe_open(struct shim *shim);
+void shim_observe_begin(struct shim *shim);
+void shim_observe_close(struct shim *shim);
+
 /* start.c */
 /* So that its template stays in the store for as long as the microVM's folder is there. */
 int shim_keep_template(const struct shim *shim, enum vm_keep why, struct err *err);
@@ -184,9 +192,10 @@ char *shim_request_sync(const char *token, size_t *out_n); /* token: "" for none
 char *shim_request_exec(const char *command, size_t *out_n);
 
 /* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does
- * not say.  NULL: it is not a JSON object, or too long. */
+ * not say.  out_token: the accessToken in it, or empty; may be NULL.  NULL: it is not a JSON
+ * object, or too long. */
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			size_t *out_n);
+			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n);
 
 /* The token that such a document gives the guest; "" for none, or one that no header can hold. */
 void shim_request_token(const char *document, size_t document_n, char out[SHIM_TOKEN_MAX]);

@@ -220,6 +220,18 @@ class Fleet:
             raise Failed(f"key: {status} {key}")
         return key["key"]
 
+    def capped_tenant(self):
+        """The key of one that may have a single sandbox, and has it."""
+        status, tenant = self.api("POST", "/v1/tenants", {"name": "capped", "plan": "hobby", "concurrentSandboxes": 1},
+                                  key=self.operator_key())
+        if status != 201:
+            raise Failed(f"tenant: {status} {tenant}")
+        key = self.api("POST", f"/v1/tenants/{tenant['tenantID']}/keys", {"name": "test"}, key=self.operator_key())[1]["key"]
+        status, made = self.api("POST", "/v2/sandboxes", {"templateID": self.template, "timeout": 600}, key=key)
+        if status != 201:
+            raise Failed(f"create: {status} {made}")
+        return key
+
     def api(self, method, path, body=None, key=None, headers=(), seconds=60):
         """(status, decoded JSON or text) of one API call."""
         return request(self.scheduler.addresses["api"], method, path, body, key, headers, seconds)

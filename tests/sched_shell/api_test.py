@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """What tenants and operators are promised by the API, against the real daemon and fake nodes."""
+import datetime
 import json
 import os
 import socket
 import sqlite3
+import subprocess
 import threading
 import time
 
@@ -58,12 +60,16 @@ def older_clients_have_their_paths():
 def a_template_goes_by_its_name_its_id_and_its_default_tag():
     key = rig.tenant()
     template = rig.api("GET", "/v1/templates", key=key)[1][0]
-    for name in ("base", "base:default", "team/base", template["templateID"], template["templateID"] + ":default"):
+    for name in ("base", "base:default", "acme/base", "acme/base:default", template["templateID"], template["templateID"] + ":default"):
         status, made = rig.create(key, templateID=name)
         assert status == 201 and made["templateID"] == template["templateID"] and made["alias"] == "base", (name, made)
-    for name in ("nope", "base:v2", "base:", "/", ":default", "x" * 200, "ba%73e"):
+    for name in ("nope", "base:v2", "base:1.0-rc_2", "other/base", "x" * 63):
         status, refused = rig.create(key, templateID=name)
-        assert status == 404 and refused["code"] == 404 and "not found" in refused["message"], (name, refused)
+        assert status == 404 and refused == {"code": 404, "message": f"template '{name}' not found"}, (name, refused)
+    for name in ("base:", "/", "/base", "acme/", ":default", "x" * 64, "ba%73e", "Base", "a/b/c", "base:a:b", "b se",
+                 "base:00000000-0000-0000-0000-000000000000"):
+        status, refused = rig.create(key, templateID=name)
+        assert status == 400 and refused["message"].startswith("Invalid template reference: the "), (name, refused)
 
 
 def lists_are_paged_in_a_stable_order():
@@ -114,7 +120,7 @@ def a_tenant_at_its_cap_is_refused_in_e2bs_words():
     status, refused = rig.create(key)
     assert status == 429 and refused["code"] == 429, refused
     assert refused["message"].startswith("you have reached the maximum number of concurrent E2B sandboxes (2). If you need more"), refused
-    assert rig.last["Retry-After"] == "1"
+    assert rig.last["Retry-After"] is None, "waiting does not help"
     limits = rig.api("GET", "/v1/limits", key=key)[1]
     assert limits["plan"] == "hobby" and limits["concurrentSandboxes"] == {"limit": 2, "current": 2}, limits
     assert (limits["vcpuSecondPrice"], limits["gibSecondPrice"]) == ("0.000014", "0.0000045"), limits
@@ -202,8 +208,10 @@ def bad_bodies_are_refused_by_name():
             (b'{"templateID":"a","templateID":"b"}', "JSON"), (b'{"templateID":"\\ud800"}', "JSON"), (b'{"templateID":"a\\u0000"}', "JSON"),
             ({}, "templateID: is required"), (b"", "templateID: is required"), ({"templateID": None}, "templateID: is required"),
             ({"templateID": 7}, "templateID: should be a string"), ({"templateID": ""}, "templateID"), ({"templateID": "x" * 201}, "templateID"),
-            ({"templateID": "base", "timeout": -1}, "timeout"), ({"templateID": "base", "timeout": 0}, "timeout"),
-            ({"templateID": "base", "timeout": 10 ** 9}, "timeout"), ({"templateID": "base", "timeout": 1.5}, "timeout"),
+            ({"templateID": "base", "timeout": -1}, "Timeout must be greater than 0"),
+            ({"templateID": "base", "timeout": 0}, "Timeout must be greater than 0"),
+            ({"templateID": "base", "timeout": 10 ** 9}, "Timeout cannot be greater than 24 hours"),
+            ({"templateID": "base", "timeout": 2 ** 62}, "Timeout cannot be greater than 24 hours"), ({"templateID": "base", "timeout": 1.5}, "timeout"),
             ({"templateID": "base", "timeout": "60"}, "timeout"), ({"templateID": "base", "timeout": True}, "timeout"),
             (b'{"templateID":"base","timeout":99999999999999999999}', "JSON"),
             ({"templateID": "base", "metadata": [1]}, "metadata"), ({"templateID": "base", "metadata": {"a": 1}}, "metadata"),
@@ -412,6 +420,176 @@ def rig_create_quietly(key):
     return answer.status
 
 
+# ---- how often ----
+
+def who_asks_too_often_is_told_when_to_come_again():
+    """Beside the rig: a scheduler with small limits."""
+    with Rig(agents=1, options=["--limits-requests", "30", "--limits-strangers", "10", "--limits-creates", "pro=3,other=1"]) as small:
+        key, other = small.tenant("often"), small.tenant("seldom", "hobby")
+        assert [small.create(key)[0] for _ in range(3)] == [201] * 3
+        assert small.last["RateLimit-Limit"] == "3" and small.last["RateLimit-Remaining"] == "0", small.last
+        status, refused = small.create(key)
+        assert status == 429 and refused == {"code": 429, "message": "Rate limit exceeded, please try again later"}, refused
+        assert small.last["Retry-After"] == "1" and small.last["X-RateLimit-Limit"] == "3", small.last
+        wait_for("a token", 5, lambda: small.create(key)[0] == 201, 0.3)
+        assert all(small.create(other)[0] == 201 for _ in range(5)), "a plan that is not named has no limit"
+        statuses = [small.api("GET", "/v2/sandboxes", key=key)[0] for _ in range(40)]
+        assert set(statuses) == {200, 429} and statuses == sorted(statuses), statuses
+        assert small.last["RateLimit-Remaining"] == "0" and int(small.last["RateLimit-Reset"]) > 20, small.last
+        assert 1 <= int(small.last["Retry-After"]) <= 2 and small.last["X-RateLimit-Reset"], small.last
+        assert small.api("GET", "/v2/sandboxes", key=other)[0] == 200, "another tenant's affair"
+        assert int(small.last["RateLimit-Remaining"]) > 20
+        strangers = [small.api("GET", "/v2/sandboxes", key="wrong")[0] for _ in range(15)]
+        assert strangers[:10] == [401] * 10 and strangers[10:] == [429] * 5, strangers
+        assert small.api("GET", "/v2/sandboxes", key=other)[0] == 200, "who has a key is none of them"
+        assert all(small.api("GET", path)[0] == 200 for path in ("/livez", "/readyz", "/metrics") for _ in range(20))
+        assert all(small.api("GET", "/v1/nodes", key=small.operator_key)[0] == 200 for _ in range(50)), "nor operators"
+
+
+def limits_that_are_none_stop_the_start():
+    for bad in ("pro", "pro=", "=5", "pro=x", "pro=-1", "pro=10000000"):
+        done = subprocess.run([rig.scheduler.argv[0], "--state-dir", rig.path("bad"), "--limits-creates", bad], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 1 and "--limits-creates" in done.stderr + done.stdout, (bad, done)
+
+
+# ---- what was seen ----
+
+def samples_are_read_back_and_kept_after_the_end():
+    key = rig.tenant()
+    made = rig.create(key)[1]["sandboxID"]
+    path = f"/sandboxes/{made}/metrics"
+    rows = wait_for("both samples", 10, lambda: len(rows := rig.api("GET", path, key=key)[1]) == 2 and rows)
+    assert rows[0]["timestamp"] < rows[1]["timestamp"], rows
+    assert {name: value for name, value in rows[0].items() if "timestamp" not in name} == {
+        "cpuCount": 2, "cpuUsedPct": 12.34, "memUsed": 100, "memTotal": 400, "memCache": 50, "diskUsed": 1000, "diskTotal": 4000}, rows
+    assert rows[1]["cpuUsedPct"] == 100 and abs(rows[1]["timestampUnix"] - time.time()) < 30, rows
+    at = rows[1]["timestampUnix"]
+    assert rig.api("GET", f"{path}?start={at}&end={at}", key=key)[1] == rows[1:]
+    assert rig.api("GET", f"{path}?start=1&end=2", key=key)[1] == []
+    for bad in ("start=5&end=4", "start=x", "end=-1"):
+        assert rig.api("GET", f"{path}?{bad}", key=key)[0] == 400, bad
+    both = rig.api("GET", f"/sandboxes/metrics?sandbox_ids={made},{UNKNOWN},,-,x", key=key)[1]
+    assert both == {"sandboxes": {made: rows[1]}}, both
+    assert rig.api("GET", "/sandboxes/metrics", key=key)[0] == 400
+    assert rig.api("GET", "/sandboxes/metrics?sandbox_ids=" + ",".join(["x"] * 101), key=key)[0] == 400
+    other = rig.tenant("other")
+    assert rig.api("GET", path, key=other)[0] == 404 and rig.api("GET", f"/sandboxes/metrics?sandbox_ids={made}", key=other)[1] == {"sandboxes": {}}
+    assert rig.api("DELETE", "/sandboxes/" + made, key=key)[0] == 204
+    assert rig.api("GET", path, key=key)[1] == rows
+
+
+def logs_are_read_in_both_directions_and_searched():
+    key = rig.tenant()
+    made = rig.create(key)[1]["sandboxID"]
+    path = f"/v2/sandboxes/{made}/logs"
+    rows = wait_for("all lines", 10, lambda: len(rows := rig.api("GET", path, key=key)[1]["logs"]) == 5 and rows)
+    assert [row["message"] for row in rows] == ["5 lines were lost", "/bin/fake --quietly", "Hello", 'caf\u00e9 "quoted"\t', "exit status 0"], rows
+    assert [row["level"] for row in rows] == ["warn", "info", "info", "warn", "info"], rows
+    assert rows[2]["fields"] == {"logger": "process", "event_type": "stdout", "pid": "7"}, rows
+
+    def messages(query):
+        status, answer = rig.api("GET", path + "?" + query, key=key)
+        assert status == 200, answer
+        return [row["message"] for row in answer["logs"]]
+    assert messages("direction=backward&limit=2") == ["exit status 0", 'caf\u00e9 "quoted"\t']
+    assert messages("limit=1") == ["5 lines were lost"] and messages("search=hELLO") == ["Hello"] and messages("search=%25") == []
+    assert messages("level=warn") == ["5 lines were lost", 'caf\u00e9 "quoted"\t'] and messages("level=error") == []
+    future = int(time.time() * 1000) + 10 ** 6
+    assert messages(f"cursor={future}") == [] and len(messages(f"cursor={future}&direction=backward")) == 5
+    for bad in ("direction=up", "level=fatal", "limit=0", "limit=1001", "cursor=x", "search=" + "x" * 300):
+        assert rig.api("GET", path + "?" + bad, key=key)[0] == 400, bad
+    older = rig.api("GET", f"/sandboxes/{made}/logs?limit=3", key=key)[1]
+    assert older["logEntries"] == rows[:3] and json.loads(older["logs"][2]["line"])["message"] == "Hello", older
+    assert rig.api("GET", path, key=rig.tenant("other"))[0] == 404
+
+
+def a_node_speaks_of_its_own_sandboxes_only():
+    with Rig(agents=1, agent_options=["--observe"]) as pair:
+        key = pair.tenant()
+        made = pair.create(key)[1]["sandboxID"]
+        before = wait_for("samples", 10, lambda: len(rows := pair.api("GET", f"/sandboxes/{made}/metrics", key=key)[1]) == 2 and rows)
+        node = pair.api("GET", "/v1/nodes", key=pair.operator_key)[1][0]["nodeID"]
+        pair.add_agent("spy", options=["--observe", "--spied", made])
+        assert pair.api("POST", f"/v1/nodes/{node}/cordon", key=pair.operator_key)[0] == 200
+        placed = pair.create(key)[1]["sandboxID"]
+        wait_for("the spy's own", 10, lambda: pair.api("GET", f"/sandboxes/{placed}/metrics", key=key)[1])
+        time.sleep(0.5)  # what it said of the other one would be there by now
+        assert pair.api("GET", f"/sandboxes/{made}/metrics", key=key)[1] == before
+
+
+def events_tell_a_sandboxs_life():
+    key = rig.tenant("lively")
+    one, two = (rig.create(key)[1]["sandboxID"] for _ in range(2))
+    assert rig.api("POST", f"/sandboxes/{one}/timeout", {"timeout": 500}, key=key)[0] == 204
+    end = rig.api("GET", "/sandboxes/" + one, key=key)[1]["endAt"]
+    assert rig.api("DELETE", "/sandboxes/" + one, key=key)[0] == 204
+
+    def types(query="", path=f"/events/sandboxes/{one}"):
+        status, rows = rig.api("GET", path + query, key=key)
+        assert status == 200, rows
+        return [row["type"].removeprefix("sandbox.lifecycle.") for row in rows]
+    wait_for("the end", 10, lambda: "killed" in types())
+    assert types("?orderAsc=true") == ["created", "updated", "killed"] and types() == ["killed", "updated", "created"]
+    assert types("?limit=1&offset=1") == ["updated"] and types("?types=sandbox.lifecycle.created&types=sandbox.lifecycle.killed") == ["killed", "created"]
+    assert types("?types=sandbox.lifecycle.snapshotted") == [] and types("", "/events/sandboxes").count("created") == 2
+    event = rig.api("GET", f"/events/sandboxes/{one}?types=sandbox.lifecycle.updated", key=key)[1][0]
+    assert abs(time_of(event["eventData"]["set_timeout"]) - time_of(end)) < 1, (event, end)
+    assert event["sandboxId"] == one and event["version"] == "v1" and event["sandboxTemplateId"] and event["sandboxTeamId"].startswith("ten_"), event
+    rows = rig.api("GET", "/events/sandboxes?limit=100", key=key)[1]
+    assert len({row["id"] for row in rows}) == len(rows)
+    for bad in ("limit=0", "limit=101", "offset=-1", "orderAsc=maybe", "types=born"):
+        assert rig.api("GET", "/events/sandboxes?" + bad, key=key)[0] == 400, bad
+    other = rig.tenant("other")
+    assert rig.api("GET", f"/events/sandboxes/{one}", key=other)[0] == 404 and rig.api("GET", "/events/sandboxes", key=other)[1] == []
+    team = rig.api("GET", "/teams", key=key)[1][0]
+    assert team["slug"] == "lively" and team["isDefault"] is True, team
+    points = rig.api("GET", f"/teams/{team['teamID']}/metrics", key=key)[1]
+    assert points[-1]["concurrentSandboxes"] == 2 and points[0]["concurrentSandboxes"] == 0, points
+    assert abs(sum(p["sandboxStartRate"] for p in points) * (points[1]["timestampUnix"] - points[0]["timestampUnix"]) - 2) < 0.2, points
+    path = f"/teams/{team['teamID']}/metrics/max?metric="
+    assert rig.api("GET", path + "concurrent_sandboxes", key=key)[1]["value"] == 2 and rig.api("GET", path + "sandbox_start_rate", key=key)[1]["value"] > 0
+    assert rig.api("GET", path + "money", key=key)[0] == 400 and rig.api("GET", f"/teams/{team['teamID']}/metrics", key=other)[0] == 403
+    assert rig.api("GET", f"/teams/{team['teamID']}/metrics?start=1&end=2", key=key)[1][0]["concurrentSandboxes"] == 0
+
+
+def time_of(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def the_oldest_goes_when_there_is_too_much():
+    with Rig(agents=1, options=["--observe-size", "1MiB"], agent_options=["--observe"]) as small:
+        key = small.tenant()
+        first = small.create(key)[1]["sandboxID"]
+        wait_for("samples", 10, lambda: small.api("GET", f"/sandboxes/{first}/metrics", key=key)[1])
+        small.scheduler.stop()
+        with sqlite3.connect(small.path("state", "observations.db")) as file:
+            file.executemany("INSERT INTO line (sandbox, at, event, pid, text) VALUES ('filler', ?, 1, 1, ?)",
+                             ((int(time.time() * 1000), "x" * 2000) for _ in range(1500)))
+        small.scheduler.start()
+        last = wait_for("the node", 10, lambda: small.create(key)[1].get("sandboxID"))
+        wait_for("what is new", 10, lambda: small.api("GET", f"/sandboxes/{last}/metrics", key=key)[1])
+        wait_for("room", 10, lambda: not small.api("GET", f"/sandboxes/{first}/metrics", key=key)[1])
+
+
+def templates_are_what_the_nodes_offer():
+    key = rig.tenant("tempo")
+    rows = rig.api("GET", "/templates", key=key)[1]
+    assert [(r["names"], r["cpuCount"], r["memoryMB"], r["diskSizeMB"], r["buildStatus"], r["public"]) for r in rows] == [
+        (["base"], 2, 512, 1024, "ready", True)], rows
+    assert rows[0]["spawnCount"] == 0 and rows[0]["lastSpawnedAt"] is None, rows
+    rig.create(key)
+    wait_for("a start", 10, lambda: rig.api("GET", "/templates", key=key)[1][0]["spawnCount"] == 1)
+    assert [r["templateID"] for r in rig.api("GET", "/v2/templates?limit=1", key=key)[1]] == [rows[0]["templateID"]]
+    assert rig.last["X-Next-Token"] is None and rig.api("GET", "/v2/templates?nextToken=base", key=key)[1] == []
+    for name in ("base", "tempo%2Fbase", "base%3Adefault", rows[0]["templateID"]):
+        assert rig.api("GET", "/templates/aliases/" + name, key=key) == (200, {"templateID": rows[0]["templateID"], "public": True}), name
+        assert rig.api("GET", "/templates/" + name, key=key)[1]["builds"][0]["buildID"] == rows[0]["buildID"], name
+        assert rig.api("GET", f"/templates/{name}/tags", key=key)[1][0]["tag"] == "default", name
+    for name in ("nope", "other%2Fbase", "base%3Av2", "%2F"):
+        status, refused = rig.api("GET", "/templates/aliases/" + name, key=key)
+        assert status == 404 and "not found" in refused["message"], refused
+
+
 # ---- money ----
 
 def usage_adds_up_and_pages():
@@ -523,6 +701,10 @@ def answers_are_as_the_document_says():
     for method, path, body, who in (
             ("GET", "/v2/sandboxes", None, key), ("GET", "/sandboxes", None, key), ("GET", "/sandboxes/{sandboxID}", None, key),
             ("POST", "/v2/sandboxes/{sandboxID}/connect", {}, key), ("POST", "/v2/sandboxes", {"templateID": "base"}, key),
+            ("GET", "/sandboxes/{sandboxID}/metrics", None, key), ("GET", "/v2/sandboxes/{sandboxID}/logs", None, key),
+            ("GET", "/sandboxes/{sandboxID}/logs", None, key), ("GET", "/events/sandboxes", None, key),
+            ("GET", "/templates", None, key), ("GET", "/v2/templates", None, key), ("GET", "/teams", None, key),
+            ("GET", "/sandboxes/metrics?sandbox_ids={sandboxID}", None, key),
             ("GET", "/v1/usage", None, key), ("GET", "/v1/limits", None, key), ("GET", "/v1/templates", None, key),
             ("GET", "/v1/nodes", None, rig.operator_key), ("GET", "/v1/sandboxes", None, rig.operator_key),
             ("GET", "/v1/tenants", None, rig.operator_key), ("POST", "/v1/tenants", {"name": "t"}, rig.operator_key),
@@ -551,7 +733,7 @@ def a_token_enrols_one_node_once():
 
 
 if __name__ == "__main__":
-    with Rig(agents=1, options=["--api-patience", "1s"]) as rig:
+    with Rig(agents=1, options=["--api-patience", "1s"], agent_options=["--observe"]) as rig:
         run_tests([
             nodes_and_templates_tell_what_is_there,
             a_sandbox_is_created_found_extended_and_killed,
@@ -577,6 +759,14 @@ if __name__ == "__main__":
             garbage_on_either_port_harms_nobody,
             one_idempotency_key_starts_one_sandbox,
             a_repeat_while_the_first_is_under_way_is_told_so,
+            who_asks_too_often_is_told_when_to_come_again,
+            limits_that_are_none_stop_the_start,
+            samples_are_read_back_and_kept_after_the_end,
+            logs_are_read_in_both_directions_and_searched,
+            a_node_speaks_of_its_own_sandboxes_only,
+            events_tell_a_sandboxs_life,
+            the_oldest_goes_when_there_is_too_much,
+            templates_are_what_the_nodes_offer,
             usage_adds_up_and_pages,
             the_books_balance_and_only_grow,
             health_tells_each_check,

@@ -16,8 +16,10 @@ struct fake_options {
 	const char *buses[FAKE_SCHEDULERS_MAX]; /* one for each scheduler */
 	uint32_t buses_n;
 	const char *token, *name, *template_, *truth;
+	const char *spied;   /* a sandbox of another node that it speaks of as if it were its own */
 	const char *trouble; /* why it can start nothing, as it says; NULL: nothing is wrong */
 	uint32_t sandboxes, claim_ms, usage_ms;
+	bool observe; /* says what each sandbox uses and says, once it has begun */
 	bool refuse;
 	bool keep; /* no pause succeeds */
 	bool leaving;
@@ -61,6 +63,9 @@ void links_turn(void);
 
 /* The log has grown. */
 void links_tell_records(void);
+
+/* To each scheduler with which there is a session. */
+void links_tell_observed(const struct wire_observed *observed);
 
 /* Something else of a poll has changed, and a leader waits for it. */
 void links_tell_news(void);

@@ -157,6 +157,20 @@ void links_tell_records(void)
 	}
 }
 
+void links_tell_observed(const struct wire_observed *observed)
+{
+	struct err err;
+	size_t n;
+
+	for (uint32_t i = 0; i < options.buses_n; i++) {
+		if (!links[i].pump.is_open)
+			continue;
+		CHECK(envelope_seal(&links[i].session, &wire_shape_observed, observed, out,
+				    sizeof(out), &n, &err) == 0);
+		bus_send(&links[i].bus, INT32_MAX, out, n);
+	}
+}
+
 void links_tell_news(void)
 {
 	for (uint32_t i = 0; i < options.buses_n; i++) {

@@ -149,6 +149,40 @@ static struct vm *find_saved(uint64_t attempt)
 	return NULL;
 }
 
+static struct wire_log_line line_of(enum wire_log_event event, const char *text)
+{
+	return (struct wire_log_line){.at_wall_ns = now_wall_ns(),
+				      .event = event,
+				      .pid = 7,
+				      .text = {(const uint8_t *)text, strlen(text)}};
+}
+
+static void observe(const struct id *sandbox)
+{
+	struct wire_sample samples[] = {{.vcpus = 2,
+					 .cpu_used = 1234,
+					 .mem_used = 100,
+					 .mem_total = 400,
+					 .mem_cache = 50,
+					 .disk_used = 1000,
+					 .disk_total = 4000},
+					{.vcpus = 2, .cpu_used = 10000}};
+	struct wire_log_line lines[] = {line_of(WIRE_LOG_STARTED, "/bin/fake --quietly"),
+					line_of(WIRE_LOG_STDOUT, "Hello"),
+					line_of(WIRE_LOG_STDERR, "caf\xc3\xa9 \"quoted\"\t"),
+					line_of(WIRE_LOG_ENDED, "exit status 0")};
+	const struct wire_observed observed = {.sandbox = *sandbox,
+					       .samples = samples,
+					       .samples_n = ARRAY_N(samples),
+					       .lines = lines,
+					       .lines_n = ARRAY_N(lines),
+					       .lost_n = 5};
+
+	samples[1].at_wall_ns = now_wall_ns();
+	samples[0].at_wall_ns = samples[1].at_wall_ns - 5 * NS_PER_S;
+	links_tell_observed(&observed);
+}
+
 static void start_vm(struct vm *vm)
 {
 	if (options.refuse || running_n >= options.sandboxes) {
@@ -167,6 +201,13 @@ static void start_vm(struct vm *vm)
 	vm->end_at = mono_add_ms(vm->started_at, (int64_t)vm->order.ttl_ms);
 	vm->told_wall_ns = now_wall_ns();
 	add_record(vm, WIRE_RECORD_STARTED, CAUSE_NONE);
+	if (options.observe)
+		observe(&vm->order.sandbox);
+	if (options.spied) {
+		struct id id;
+		CHECK(id_parse(options.spied, strlen(options.spied), &id));
+		observe(&id);
+	}
 }
 
 static void end_vm(struct vm *vm, enum cause cause)

@@ -59,7 +59,7 @@ def a_node_that_can_start_nothing_says_why_and_is_left_alone():
 def without_nodes_nothing_is_placed():
     with Rig(agents=0) as rig:
         status, refused = rig.create(rig.tenant())
-        assert status == 404 and "Template 'base' not found" in refused["message"], refused
+        assert status == 404 and "template 'base' not found" in refused["message"], refused
 
 
 def what_is_being_started_is_told_to_whoever_asks_again():

@@ -5,6 +5,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import cli  # noqa: E402
 import own_domain  # noqa: E402
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
@@ -15,12 +16,13 @@ IN_DOMAIN = "--in-domain"
 def drive(fleet, *scripts):
     worst = 0
     os.mkdir(fleet.path("in-guest"))
+    capped = fleet.capped_tenant()
     _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
         for script in scripts:
             tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
-            env = {**fleet.env(tenant), "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
+            env = {**fleet.env(tenant), "CAPPED_KEY": capped, "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
                    "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
             worst |= sdk.run(os.path.join(HERE, script), package, env=env).returncode
     return worst
@@ -32,6 +34,7 @@ if IN_DOMAIN in sys.argv:
 
 sdk.install()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.mjs", "files.mjs", "domain.mjs")
+    worst = drive(fleet, "spine.mjs", "files.mjs", "domain.mjs", "api.mjs")
+    worst |= cli.run(fleet, fleet.tenant("cli"), fleet.path())
 worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)

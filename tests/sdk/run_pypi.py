@@ -27,12 +27,13 @@ def install():
 
 def drive(fleet, *scripts):
     os.mkdir(fleet.path("in-guest"))
+    capped = fleet.capped_tenant()
     _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     words = [word for word in sys.argv[1:] if word != IN_DOMAIN]
     worst = 0
     for script in scripts:
         env = {**os.environ, **fleet.env(fleet.tenant("pypi-" + script.split(".")[0])), "FLOTILLA_TESTS_LIB": LIB,
-               "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
+               "CAPPED_KEY": capped, "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
                "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
         worst |= subprocess.run([PYTHON, os.path.join(HERE, script), *words], env=env, timeout=300).returncode
     return worst
@@ -45,6 +46,6 @@ if IN_DOMAIN in sys.argv:
 
 install()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.py", "files.py", "domain.py")
+    worst = drive(fleet, "spine.py", "files.py", "domain.py", "api.py")
 worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *sys.argv[1:]])
 sys.exit(1 if worst else 0)

@@ -151,8 +151,12 @@ static void on_gone(void *arg, const char *why)
 
 static struct shim_client_callbacks callbacks_of(struct rig_clone *clone)
 {
-	return (struct shim_client_callbacks){on_status, on_claimed, on_ended, on_gone,
-					      clone,     NULL,       on_saved};
+	return (struct shim_client_callbacks){.on_status = on_status,
+					      .on_claimed = on_claimed,
+					      .on_ended = on_ended,
+					      .on_gone = on_gone,
+					      .on_saved = on_saved,
+					      .arg = clone};
 }
 
 static struct id random_id(const char *prefix)

@@ -42,7 +42,8 @@ static void api_send(struct api_call *call, int status, const char *type, char *
 {
 	struct http_request *request = call->request;
 
-	if (status == 429 || status == 503)
+	/* One that is at its cap is not helped by waiting for a second. */
+	if (status == 503)
 		http_add_header(request, "Retry-After", "1");
 	if (status == 401)
 		http_add_header(request, "WWW-Authenticate", "Bearer");
@@ -197,14 +198,15 @@ static void api_fill_in(struct api_call *call, enum refusal refusal, const char 
 		if (store_tenant_find(call->api->store, &call->tenant, &tenant, &err) != 1)
 			return;
 		if (refusal == REFUSAL_TIMEOUT_TOO_LONG)
-			snprintf(out, out_max, "%u", tenant.session_max_s / 3600);
+			snprintf(out, out_max, "%g", tenant.session_max_s / 3600.0);
 		else if (refusal == REFUSAL_QUOTA_CONCURRENCY)
 			snprintf(out, out_max, "%u", tenant.concurrent_max);
 	} else if (strcmp(name, "template") == 0) {
 		given = api_text(call->body, "templateID");
 		snprintf(out, out_max, "%s", given ? given : "");
 	} else if (strcmp(name, "sandbox") == 0) {
-		snprintf(out, out_max, "%s", call->parameter);
+		/* "iabc…-clientID" is what older clients call "iabc…". */
+		snprintf(out, out_max, "%.*s", (int)strcspn(call->parameter, "-"), call->parameter);
 	}
 }
 

@@ -76,6 +76,8 @@ static bool api_authorise(struct api_call *call)
 		api_fail_store(call, &err);
 		return false;
 	}
+	if (!known && !api_limit_strangers(call))
+		return false;
 	if (!known) {
 		api_fail(call, 401, "unauthorized", "", "%s",
 			 key ? "Invalid API key" : "API key is missing: send it as X-API-Key");
@@ -176,7 +178,8 @@ void api_serve(struct api_call *call)
 	struct target target;
 
 	CHECK(target_split(http_target(call->request), &target));
-	if (api_authorise(call) && api_validate(call, &target))
+	if (api_authorise(call) && (call->route->who == ROUTE_ANYONE || api_limit_requests(call)) &&
+	    api_validate(call, &target))
 		api_handlers[call->route - routes](call);
 }
 
@@ -314,40 +317,6 @@ struct id api_make_id(const char *prefix)
 	return id_make(prefix, random);
 }
 
-struct id api_template_id(const char *name)
-{
-	uint8_t hash[ID_RANDOM_BYTES];
-
-	crypto_generichash(hash, sizeof(hash), (const uint8_t *)name, strlen(name), NULL, 0);
-	return id_make("", hash);
-}
-
-bool api_template_resolve(struct api_call *call, const char *text, char out_name[TEMPLATE_NAME_MAX])
-{
-	struct core *core = engine_core(call->api->engine);
-	const char *slash = strrchr(text, '/');
-	const char *name = slash ? slash + 1 : text;
-	size_t n = strcspn(name, ":");
-	const struct core_template *at;
-	uint32_t cursor = 0;
-
-	if (!core || n == 0 || n >= TEMPLATE_NAME_MAX ||
-	    (name[n] && strcmp(name + n, ":default") != 0))
-		return false;
-	memcpy(out_name, name, n);
-	out_name[n] = 0;
-	if (core_template_find(core, out_name))
-		return true;
-	while ((at = core_template_next(core, &cursor)) != NULL) {
-		struct id id = api_template_id(at->name);
-		if (strcmp(id.text, out_name) != 0)
-			continue;
-		memcpy(out_name, at->name, TEMPLATE_NAME_MAX);
-		return true;
-	}
-	return false;
-}
-
 bool api_cursor_parse(const char *text, struct api_cursor *out)
 {
 	char *end;
@@ -411,6 +380,8 @@ int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *op
 	api->options = *options;
 	api->engine = options->engine;
 	api->store = engine_store(options->engine);
+	api_limits_open(api);
+	api->opened_wall_ns = engine_wall().ns;
 	if (door_open(api, loop, err) || http_open(&api->http, loop, &http, err)) {
 		door_close(api);
 		free(api);

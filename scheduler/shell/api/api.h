@@ -5,9 +5,11 @@
 #define FLOTILLA_API_API_H
 
 #include "common/io/address.h"
+#include "common/io/options.h"
 #include "scheduler/ha/ha.h"
 #include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
+#include "scheduler/shell/observe/observations.h"
 #include "scheduler/shell/secrets.h"
 
 struct api;
@@ -20,9 +22,13 @@ struct api_options {
 	struct engine *engine;
 	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
+	struct observations *observations; /* NULL: none are kept */
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
 	const char *domain;      /* below which each sandbox has host names; "": none */
+	/* In 30 s, of one tenant and of one address without a key; 0: any number. */
+	uint32_t requests_max, strangers_max;
+	const struct option_list *creates; /* in a second, by plan: "pro=5"; must stay */
 	/* The version of a node's agent, "" when not known. */
 	const char *(*node_version)(void *data, const struct id *node);
 	/* Who leads, NULL: nobody does now. The function is NULL where there is one scheduler. */
@@ -32,6 +38,9 @@ struct api_options {
 	uint64_t leader_wait_ms;   /* requests wait so long for a leader that admits */
 	void *data;
 };
+
+/* Whether option_list `creates` is one. */
+int api_limits_check(const struct option_list *creates, struct err *err);
 
 int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *options,
 	     struct err *err);

@@ -5,6 +5,7 @@
 #include "common/io/http_client.h"
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/api/http.h"
+#include "scheduler/shell/api/limiter.h"
 #include "scheduler/shell/api/route.h"
 #include "scheduler/shell/store/store.h"
 
@@ -19,6 +20,8 @@ struct api {
 	struct http *http;
 	char *openapi; /* made when first asked for */
 	size_t openapi_n;
+	struct limiter limiter;
+	int64_t opened_wall_ns;
 	struct api_call *idempotent; /* creates under way that have an Idempotency-Key */
 	/* door.c's; NULL where there is one scheduler. */
 	struct http_client *client;
@@ -97,7 +100,23 @@ struct id api_make_id(const char *prefix);
 /* A template's identity: follows from its name, so that it needs no storing. */
 struct id api_template_id(const char *name);
 
-/* "name", "name:default", "namespace/name" or an id to the name of a template that is known. */
+/* The whole seconds of a time limit; false, and the call is ended, when it is none. */
+bool api_timeout(struct api_call *call, const char *field, uint32_t *out_s);
+
+/* ---- templates.c ---- */
+
+/* What stands for the tenant in "namespace/name". */
+enum { API_SLUG_MAX = STORE_NAME_MAX };
+void api_tenant_slug(const struct store_tenant *tenant, char out_slug[API_SLUG_MAX]);
+
+/* "[namespace/]name[:tag]" taken apart: the namespace is the tenant's own, the tag "default", where
+ * they are not said.  False: it cannot be one, and out_problem says why. */
+struct api_template_ref {
+	char namespace_[API_SLUG_MAX], name[TEMPLATE_NAME_MAX], tag[TEMPLATE_NAME_MAX];
+};
+bool api_template_parse(const char *text, struct api_template_ref *out, const char **out_problem);
+
+/* A reference or an id to the name of a template that is known, and the caller's to use. */
 bool api_template_resolve(struct api_call *call, const char *text,
 			  char out_name[TEMPLATE_NAME_MAX]);
 
@@ -111,6 +130,31 @@ bool api_network_take(struct api_call *call, char **out_text);
 /* What was asked for at the create; NULL: nothing. */
 int api_network_read(struct api_call *call, const struct id *sandbox, json_t **out_network,
 		     struct err *err);
+
+/* ---- limits.c: false, and the call is ended, when it was asked too often ---- */
+
+void api_limits_open(struct api *api);
+bool api_limit_requests(struct api_call *call);  /* by its tenant */
+bool api_limit_creates(struct api_call *call);   /* by its tenant, whose plan says how many */
+bool api_limit_strangers(struct api_call *call); /* by its address: it has no key that is known */
+
+/* ---- what was seen of sandboxes, also of those that have ended ---- */
+
+/* The sandbox of the path, if it ran and is the caller's, and the reader to ask; NULL: the call is
+ * ended. */
+struct sqlite *api_observed(struct api_call *call, struct core_sandbox *out_row);
+struct sqlite *api_observations(struct api_call *call); /* the same without a sandbox */
+bool api_owned(struct api_call *call, const struct id *id, struct core_sandbox *out);
+
+/* start and end of the query, in seconds, to milliseconds; false: the call is ended. */
+bool api_window(struct api_call *call, int64_t *out_from_ms, int64_t *out_to_ms);
+
+/* A new array with the items of `rows`, which is released, the last first. */
+json_t *api_reversed(json_t *rows);
+
+/* A UUID that follows from what it is of. */
+enum { API_UUID_MAX = 37 };
+void api_uuid(const char *kind, const char *name, int64_t number, char out_text[API_UUID_MAX]);
 
 /* ---- sandboxes as JSON ---- */
 

@@ -181,11 +181,19 @@ static void create(struct api_call *call)
 	const char *asked = api_text(call->body, "templateID");
 	struct core_event event = {.kind = CORE_EVENT_CREATE};
 	struct store_sandbox_extra extra = {0};
+	struct api_template_ref ref;
+	const char *problem;
 	size_t network_n;
 
-	if (!create_check_envs(call) || !create_check_pauses(call) || !api_needs_engine(call) ||
+	if (!api_limit_creates(call) || !create_check_envs(call) || !create_check_pauses(call) ||
+	    !api_timeout(call, "timeout", &event.create.timeout_s) || !api_needs_engine(call) ||
 	    !create_take_idempotency(call))
 		return;
+	if (!api_template_parse(asked, &ref, &problem)) {
+		api_fail(call, 400, "invalid_request", "", "Invalid template reference: %s",
+			 problem);
+		return;
+	}
 	if (!api_template_resolve(call, asked, event.create.template_)) {
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
 		return;
@@ -209,7 +217,6 @@ static void create(struct api_call *call)
 	event.create.request = api_wait(call, create_on_reply);
 	event.create.sandbox = call->sandbox = api_make_id("i");
 	event.create.tenant = call->tenant;
-	event.create.timeout_s = (uint32_t)api_int(call->body, "timeout", 0);
 	event.create.on_limit = create_on_limit(call);
 	extra.auto_resume = create_auto_resumes(call);
 	engine_create(call->api->engine, &event, &extra);

@@ -140,6 +140,17 @@ void api_sandbox_get(struct api_call *call)
 
 /* ---- by way of the core ---- */
 
+bool api_timeout(struct api_call *call, const char *field, uint32_t *out_s)
+{
+	int64_t seconds = api_int(call->body, field, 0);
+
+	*out_s = seconds < UINT32_MAX ? (uint32_t)seconds : UINT32_MAX; /* longer than any plan's */
+	if (seconds > 0)
+		return true;
+	api_refuse(call, REFUSAL_TIMEOUT_TOO_SHORT);
+	return false;
+}
+
 static void sandbox_reply_nothing(struct api_call *call, const struct core_effect *reply)
 {
 	(void)reply;
@@ -171,8 +182,9 @@ static void sandbox_move_limit(struct api_call *call, enum core_event_kind kind,
 
 	if (!api_needs_engine(call) || !sandbox_of(call, &event.timeout.sandbox))
 		return;
+	if (!api_timeout(call, field, &event.timeout.timeout_s))
+		return;
 	event.timeout.tenant = call->tenant;
-	event.timeout.timeout_s = (uint32_t)api_int(call->body, field, 0);
 	event.timeout.request = api_wait(call, on_reply);
 	engine_step(call->api->engine, &event);
 }

@@ -20,7 +20,7 @@
 
 enum {
 	HTTP_REQUEST_ID_MAX = 65, /* storage, NUL included */
-	HTTP_HEADERS_MAX = 8,     /* of an answer, besides those that are always there */
+	HTTP_HEADERS_MAX = 16,    /* of an answer, besides those that are always there */
 	HTTP_HEADER_TEXT_MAX = 128,
 };
 
@@ -62,6 +62,9 @@ bool http_is_too_long(const struct http_request *request);
 
 /* Where its body ends is said twice, or as nobody here knows, and was not read: answer at once. */
 bool http_is_unclear(const struct http_request *request);
+
+/* Who it came from; false: not by IP. */
+bool http_peer(const struct http_request *request, struct address *out);
 
 /* Every header, in the order they came; borrowed for the call. */
 void http_each_header(const struct http_request *request,

@@ -275,6 +275,14 @@ const char *http_header(const struct http_request *request, const char *name)
 	return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+bool http_peer(const struct http_request *request, struct address *out)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info && info->client_addr && address_from_sockaddr(info->client_addr, out);
+}
+
 struct http_header_visit {
 	void (*on_header)(void *data, const char *name, const char *value);
 	void *data;

@@ -39,6 +39,8 @@ static json_t *openapi_value(const struct field *field)
 	case FIELD_TYPE_TIME:
 		return json_pack("{s:o,s:s}", "type", openapi_type("string", field->flags),
 				 "format", "date-time");
+	case FIELD_TYPE_NUMBER:
+		return json_pack("{s:s}", "type", "number");
 	case FIELD_TYPE_DECIMAL:
 		return json_pack("{s:o,s:s}", "type", openapi_type("string", field->flags),
 				 "pattern", "^-?[0-9]+(\\.[0-9]+)?$");

@@ -66,6 +66,9 @@ void route_find(const char *method, const struct target *target, struct route_ma
 		out->allowed |= 1u << route->method;
 		if (strcmp(route_method_name(route->method), method) != 0)
 			continue;
+		/* "/sandboxes/metrics" is not a sandbox. */
+		if (out->route && !strchr(out->route->path, '{'))
+			continue;
 		out->route = route;
 		memcpy(out->parameter, parameter, sizeof(parameter));
 	}

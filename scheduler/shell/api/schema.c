@@ -144,6 +144,7 @@ static json_t *schema_query_value(const struct field *field, const char *text)
 	case FIELD_TYPE_TEXT:
 	case FIELD_TYPE_TIME:
 	case FIELD_TYPE_DECIMAL:
+	case FIELD_TYPE_NUMBER:
 	case FIELD_TYPE_TEXT_MAP:
 	case FIELD_TYPE_OBJECT:
 	case FIELD_TYPE_LIST:
@@ -164,8 +165,13 @@ static void schema_query_pair(const struct schema *schema, const struct target_p
 		const struct field *field = &schema->fields[i];
 		if (strcmp(field->name, name) != 0)
 			continue;
+		const char *before = field->flags & FIELD_REPEATED
+					     ? json_string_value(json_object_get(query, name))
+					     : NULL;
 		json_t *json = NULL;
-		if (target_decode(pair->value, pair->value_n, true, value, sizeof(value)))
+		if (before && target_decode(pair->value, pair->value_n, true, value, sizeof(value)))
+			json = json_sprintf("%s,%s", before, value);
+		else if (target_decode(pair->value, pair->value_n, true, value, sizeof(value)))
 			json = schema_query_value(field, value);
 		if (!json || json_object_set_new(query, field->name, json))
 			problems_add(problems, "query", field->name, "url_encoding",
@@ -305,6 +311,7 @@ static void schema_check_value(const struct field *field, json_t *value, const c
 			schema_check(field->of, value, in, problems);
 		return;
 	case FIELD_TYPE_DECIMAL: /* only in answers */
+	case FIELD_TYPE_NUMBER:
 	case FIELD_TYPE_LIST:
 	case FIELD_TYPE_ANY:
 		return;

@@ -11,8 +11,9 @@
 #include <stdint.h>
 
 enum field_type {
-	FIELD_TYPE_TEXT, /* min..max: bytes */
-	FIELD_TYPE_INT,  /* min..max: values */
+	FIELD_TYPE_TEXT,   /* min..max: bytes */
+	FIELD_TYPE_INT,    /* min..max: values */
+	FIELD_TYPE_NUMBER, /* only in answers */
 	FIELD_TYPE_BOOL,
 	FIELD_TYPE_TIME,     /* RFC 3339 */
 	FIELD_TYPE_DECIMAL,  /* an exact number as text */
@@ -25,6 +26,7 @@ enum field_type {
 enum {
 	FIELD_REQUIRED = 1,
 	FIELD_NULLABLE = 2,    /* of answers; in a request null always means absent */
+	FIELD_REPEATED = 8,    /* of a query: given several times, it is joined by commas */
 	FIELD_UNSUPPORTED = 4, /* known, but only its "off" value is accepted: false, {}, [] … */
 };
 

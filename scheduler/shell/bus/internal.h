@@ -70,6 +70,11 @@ void nodes_on_hello(struct nodes *nodes, uint64_t token, const struct wire_bytes
 /* records.c: steps one of the node's log into the core. */
 void records_take(struct nodes *nodes, struct node *node, const struct wire_record *record);
 
+/* observed.c: samples and log lines of a sandbox; and a record that is about to be stepped. */
+void nodes_take_observed(struct nodes *nodes, struct node *node, const struct wire_bytes *body);
+void nodes_observe_record(struct nodes *nodes, const struct node *node,
+			  const struct wire_record *record);
+
 /* orders.c: from ORDER effects to answers. */
 void nodes_keep_order(struct nodes *nodes, const struct core_effect *effect);
 void nodes_drop_orders(struct node *node);

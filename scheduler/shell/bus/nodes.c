@@ -265,6 +265,10 @@ static void nodes_on_sealed(struct nodes *nodes, uint64_t token,
 	}
 	if (is_new)
 		nodes_begin_session(nodes, node);
+	if (envelope->kind == WIRE_KIND_OBSERVED) {
+		nodes_take_observed(nodes, node, &body);
+		return;
+	}
 	nodes->arena.used = 0;
 	if (envelope->kind != WIRE_KIND_POLL ||
 	    wire_poll_decode(body.data, body.n, &nodes->arena, &poll, &err)) {
@@ -343,6 +347,7 @@ static void nodes_allocate(struct nodes *nodes)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	nodes->index_memory = calloc(1, index_n);
 	nodes->arena.size = wire_arena_need(&wire_shape_poll);
+	CHECK(nodes->arena.size >= wire_arena_need(&wire_shape_observed));
 	nodes->arena.data = malloc(nodes->arena.size);
 	nodes->plain = malloc(WIRE_BODY_MAX);
 	nodes->out = malloc(WIRE_ENVELOPE_MAX);

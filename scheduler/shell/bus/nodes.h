@@ -11,6 +11,7 @@
 #include "common/io/address.h"
 #include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
+#include "scheduler/shell/observe/observations.h"
 #include "scheduler/shell/secrets.h"
 
 struct nodes;
@@ -22,6 +23,7 @@ struct nodes_options {
 	struct engine *engine;
 	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
+	struct observations *observations; /* NULL: none are kept */
 	const struct secrets *secrets;
 	uint64_t lease_ms; /* what a leader's answers give; 0: without end */
 	/* Whether this replica leads, by its own clock, at this moment; and where the leader's bus

@@ -67,6 +67,7 @@ void records_take(struct nodes *nodes, struct node *node, const struct wire_reco
 	struct err err;
 	bool is_known = core_sandbox_find(engine_core(nodes->engine), &record->sandbox) != NULL;
 
+	nodes_observe_record(nodes, node, record);
 	if (record->note.n == 0) {
 		engine_record(nodes->engine, &event, NULL);
 		return;
