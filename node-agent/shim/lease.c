@@ -27,6 +27,8 @@
 enum {
 	/* Less than what schedulers wait beyond a lease before they give a node up. */
 	STOP_LIMIT_MS = 1500,
+	/* To be saved: nothing is lost by waiting for a disk that is slow. */
+	STOP_TO_SAVE_LIMIT_MS = 20 * 1000,
 	CONT_LIMIT_MS = 10 * 1000,
 };
 
@@ -110,8 +112,13 @@ void shim_lease_look(struct shim *shim)
 	if (shim->freeze == SHIM_RUNS && !may_run(shim)) {
 		shim->freeze = SHIM_FREEZING;
 		shim->freeze_mono_ns = shim_mono_ns();
-		uv_timer_start(&shim->watchdog, on_no_answer, STOP_LIMIT_MS, 0);
+		uv_timer_start(&shim->watchdog, on_no_answer,
+			       has_lease(shim) ? STOP_TO_SAVE_LIMIT_MS : STOP_LIMIT_MS, 0);
 		qmp_send(&shim->qmp, "stop", NULL, on_stopped, shim);
+	} else if (shim->freeze == SHIM_FREEZING && !has_lease(shim) &&
+		   uv_timer_get_due_in(&shim->watchdog) > STOP_LIMIT_MS) {
+		/* It was to be saved, and now it must not run. */
+		uv_timer_start(&shim->watchdog, on_no_answer, STOP_LIMIT_MS, 0);
 	} else if (shim->freeze == SHIM_FROZEN && may_run(shim)) {
 		shim->freeze = SHIM_THAWING;
 		uv_timer_start(&shim->watchdog, on_no_answer, CONT_LIMIT_MS, 0);

@@ -213,6 +213,7 @@ static void deadline_set(struct shim *shim, int64_t end_mono_ns)
 	if (end_mono_ns <= 0)
 		at.it_value.tv_nsec = 1;
 	shim->status.end_mono_ns = end_mono_ns;
+	shim_save_limit_moved(shim);
 	CHECK(timerfd_settime(shim->deadline_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
 }
 

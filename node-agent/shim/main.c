@@ -8,8 +8,10 @@
 #include "common/io/log.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,6 +61,11 @@ int main(int argc, char **argv)
 	shim.dir = argv[1];
 	let_go_of_parent(shim.dir);
 	ignore_signals();
+	/* Its buffers are given back to the system when they are freed. */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	mallopt(M_ARENA_MAX, 1);
+	/* What goes beside the loop goes one after the other. */
+	setenv("UV_THREADPOOL_SIZE", "1", 1);
 	log_setup("info", "text");
 	CHECK(uv_loop_init(&shim.loop) == 0);
 	if (vm_config_read(shim.dir, &shim.config, &err) || shim_life_open(&shim, &err)) {

@@ -9,51 +9,24 @@
  * Whatever fails on the way leads back to NONE: what was written is removed and the machine goes
  * on, but that connections into the sandbox may have been reset.  Nothing is told before it is
  * durable, and the manifest that makes it valid comes last; so whoever dies in between leaves
- * nothing that looks like a saved sandbox.  Stopping and going on is lease.c's, and so is that
- * nobody pays for the time between.
+ * nothing that looks like a saved sandbox.  What is written is save_write.c's.  Stopping and going
+ * on is lease.c's, and so is that nobody pays for the time between.
  */
 #include "node-agent/shim/shim.h"
 
 #include "common/base/check.h"
 #include "common/io/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	QUIET_LIMIT_MS = 1000,
 	SYNC_LIMIT_MS = 10 * 1000,
-	FDSET = 1, /* the device state's file, in QEMU */
+	DEVICE_LIMIT_MS = 20 * 1000, /* for some 100 KiB; then QEMU hangs */
 };
-
-#define DIR_SAVING "saving"
-
-static bool is_pause(const struct shim *shim)
-{
-	return shim->save.how != WIRE_SAVE_SNAPSHOT;
-}
-
-static void path_in(const struct shim *shim, const char *name, char out[PATH_MAX])
-{
-	/* The folder's path has been checked to leave room for these. */
-	CHECK(snprintf(out, PATH_MAX, "%s/%s", shim->dir, name) < PATH_MAX);
-}
-
-static void final_path(const struct shim *shim, char out[PATH_MAX])
-{
-	char name[64] = VM_DIR_SAVED;
-
-	if (!is_pause(shim))
-		snprintf(name, sizeof(name), VM_DIR_SNAPSHOTS "/%" PRIu64, shim->save.number);
-	path_in(shim, name, out);
-}
 
 /* ---- answers ---- */
 
@@ -64,14 +37,6 @@ static void answer(struct shim *shim, uint64_t number, bool ok, uint64_t bytes, 
 	snprintf(saved.detail, sizeof(saved.detail), "%.128s", detail);
 	shim->save.last = saved;
 	control_send(&shim->control, &wire_shape_shim_saved, &saved);
-}
-
-static void remove_saving(const struct shim *shim)
-{
-	char path[PATH_MAX];
-
-	path_in(shim, DIR_SAVING, path);
-	vm_store_remove_tree(path);
 }
 
 /* The machine may go on, and so may whoever speaks with it. */
@@ -92,7 +57,7 @@ static void fail(struct shim *shim, const char *why)
 	if (shim->is_ending)
 		return;
 	log_warn("shim", "not saved", LOG_UINT("save", shim->save.number), LOG_TEXT("why", why));
-	remove_saving(shim);
+	shim_save_folder_remove(shim);
 	if (shim->save.number)
 		answer(shim, shim->save.number, false, 0, why);
 	shim->save.is_at_limit = false;
@@ -105,76 +70,14 @@ static void fail(struct shim *shim, const char *why)
 	let_go_on(shim);
 }
 
-/* ---- writing ---- */
+/* ---- the end of it ---- */
 
-static int64_t wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
-static int move_disk(const char *from, const char *to, struct err *err)
-{
-	return rename(from, to) ? err_errno(err, errno, "%s", to) : 0;
-}
-
-/* The disk's own pages begin to go out while the memory's are written. */
-static void begin_writeback(const char *disk)
-{
-	int fd = open(disk, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-	close(fd);
-}
-
-/* On a thread of its own.  A pause's disk is moved, though QEMU has it open: QEMU stands still, and
- * finds it again where it was if this fails. */
-static int write_all(struct shim *shim, struct err *err)
-{
-	struct vm_saved *saved = &shim->save.saved;
-	char disk[PATH_MAX], saving[PATH_MAX], to[PATH_MAX], memory[PATH_MAX], final[PATH_MAX];
-
-	path_in(shim, VM_FILE_OVERLAY, disk);
-	path_in(shim, DIR_SAVING, saving);
-	path_in(shim, DIR_SAVING "/" VM_SAVED_DISK, to);
-	path_in(shim, DIR_SAVING "/" VM_SAVED_MEMORY, memory);
-	final_path(shim, final);
-	if (shim_keep_template(shim, VM_KEEP_SAVED, err))
-		return -1;
-	begin_writeback(disk);
-	if (saved->has_memory && vm_memory_save(shim->emulator.pid, shim->files.mem, memory,
-						&shim->work.cancel, &saved->memory, err))
-		return -1;
-	if (is_pause(shim) ? move_disk(disk, to, err) : vm_saved_copy_disk(disk, to, err))
-		return -1;
-	if (vm_saved_commit(saved, saving, final, err) == 0)
-		return 0;
-	if (is_pause(shim) && rename(to, disk))
-		err_wrap(err, "and its disk is lost (%s)", strerror(errno));
-	return -1;
-}
-
-/* Ended by something else in the meantime: then it was not paused. */
-static void forget(struct shim *shim, int result)
-{
-	char final[PATH_MAX];
-
-	final_path(shim, final);
-	if (result == 0)
-		vm_store_remove_tree(final);
-	remove_saving(shim);
-}
-
-static void on_written(struct shim *shim, int result, const struct err *err)
+void shim_save_on_written(struct shim *shim, int result, const struct err *err)
 {
 	struct shim_save *save = &shim->save;
 
 	if (shim->is_ending) {
-		forget(shim, result);
+		shim_save_forget(shim, result);
 		return;
 	}
 	if (result) {
@@ -184,14 +87,14 @@ static void on_written(struct shim *shim, int result, const struct err *err)
 	log_info("shim", "saved", LOG_UINT("save", save->number),
 		 LOG_UINT("bytes", save->saved.bytes),
 		 LOG_UINT("pages", save->saved.memory.pages_n));
-	if (is_pause(shim)) {
+	if (shim_save_is_pause(shim)) {
 		shim->status.saved_how = save->how;
 		shim->status.save = save->number;
 		shim->status.saved_bytes = save->saved.bytes;
 	}
 	if (save->number)
 		answer(shim, save->number, true, save->saved.bytes, "");
-	if (is_pause(shim)) {
+	if (shim_save_is_pause(shim)) {
 		shim_end(shim, CAUSE_PAUSE,
 			 save->number ? "paused by order" : "paused at its time limit");
 		return;
@@ -203,22 +106,13 @@ static void on_written(struct shim *shim, int result, const struct err *err)
 	}
 }
 
+/* ---- QEMU's part ---- */
+
 static void begin_writing(struct shim *shim)
 {
-	struct vm_saved *saved = &shim->save.saved;
-
 	shim->save.step = SHIM_SAVE_WRITING;
-	memset(saved, 0, sizeof(*saved));
-	vm_saved_describe(saved, &shim->template_);
-	saved->vm = shim->config.vm;
-	saved->save = shim->save.number;
-	saved->has_memory = shim->save.how != WIRE_SAVE_PAUSE_FILES;
-	saved->stopped_mono_ns = shim->status.frozen_mono_ns;
-	saved->stopped_wall_ns = wall_ns() - (shim_mono_ns() - saved->stopped_mono_ns);
-	shim_work_start(shim, write_all, on_written);
+	shim_save_write(shim);
 }
-
-/* ---- QEMU's part ---- */
 
 static void on_ignored(void *arg, const struct qmp_message *answer_, const struct err *err)
 {
@@ -234,6 +128,7 @@ static void on_device_written(void *arg, const struct qmp_message *answer_, cons
 	(void)answer_;
 	if (shim->is_ending)
 		return;
+	uv_timer_stop(&shim->save.timer);
 	qmp_send(&shim->qmp, "remove-fd", "{\"fdset-id\":1}", on_ignored, shim);
 	if (err)
 		fail(shim, err->text);
@@ -241,17 +136,18 @@ static void on_device_written(void *arg, const struct qmp_message *answer_, cons
 		begin_writing(shim);
 }
 
+static void on_device_too_long(uv_timer_t *timer)
+{
+	shim_end(timer->data, CAUSE_VM_FAULT, "QEMU did not write its devices' state in time");
+}
+
 static void save_device(struct shim *shim)
 {
-	char path[PATH_MAX];
 	struct err err;
 	int fd, sent;
 
-	_Static_assert(FDSET == 1, "the number in the commands");
-	path_in(shim, DIR_SAVING "/" VM_SAVED_DEVICE, path);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = shim_save_device_open(shim, &err);
 	if (fd < 0) {
-		err_errno(&err, errno, "%s", path);
 		fail(shim, err.text);
 		return;
 	}
@@ -263,6 +159,7 @@ static void save_device(struct shim *shim)
 	}
 	/* It has nothing to do with Xen but its origin.  live: the machine keeps its disks. */
 	shim->save.step = SHIM_SAVE_DEVICE;
+	uv_timer_start(&shim->save.timer, on_device_too_long, DEVICE_LIMIT_MS, 0);
 	qmp_send(&shim->qmp, "xen-save-devices-state",
 		 "{\"filename\":\"/dev/fdset/1\",\"live\":true}", on_device_written, shim);
 }
@@ -354,20 +251,6 @@ static void ask_guest(struct shim *shim)
 
 /* ---- orders ---- */
 
-static int make_folders(const struct shim *shim, struct err *err)
-{
-	char path[PATH_MAX];
-
-	remove_saving(shim);
-	path_in(shim, DIR_SAVING, path);
-	if (mkdir(path, 0700))
-		return err_errno(err, errno, "%s", path);
-	path_in(shim, VM_DIR_SNAPSHOTS, path);
-	if (!is_pause(shim) && mkdir(path, 0700) && errno != EEXIST)
-		return err_errno(err, errno, "%s", path);
-	return 0;
-}
-
 static void begin(struct shim *shim, uint64_t number, enum wire_save_how how)
 {
 	struct err err;
@@ -377,7 +260,7 @@ static void begin(struct shim *shim, uint64_t number, enum wire_save_how how)
 	shim->save.is_at_limit = number == 0;
 	if (shim->freeze != SHIM_RUNS)
 		fail(shim, "it is frozen: its lease is over");
-	else if (make_folders(shim, &err))
+	else if (shim_save_folder_make(shim, &err))
 		fail(shim, err.text);
 	else
 		ask_guest(shim);
@@ -387,15 +270,12 @@ static void begin(struct shim *shim, uint64_t number, enum wire_save_how how)
 static bool is_answered(struct shim *shim, uint64_t number)
 {
 	struct vm_saved done;
-	char name[64], path[PATH_MAX];
 
 	if (shim->save.last.save == number) {
 		control_send(&shim->control, &wire_shape_shim_saved, &shim->save.last);
 		return true;
 	}
-	snprintf(name, sizeof(name), VM_DIR_SNAPSHOTS "/%" PRIu64, number);
-	path_in(shim, name, path);
-	if (vm_saved_read(path, &done, NULL))
+	if (!shim_save_find_snapshot(shim, number, &done))
 		return false;
 	answer(shim, number, true, done.bytes, "");
 	return true;
@@ -434,15 +314,21 @@ void shim_at_limit(struct shim *shim)
 		return;
 	}
 	/* A pause under way is as good; if it fails, that is the end. */
-	if (is_pause(shim))
+	if (shim_save_is_pause(shim))
 		shim->save.is_at_limit = true;
 	else
 		shim->save.is_limit_due = true;
 }
 
+void shim_save_limit_moved(struct shim *shim)
+{
+	shim->save.is_limit_due = false;
+	shim->save.is_at_limit = shim->save.is_at_limit && shim->save.number == 0;
+}
+
 int shim_save_open(struct shim *shim, struct err *err)
 {
-	if (strlen(shim->dir) + 64 >= PATH_MAX)
+	if (strlen(shim->dir) + SHIM_SAVE_PATH_ROOM >= PATH_MAX)
 		return err_set(err, "%s: the path is too long", shim->dir);
 	uv_timer_init(&shim->loop, &shim->save.timer);
 	shim->save.timer.data = shim;

@@ -3,7 +3,7 @@
  *
  *   life.c      the states, the claim, the time limit, the end and its record
  *   lease.c     until when it may run: freezing and thawing
- *   save.c      pausing it, and taking snapshots of it
+ *   save.c      pausing it, and taking snapshots of it; save_write.c what is written then
  *   resume.c    going on from what was saved
  *   work.c      what takes long, beside the loop
  *   start.c     from the folder to a machine that is ready, or to a template's snapshot
@@ -157,6 +157,18 @@ void shim_save_close(struct shim *shim);
 void shim_save_order(struct shim *shim, const struct wire_shim_save *order);
 void shim_save_on_stopped(struct shim *shim);
 void shim_at_limit(struct shim *shim); /* the time limit is reached */
+void shim_save_limit_moved(struct shim *shim);
+
+/* save_write.c */
+enum { SHIM_SAVE_PATH_ROOM = 64 };                /* what its paths have beyond the folder's */
+bool shim_save_is_pause(const struct shim *shim); /* or a snapshot */
+int shim_save_folder_make(const struct shim *shim, struct err *err);
+void shim_save_folder_remove(const struct shim *shim);               /* what is half done */
+int shim_save_device_open(const struct shim *shim, struct err *err); /* a new file's descriptor */
+void shim_save_write(struct shim *shim);                             /* the rest of it */
+void shim_save_on_written(struct shim *shim, int result, const struct err *err); /* in save.c */
+void shim_save_forget(const struct shim *shim, int result);
+bool shim_save_find_snapshot(const struct shim *shim, uint64_t number, struct vm_saved *out);
 
 /* work.c: one at a time (a broken promise).  run: on a thread of its own, where of the shim it only
  * touches what is its business alone until done is called, on the loop. */

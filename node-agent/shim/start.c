@@ -431,6 +431,15 @@ static void start_resumed(struct shim *shim)
 		first_commands(shim);
 }
 
+/* A store that cannot be written in serves clones as well; they cannot be saved then. */
+static void keep_while_running(const struct shim *shim)
+{
+	struct err err;
+
+	if (shim_keep_template(shim, VM_KEEP_RUNNING, &err))
+		log_warn("shim", "its template may be removed under it", LOG_ERR(&err));
+}
+
 int shim_start(struct shim *shim, struct err *err)
 {
 	const struct channel_callbacks callbacks = {on_guest_ready, on_guest_fault, shim};
@@ -438,11 +447,11 @@ int shim_start(struct shim *shim, struct err *err)
 
 	if (vm_template_read(shim->config.template_dir, &shim->template_, err) ||
 	    vm_template_check(&shim->template_, NULL, err) ||
-	    vm_template_files(&shim->template_, &shim->files, err) ||
-	    (is_clone && shim_keep_template(shim, VM_KEEP_RUNNING, err)) ||
-	    shim_resume_open(shim, err) || channel_open(&shim->channel, &callbacks, err) ||
-	    (is_clone && open_relay(shim, err)))
+	    vm_template_files(&shim->template_, &shim->files, err) || shim_resume_open(shim, err) ||
+	    channel_open(&shim->channel, &callbacks, err) || (is_clone && open_relay(shim, err)))
 		return -1;
+	if (is_clone)
+		keep_while_running(shim);
 	uv_timer_start(
 		&shim->watchdog, on_start_too_long,
 		is_clone && !shim_is_resumed(shim) ? SHIM_START_LIMIT_MS : SHIM_BOOT_LIMIT_MS, 0);

@@ -45,6 +45,7 @@ int process_memory_find(pid_t pid, const char *file, struct process_memory *out_
 			struct err *err)
 {
 	bool is_believed = true;
+	uint64_t next = 0;
 	struct stat stat_;
 	char path[64];
 	size_t line_max = 0;
@@ -66,8 +67,17 @@ int process_memory_find(pid_t pid, const char *file, struct process_memory *out_
 	if (!is_believed || out_memory->mappings_n == 0)
 		return err_set(err, "process %d has not mapped %s as a machine does", (int)pid,
 			       file);
+	/* Sorted, they are to be the file once over: nothing else of that inode's number slips in.
+	 */
 	qsort(out_memory->mappings, out_memory->mappings_n, sizeof(out_memory->mappings[0]),
 	      by_page);
+	for (size_t i = 0; i < out_memory->mappings_n; i++) {
+		if (out_memory->mappings[i].page != next)
+			is_believed = false;
+		next += out_memory->mappings[i].pages_n;
+	}
+	if (!is_believed || next != (uint64_t)stat_.st_size / PROCESS_PAGE)
+		return err_set(err, "process %d has not mapped all of %s once", (int)pid, file);
 	return 0;
 }
 

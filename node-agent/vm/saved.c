@@ -2,6 +2,7 @@
 #include "node-agent/vm/saved.h"
 
 #include "common/io/file.h"
+#include "node-agent/vm/saved_sum.h"
 
 #include <errno.h>
 #include <fcntl.h>

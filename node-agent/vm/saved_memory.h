@@ -24,7 +24,7 @@ enum { VM_PAGE = 4096 };
 struct vm_memory_figures {
 	uint64_t pages_n; /* in the file */
 	uint64_t runs_n;  /* in its table, those of zeros included */
-	uint64_t sum;     /* of all bytes of the file */
+	uint64_t sum;     /* of all bytes of the file, block by block */
 };
 
 /*
@@ -45,16 +45,5 @@ int vm_memory_restore(pid_t pid, const char *mem, const char *path,
 
 /* How long such a file is. */
 uint64_t vm_memory_file_bytes(const struct vm_memory_figures *figures);
-
-/*
- * A checksum against accidents, made for speed: eight FNV-1a lanes over the 64-bit words.  Any
- * change within one word of a lane changes it, others pass with a chance of 2^-64.  n: of 64.
- */
-struct vm_sum {
-	uint64_t lanes[8];
-};
-void vm_sum_begin(struct vm_sum *sum);
-void vm_sum_add(struct vm_sum *sum, const void *bytes, size_t n);
-uint64_t vm_sum_end(const struct vm_sum *sum);
 
 #endif

@@ -154,9 +154,39 @@ static void emulated_devices_have_no_event_descriptors_and_real_ones_do(void **s
 	assert_true(has_word(&argv, "host"));
 }
 
+/* What goes on from what was saved is the same machine; only what it waits for differs. */
+static void what_goes_on_is_the_machine_that_was_saved(void **state)
+{
+	static const char *const same[] = {"-device", "-machine", "-object", "-blockdev",
+					   "-netdev"};
+	static struct vm_argv clone, difference, cold;
+	struct vm_launch launch = launch_of("/o");
+	char a[4096], b[4096], c[4096];
+
+	(void)state;
+	assert_int_equal(vm_argv_build(&launch, &clone, NULL), 0);
+	launch.is_difference = true;
+	assert_int_equal(vm_argv_build(&launch, &difference, NULL), 0);
+	launch.is_difference = false;
+	launch.is_cold = true;
+	assert_int_equal(vm_argv_build(&launch, &cold, NULL), 0);
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+		collect(&clone, same[i], a, sizeof(a));
+		collect(&difference, same[i], b, sizeof(b));
+		collect(&cold, same[i], c, sizeof(c));
+		assert_string_equal(a, b);
+		assert_string_equal(a, c);
+	}
+	assert_true(has_word(&clone, "-incoming") && has_word(&difference, "-incoming"));
+	assert_false(has_word(&cold, "-incoming"));
+	assert_true(has_word(&difference, "migration.send-configuration=off"));
+	assert_false(has_word(&clone, "migration.send-configuration=off"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_goes_on_is_the_machine_that_was_saved),
 		cmocka_unit_test(a_clone_has_the_devices_of_its_template_and_no_others),
 		cmocka_unit_test(a_clones_memory_is_its_own_and_its_template_is_only_read),
 		cmocka_unit_test(a_path_that_qemu_would_take_apart_is_refused),

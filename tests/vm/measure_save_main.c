@@ -6,7 +6,7 @@
  * A sandbox of 512 MiB has written DIRTY_MIB (50) of its memory; it is paused, and goes on in a new
  * microVM.  Beside it, on the same machine and folder: what cannot be done without, a copy of as
  * many bytes with its fdatasync; and what is done without this, QEMU's own migration of such a
- * machine into a file.  One line each, in milliseconds: least, median, 90th percentile, greatest.
+ * machine into a file.  One line each: least, median, 90th percentile, greatest.
  */
 #include "common/base/check.h"
 #include "node-agent/shim/identity.h"
@@ -250,8 +250,25 @@ static void migrate_and_sync(const char *mib, struct series *times, struct serie
 /* ---- ours ---- */
 
 struct figures {
-	struct series saved, ended, ready, answered, first, bytes, snapshot;
+	struct series saved, ended, ready, answered, first, bytes, snapshot, shim_pss;
 };
+
+static double shim_pss_mib(const struct rig_clone *clone)
+{
+	struct identity shim, qemu;
+	char path[64], line[256];
+	unsigned kib = 0;
+	FILE *file_;
+
+	CHECK(identity_read(clone->dir, &shim, &qemu));
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)shim.pid);
+	file_ = fopen(path, "re");
+	CHECK(file_);
+	while (fgets(line, sizeof(line), file_) && sscanf(line, "Pss: %u kB", &kib) != 1)
+		;
+	fclose(file_);
+	return kib / 1024.0;
+}
 
 static void pause_and_resume(const char *mib, uint64_t number, struct figures *figures)
 {
@@ -281,6 +298,7 @@ static void pause_and_resume(const char *mib, uint64_t number, struct figures *f
 		 again->has_ended || (again->has_status && again->status.state == WIRE_SHIM_READY));
 	CHECK(!again->has_ended);
 	add(&figures->ready, began);
+	figures->shim_pss.values[figures->shim_pss.n++] = shim_pss_mib(again);
 	rig_clone_claim(again, TTL_MS);
 	rig_wait(&rig, again->is_claimed);
 	CHECK(again->claimed.ok);
@@ -320,6 +338,7 @@ int main(int argc, char **argv)
 	print_line("resume: start to ready (ms)", &figures.ready);
 	print_line("resume: start to claimed (ms)", &figures.answered);
 	print_line("resume: start to first /health via gateway (ms)", &figures.first);
+	print_line("PSS of the shim of what goes on (MiB)", &figures.shim_pss);
 	print_line("size on disk (MiB)", &figures.bytes);
 	print_line("limit: write and fdatasync of as much (ms)", &plain);
 	print_line("QEMU's migrate to a file, fdatasync (ms)", &migrated);

@@ -202,14 +202,16 @@ static void a_config_reads_back_as_it_was_written(void **state)
 
 static void a_config_that_says_too_little_is_refused(void **state)
 {
+	static const char not_absolute[] =
+		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"clone\","
+		"\"warmth\":\"exec\",\"resume\":\"saved\"}";
 	static const char *const texts[] = {
 		"",
 		"{}",
 		"{\"vm\":\"vm_1\"}",
 		"{\"vm\":\"v\",\"template\":\"t\",\"purpose\":\"clone\",\"warmth\":\"exec\"}",
 		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"cloan\",\"warmth\":\"health\"}",
-		"{\"vm\":\"vm_1\",\"template\":\"/t\",\"purpose\":\"clone\",\"warmth\":\"none\","
-		"\"resume\":\"saved\"}",
+		not_absolute,
 		"{\"vm\":\"vm 1\",\"template\":\"/t\",\"purpose\":\"clone\",\"warmth\":\"health\"}",
 	};
 	struct vm_config config;
