@@ -401,7 +401,11 @@ class Downloads(FilesTest):
 
     def test_a_download_is_named(self):
         self.assertEqual(self.get(self.write("a b.txt"))[2]["Content-Disposition"], 'inline; filename="a b.txt"')
-        self.assertIn("inline", self.get(self.write("\u00fc\".txt"))[2]["Content-Disposition"])
+        for name in "\u00fc\".txt", "line\r\nX-Evil: 1", "\u00fc" * 127:
+            status, _, headers = self.get(self.write(name))
+            self.assertEqual((status, headers["Content-Disposition"]), (200, "inline; filename*=utf-8''" + "".join(
+                f"%{byte:02X}" for byte in name.encode())))
+            self.assertNotIn("X-Evil", headers)
 
     def test_ranges_and_their_errors(self):
         path = self.write("f", b"0123456789")
