@@ -25,6 +25,7 @@
 #define LOWER         "/lower" /* the image, read-only */
 #define DISK          "/disk"  /* what the sandbox writes */
 #define ROOT          "/root"  /* both, one over the other */
+/* Redirects: a folder of the image could not be renamed without them. */
 #define OVERLAY_OPTIONS                                                                            \
 	"lowerdir=" LOWER ",upperdir=" DISK "/upper,workdir=" DISK "/work,redirect_dir=on"
 

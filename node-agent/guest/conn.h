@@ -118,8 +118,9 @@ bool conn_accept(void *pool, struct stream *stream);
 /* Completing an answer (conn_answer*, conn_finish) detaches the work without on_gone: whoever
  * completes it releases what is the work's. */
 
-/* The next bytes of the body stay where they are until it is taken back, and conn_flush called; the
- * end of a body may still be told after its last bytes.  Only until the request is answered. */
+/* A body that is held waits where it is, and its client is not asked for more, until it is not held
+ * any more and conn_flush is called.  The end may be told once more, of bytes that were taken
+ * before; an answer ends the holding. */
 void conn_hold(struct conn *conn, bool is_held);
 
 /* A complete answer.  extra: further header lines, each with its CRLF, or NULL. */
@@ -127,7 +128,7 @@ void conn_answer(struct conn *conn, int status, const char *type, const char *ex
 		 const char *bytes, size_t bytes_n);
 
 /* Whether an answer of that size would be taken now; a larger one breaks the connection off. */
-bool conn_can_hold(const struct conn *conn, size_t bytes_n);
+bool conn_can_carry(const struct conn *conn, size_t bytes_n);
 
 /* As above from a JSON value, which is released. */
 void conn_answer_json(struct conn *conn, int status, json_t *value);

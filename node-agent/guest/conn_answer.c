@@ -126,7 +126,7 @@ void conn_say_continue(struct conn *conn)
 	out_put(conn, line, sizeof(line) - 1);
 }
 
-bool conn_can_hold(const struct conn *conn, size_t bytes_n)
+bool conn_can_carry(const struct conn *conn, size_t bytes_n)
 {
 	return conn->pool->bodies_bytes + bytes_n <= CONN_BODIES_MAX;
 }
@@ -144,7 +144,7 @@ void conn_answer(struct conn *conn, int status, const char *type, const char *ex
 			out_put(conn, bytes, bytes_n);
 		return;
 	}
-	if (!conn_can_hold(conn, bytes_n) || !(conn->tail = malloc(bytes_n))) {
+	if (!conn_can_carry(conn, bytes_n) || !(conn->tail = malloc(bytes_n))) {
 		conn_abort(conn);
 		return;
 	}

@@ -45,15 +45,29 @@ static void on_room(struct conn *conn)
 	}
 }
 
-/* A name that needs no quoting is given as it is; any other byte would need an encoding. */
+static bool is_plain_name(const char *name)
+{
+	for (const char *at = name; *at; at++)
+		if (*at < ' ' || *at > '~' || *at == '"' || *at == '\\')
+			return false;
+	return true;
+}
+
+/* A name that needs no quoting is given as it is, any other one as RFC 5987 encodes it.  out has
+ * room for three times a file's name. */
 static const char *disposition(const char *path, char *out, size_t out_max)
 {
 	const char *name = path_name(path);
+	size_t n;
 
-	for (const char *at = name; *at; at++)
-		if (*at < ' ' || *at > '~' || *at == '"' || *at == '\\')
-			name = "file";
-	snprintf(out, out_max, "Content-Disposition: inline; filename=\"%s\"\r\n", name);
+	if (is_plain_name(name)) {
+		snprintf(out, out_max, "Content-Disposition: inline; filename=\"%s\"\r\n", name);
+		return out;
+	}
+	n = (size_t)snprintf(out, out_max, "Content-Disposition: inline; filename*=utf-8''");
+	for (; *name; name++)
+		n += (size_t)snprintf(out + n, out_max - n, "%%%02X", (unsigned char)*name);
+	snprintf(out + n, out_max - n, "\r\n");
 	return out;
 }
 

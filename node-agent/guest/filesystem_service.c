@@ -93,7 +93,7 @@ static void list_done(struct job *job)
 
 	if (!job->conn) {
 		/* nobody waits for it */
-	} else if (!list->number && !conn_can_hold(job->conn, list->listing.text_n)) {
+	} else if (!list->number && !conn_can_carry(job->conn, list->listing.text_n)) {
 		connect_refuse(job->conn, CONNECT_RESOURCE_EXHAUSTED,
 			       "too many large answers at a time");
 	} else if (!list->number) {

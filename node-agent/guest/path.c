@@ -50,7 +50,7 @@ const char *path_resolve(const char *path, const char *home, const char *base, c
 		front = "";
 	} else if (path[0] == '~') {
 		if (path[1] && path[1] != '/')
-			return "only one's own home can be named by ~";
+			return "cannot expand user-specific home dir";
 		rest = path + 1;
 	}
 	n = snprintf(out, PATH_MAX, "%s/%s", front, rest);

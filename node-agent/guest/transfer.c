@@ -20,7 +20,8 @@ static bool find_user(struct conn *conn, char name[USER_NAME_MAX], struct user *
 		strcpy(name, conn->guest->settings.default_user);
 	if (user_find(name, out_user))
 		return true;
-	conn_answer_error(conn, 401, "invalid username: '%s'", name);
+	conn_answer_error(conn, 401, "error looking up user '%s': user: unknown user %s", name,
+			  name);
 	return false;
 }
 

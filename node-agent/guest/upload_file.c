@@ -32,14 +32,17 @@ static void close_keeping_errno(struct upload_file *file)
 int upload_file_open(struct upload_file *file, const struct user *user)
 {
 	/* Not waiting for the other end of a pipe. */
-	static const int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	static const int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 	if (files_make_parents(file->path, user))
 		return -1;
-	file->fd = open(file->path, flags | O_EXCL, 0666);
+	file->fd = open(file->path, flags | O_CREAT | O_EXCL, 0666);
 	file->is_new = file->fd >= 0;
 	if (file->fd < 0 && errno == EEXIST)
-		file->fd = open(file->path, flags | O_TRUNC, 0666);
+		file->fd = open(file->path, flags | O_TRUNC);
+	/* A link to what is not there yet. */
+	if (file->fd < 0 && errno == ENOENT)
+		file->fd = open(file->path, flags | O_CREAT, 0666);
 	if (file->fd < 0)
 		return -1;
 	if (!own(file->fd, user))

@@ -349,6 +349,13 @@ class Uploads(FilesTest):
         self.assertEqual(stat.S_IMODE(os.stat(self.path("new/deep/f")).st_mode), 0o644)
         self.assertEqual(stat.S_IMODE(os.stat(self.path("new")).st_mode), 0o755)
 
+    def test_links_are_written_through(self):
+        os.symlink("there", self.path("link"))
+        for data in b"first", b"second, longer", b"3":
+            self.assertEqual(self.put(self.path("link"), data)[0], 200)
+            self.assertEqual(self.read("there"), data)
+        self.assertTrue(os.path.islink(self.path("link")))
+
     def test_what_cannot_be_written_is_told(self):
         self.write("file")
         rows = [
@@ -394,7 +401,11 @@ class Downloads(FilesTest):
 
     def test_a_download_is_named(self):
         self.assertEqual(self.get(self.write("a b.txt"))[2]["Content-Disposition"], 'inline; filename="a b.txt"')
-        self.assertIn("inline", self.get(self.write("\u00fc\".txt"))[2]["Content-Disposition"])
+        for name in "\u00fc\".txt", "line\r\nX-Evil: 1", "\u00fc" * 127:
+            status, _, headers = self.get(self.write(name))
+            self.assertEqual((status, headers["Content-Disposition"]), (200, "inline; filename*=utf-8''" + "".join(
+                f"%{byte:02X}" for byte in name.encode())))
+            self.assertNotIn("X-Evil", headers)
 
     def test_ranges_and_their_errors(self):
         path = self.write("f", b"0123456789")
@@ -539,7 +550,7 @@ class Compose(FilesTest):
             ({"source_paths": [source], "destination": self.folder}, 400, "path is a directory: " + self.folder),
             ({"source_paths": [source], "destination": self.path("s/x")}, 500, None),
             ({"source_paths": [source], "destination": destination, "username": "nobodyx"}, 401,
-             "invalid username: 'nobodyx'"),
+             "error looking up user 'nobodyx': user: unknown user nobodyx"),
             ({"source_paths": [source], "destination": destination, "username": 1}, 400, None),
             ({"source_paths": [source] * 10001, "destination": destination}, 400, None),
         ]

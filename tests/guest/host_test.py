@@ -369,7 +369,7 @@ class Files(GuestTest):
             ("GET", "/files?path=" + self.folder, None, {}, 400,
              f"path '{self.folder}' is a directory"),
             ("GET", "/files?path=/etc/passwd&username=nobodyx", None, {}, 401,
-             "invalid username: 'nobodyx'"),
+             "error looking up user 'nobodyx': user: unknown user nobodyx"),
             ("GET", "/files?path=%zz", None, {}, 400, None),
             ("POST", "/files", b"x", octets, 400, None),
             ("POST", "/files?path=/tmp/x", b"x", {"content-type": "text/plain"}, 400, None),

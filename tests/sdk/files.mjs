@@ -123,6 +123,8 @@ promise('files_are_moved_and_removed', async () => {
   await assert.rejects(files.rename('m/a', 'm/c'), FileNotFoundError)
   assert.equal(await files.makeDir('m/new'), false)
   await assert.rejects(files.makeDir('m/new/b'), InvalidArgumentError)
+  assert.equal((await files.rename('/usr/share/doc', '/srv/doc')).type, FileType.DIR) // one of the template's
+  assert.ok((await files.list('/srv/doc')).length > 5)
   await files.remove('m')
   await files.remove('m')
   assert.equal(await files.exists('m'), false)
