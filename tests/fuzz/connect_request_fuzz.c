@@ -23,7 +23,9 @@ static void read_message(json_t *message)
 	struct process_request request;
 	struct settings settings;
 	char path[PATH_MAX];
+	struct winsize size;
 	const char *tag;
+	bool flag;
 	int64_t ns;
 	pid_t pid;
 
@@ -34,7 +36,10 @@ static void read_message(json_t *message)
 		settings_time_parse(request.cmd, &ns);
 	}
 	if (!process_selector_read(message, &pid, &tag))
-		CHECK(pid > 0 || tag);
+		CHECK(pid >= -1 && (!tag || pid == -1));
+	if (!process_pty_read(message, &flag, &size))
+		CHECK(flag || (!size.ws_col && !size.ws_row));
+	CHECK(!process_input_read(message, &flag) || json_object_get(message, "input"));
 	process_signal_read(message);
 	settings_init(&settings);
 	settings_update(&settings, message);
