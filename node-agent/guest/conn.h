@@ -66,6 +66,7 @@ struct conn {
 	enum conn_state state;
 	bool peer_ended;
 	bool body_done;
+	bool is_paused;              /* the body is left where it is for now; ROUTE_INPUT */
 	bool is_running, is_pumping; /* guard against being entered again from a callback */
 	enum conn_answer answer;
 	uint64_t answer_left;

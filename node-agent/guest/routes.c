@@ -72,6 +72,7 @@ void route_begin(struct conn *conn)
 		return;
 	case ROUTE_UNARY:
 	case ROUTE_STREAM:
+	case ROUTE_INPUT:
 		connect_check_head(conn);
 		return;
 	case ROUTE_PLAIN:
@@ -89,6 +90,9 @@ void route_dispatch(struct conn *conn)
 	case ROUTE_JSON:
 	case ROUTE_UPLOAD:
 		conn->route->handle(conn, NULL);
+		return;
+	case ROUTE_INPUT:
+		connect_messages(conn);
 		return;
 	case ROUTE_UNARY:
 	case ROUTE_STREAM:
