@@ -108,14 +108,14 @@ class Stream:
         return message["event"]["start"]["pid"]
 
     def finish(self):
-        out = {"stdout": b"", "stderr": b""}
+        out = {"stdout": bytearray(), "stderr": bytearray()}
         end = None
         while True:
             flags, message = self.next()
             if flags == 2:
                 assert self.next() is None
                 self.close()
-                return out["stdout"], out["stderr"], end or message
+                return bytes(out["stdout"]), bytes(out["stderr"]), end or message
             event = message["event"]
             end = event.get("end", end)
             for kind, data in event.get("data", {}).items():
