@@ -40,10 +40,29 @@ static void process_remove(struct process *process)
 	uv_close((uv_handle_t *)&process->signal_timer, process_handle_closed);
 }
 
+static void process_forget(struct process *process)
+{
+	process_subscribers_drop(process);
+	process_remove(process);
+}
+
 static void on_kept_long_enough(uv_timer_t *timer)
 {
-	process_subscribers_drop(timer->data);
-	process_remove(timer->data);
+	process_forget(timer->data);
+}
+
+bool process_table_has_room(struct process_table *table)
+{
+	struct process *oldest = NULL;
+
+	if (table->n < PROCESSES_MAX)
+		return true;
+	for (struct process *at = table->first; at; at = at->next)
+		if (at->state == PROCESS_ENDED)
+			oldest = at; /* the newest are first */
+	if (oldest)
+		process_forget(oldest);
+	return oldest;
 }
 
 static void on_deadline(uv_timer_t *timer)

@@ -155,6 +155,9 @@ void process_table_close(struct process_table *table);
 struct process *process_add(struct process_table *table, pid_t pid, const struct ends *ends,
 			    json_t *config, const char *tag, uint64_t deadline_ms);
 
+/* Room for one more, if need be by forgetting the oldest end that is kept; false when all run. */
+bool process_table_has_room(struct process_table *table);
+
 /* The running one is preferred to an ended one of the same number. NULL: none. */
 struct process *process_find(struct process_table *table, pid_t pid, const char *tag);
 struct process *process_find_number(struct process_table *table, uint64_t number);

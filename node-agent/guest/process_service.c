@@ -92,7 +92,7 @@ static bool start_check(struct conn *conn, json_t *message, struct process_reque
 		return false; /* answered */
 	else if (stat(out_cwd, &status) && errno == ENOENT)
 		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "cwd '%s' does not exist", out_cwd);
-	else if (conn->guest->processes.n >= PROCESSES_MAX)
+	else if (!process_table_has_room(&conn->guest->processes))
 		connect_refuse(conn, CONNECT_RESOURCE_EXHAUSTED, "more than %d processes",
 			       PROCESSES_MAX);
 	else
