@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static const struct ends nothing = {-1, -1, -1, -1, {-1, -1, -1}};
+static const struct ends nothing = {-1, -1, -1, -1, -1, {-1, -1, -1}};
 
 static void end_close(int *end)
 {
@@ -26,6 +26,7 @@ void ends_close_ours(struct ends *ends)
 	end_close(&ends->output);
 	end_close(&ends->error);
 	end_close(&ends->terminal);
+	end_close(&ends->held);
 }
 
 static int give_up(struct ends *ends, struct err *err, const char *purpose)
@@ -84,7 +85,8 @@ int ends_open_terminal(struct ends *ends, const struct winsize *size, const stru
 	for (int i = 1; i < 3; i++)
 		if ((ends->theirs[i] = fcntl(slave, F_DUPFD_CLOEXEC, 3)) < 0)
 			return give_up(ends, err, "open a terminal");
+	ends->held = fcntl(slave, F_DUPFD_CLOEXEC, 3);
 	/* A descriptor of its own: an event loop watches each for one purpose only. */
 	ends->input = fcntl(ends->terminal, F_DUPFD_CLOEXEC, 3);
-	return ends->input < 0 ? give_up(ends, err, "open a terminal") : 0;
+	return ends->held < 0 || ends->input < 0 ? give_up(ends, err, "open a terminal") : 0;
 }

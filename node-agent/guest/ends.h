@@ -15,6 +15,8 @@ struct ends {
 	int output;   /* ours: its standard output; -1 with a terminal */
 	int error;    /* ours: its standard error; -1 with a terminal */
 	int terminal; /* ours: all of its output; -1 without a terminal */
+	int held; /* ours: the terminal's other side, which thus is never without anybody who has it
+		   * open: to us that would look like its end */
 	int theirs[3];
 };
 

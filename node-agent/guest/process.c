@@ -85,6 +85,13 @@ void process_settle(struct process *process)
 	process_subscribers_end(process);
 }
 
+static void held_close(struct process *process)
+{
+	if (process->held_fd >= 0)
+		close(process->held_fd);
+	process->held_fd = -1;
+}
+
 static void process_ended(struct process *process, int status)
 {
 	process->status = status;
@@ -92,6 +99,7 @@ static void process_ended(struct process *process, int status)
 	/* The kernel hangs a terminal up when the leader of its session ends: nobody can write to
 	 * it any more, though somebody may hold it. */
 	process->is_cut |= process->has_terminal;
+	held_close(process);
 	process_input_close(process);
 	process_signal_answer(process);
 	process_output_resume(process);
@@ -129,6 +137,7 @@ void process_table_close(struct process_table *table)
 
 		if (process->state == PROCESS_RUNNING)
 			kill(-process->pid, SIGKILL);
+		held_close(process);
 		process_input_close(process);
 		for (int i = 0; i < PROCESS_OUTPUTS_N; i++)
 			process_output_close(&process->outputs[i]);
@@ -153,6 +162,7 @@ struct process *process_add(struct process_table *table, pid_t pid, const struct
 	process->pid = pid;
 	process->number = ++table->numbers_n;
 	process->has_terminal = ends->terminal >= 0;
+	process->held_fd = ends->held;
 	process->config = config;
 	process->is_listed = true;
 	process->next = table->first;

@@ -105,6 +105,7 @@ struct process {
 	uv_timer_t timer;        /* running: the deadline; ended: how long it is kept */
 	uv_timer_t signal_timer; /* how long those who sent a signal wait */
 	bool signal_wait_is_kill;
+	int held_fd; /* ends.held */
 	struct process_output outputs[PROCESS_OUTPUTS_N];
 	int input_fd; /* -1: closed */
 	uv_poll_t input_poll;

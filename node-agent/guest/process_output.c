@@ -96,10 +96,6 @@ static void drain(struct process_output *output)
 			process_subscribers_send(process, kind_of(output), bytes, (size_t)n);
 		} else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 			break;
-		} else if (process->has_terminal && process->state == PROCESS_RUNNING) {
-			/* Nobody has it open just now.  To close it would hang it up. */
-			hold(output);
-			return;
 		} else {
 			process_output_close(output);
 		}

@@ -191,10 +191,13 @@ class Terminals(TerminalTest):
             "exitCode": -1, "exited": False, "status": "signal: killed", "error": "signal: killed"})
         self.assertEqual(self.kill(pid)[0], 404)
 
-    def test_one_that_lets_go_of_its_terminal_still_ends_as_it_wants(self):
-        stream, _ = self.open("echo bye; exec < /dev/null > /dev/null 2>&1; sleep 0.3; exit 3")
+    def test_one_that_lets_go_of_its_terminal_can_take_it_up_again(self):
+        stream, pid = self.open("echo bye; exec < /dev/null > /dev/null 2>&1; sleep 0.3; stty size > /dev/tty < /dev/tty;"
+                                "exit 3")
+        self.assertEqual(self.until(stream, b"bye\r\n"), b"bye\r\n")
+        self.assertEqual(self.resize(pid, cols=3, rows=2)[0], 200)
         shown, end = self.finish(stream)
-        self.assertEqual((shown, end["exitCode"]), (b"bye\r\n", 3))
+        self.assertEqual((shown, end["exitCode"]), (b"2 3\r\n", 3))
 
     def test_it_can_be_left_and_found_again(self):
         stream, pid = self.open("echo ready; read line; echo got $line", tag="shell")

@@ -38,7 +38,7 @@ async function until(probe, seconds = 20) {
 const shows = (screen, wanted) => until(() => screen.text.includes(wanted))
 
 promise('output_errors_and_exit_codes_come_back', async () => {
-  const done = await commands.run('echo out; echo err >&2; printf "\\u00fc"')
+  const done = await commands.run('echo out; echo err >&2; printf "\\303\\274"')
   assert.deepEqual([done.exitCode, done.stdout, done.stderr, done.error], [0, 'out\n\u00fc', 'err\n', undefined])
   for (const code of [1, 2, 127, 255]) {
     const error = await rejection(CommandExitError, commands.run(`echo before; echo why >&2; exit ${code}`))
@@ -82,7 +82,7 @@ promise('environment_is_login_sandbox_request', async () => {
 promise('users_have_their_identity_and_groups', async () => {
   assert.equal(await stdout('id -u; id -un; id -gn'), '1000\nuser\nuser\n')
   assert.equal(await stdout('id -u; id -G', { user: 'root' }), '0\n0\n')
-  assert.equal(await stdout('id -u', { user: 'nobody' }), '65534\n')
+  assert.equal(await stdout('id -u', { user: 'nobody', cwd: '/' }), '65534\n')
   await commands.run('groupadd -g 4321 extra && usermod -aG extra user', { user: 'root' })
   assert.ok((await stdout('id -G')).trim().split(' ').includes('4321'))
   await rejection(AuthenticationError, commands.run('true', { user: 'nobody-there' }))
@@ -125,12 +125,13 @@ promise('a_killed_process_is_gone_when_kill_returns', async () => {
 })
 
 promise('a_kill_is_not_held_up_by_grandchildren', async () => {
-  const command = await commands.run('sleep 300 & sleep 300 & wait', { background: true })
+  const command = await commands.run('sleep 301 & sleep 301 & echo ready; wait', { background: true })
+  await until(() => command.stdout === 'ready\n')
   await command.kill()
   const began = Date.now()
   await rejection(CommandExitError, command.wait())
   assert.ok(Date.now() - began < 5000)
-  await commands.run('pkill sleep')
+  assert.equal((await stdout('pkill -cf "sleep 301"')).trim(), '2')
 })
 
 promise('input_reaches_a_process_until_it_is_closed', async () => {
@@ -177,10 +178,10 @@ promise('an_end_is_kept_for_those_who_connect_late', async () => {
 
 promise('time_limits_end_processes_and_say_so', async () => {
   await rejection(TimeoutError, commands.run('echo $$ > pid; exec sleep 300', { timeoutMs: 1500 }))
-  await rejection(CommandExitError, commands.run('kill -0 $(cat pid)'))
+  await until(async () => (await stdout('kill -0 $(cat pid) 2>&1 || true')).includes('No such process'))
   const command = await commands.run('sleep 300', { background: true, timeoutMs: 1000 })
   await rejection(TimeoutError, command.wait())
-  assert.ok(!(await commands.list()).some(({ pid }) => pid === command.pid))
+  await until(async () => !(await commands.list()).some(({ pid }) => pid === command.pid))
   assert.equal(await stdout('sleep 2; echo done', { timeoutMs: 0 }), 'done\n')
 })
 
