@@ -97,6 +97,13 @@ static void on_data(struct conn *conn, struct input_stream *stream, json_t *data
 	}
 }
 
+static json_t *present(json_t *message, const char *name)
+{
+	json_t *value = json_object_get(message, name);
+
+	return json_is_null(value) ? NULL : value;
+}
+
 static struct input_stream *stream_of(struct conn *conn)
 {
 	struct input_stream *stream = conn->work_ops ? conn->work : calloc(1, sizeof(*stream));
@@ -111,7 +118,7 @@ static struct input_stream *stream_of(struct conn *conn)
 void process_stream_input(struct conn *conn, json_t *message)
 {
 	struct input_stream *stream = stream_of(conn);
-	json_t *start = json_object_get(message, "start"), *data = json_object_get(message, "data");
+	json_t *start = present(message, "start"), *data = present(message, "data");
 
 	if (!stream)
 		return;
@@ -122,7 +129,7 @@ void process_stream_input(struct conn *conn, json_t *message)
 		on_start(conn, stream, start);
 	} else if (data) {
 		on_data(conn, stream, data);
-	} else if (!json_object_get(message, "keepalive")) {
+	} else if (!present(message, "keepalive")) {
 		refuse(conn, stream, CONNECT_UNIMPLEMENTED, "message",
 		       "start, data or keepalive is wanted");
 	}

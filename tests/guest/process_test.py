@@ -430,6 +430,8 @@ class StreamInput(ProcessTest):
             (data, "not_found"),
             (envelope({"start": self.of(99999999)}), "not_found"),
             (envelope({"start": {}}), "unimplemented"),
+            (envelope({"start": 7}), "unimplemented"),
+            (envelope({"start": None, "data": {}}), "not_found"),
             (envelope({}), "unimplemented"),
             (envelope({"start": self.of(pid)}) + data, "failed_precondition"),
             (envelope({"start": self.of(pid)}) + envelope({"data": {}}), "unimplemented"),
