@@ -211,6 +211,7 @@ static void on_timer(uv_timer_t *timer)
 
 	if (subscriber->deadline_at_ms && now_ms >= subscriber->deadline_at_ms) {
 		expire(subscriber);
+		process_output_resume(process);
 		return;
 	}
 	if (is_given_up(subscriber, now_ms)) {

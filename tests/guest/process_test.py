@@ -339,6 +339,17 @@ class Calls(ProcessTest):
         self.write(pid, b"\n")
         self.assertEqual(again.finish()[0], b"end\n")
 
+    def test_one_who_never_reads_holds_up_others_no_longer_than_its_own_call(self):
+        stream = self.guest.start("read line; head -c 30000000 /dev/zero", stdin=True)
+        pid = stream.pid()
+        deaf = self.connect(pid, **{"connect-timeout-ms": "2000"})
+        deaf.pid()
+        self.write(pid, b"\n")
+        began = time.monotonic()
+        self.assertEqual(len(stream.finish()[0]), 30_000_000)
+        self.assertLess(time.monotonic() - began, 12)
+        deaf.close()
+
     def test_one_who_never_reads_is_given_up_for_the_others_sake(self):
         stream = self.guest.start("read line; head -c 100000000 /dev/zero", stdin=True)
         pid = stream.pid()
