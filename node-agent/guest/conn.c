@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/http/target.h"
+#include "node-agent/guest/connect.h"
 #include "node-agent/guest/routes.h"
 
 int conn_pool_open(struct conn_pool *pool, struct guest *guest)
@@ -43,14 +44,26 @@ void conn_body_release(struct conn *conn)
 	conn->body_n = conn->body_max = 0;
 }
 
-void conn_drop(struct conn *conn, bool abort)
+void conn_body_cut(struct conn *conn, size_t bytes_n)
+{
+	conn->body_n -= bytes_n;
+	if (bytes_n)
+		memmove(conn->body, conn->body + bytes_n, conn->body_n);
+}
+
+void conn_work_release(struct conn *conn)
 {
 	const struct work_ops *ops = conn->work_ops;
 
-	CHECK(conn->state != CONN_FREE);
 	conn->work_ops = NULL;
 	if (ops)
 		ops->on_gone(conn);
+}
+
+void conn_drop(struct conn *conn, bool abort)
+{
+	CHECK(conn->state != CONN_FREE);
+	conn_work_release(conn);
 	conn_body_release(conn);
 	conn_tail_release(conn);
 	if (conn->stream)
@@ -68,6 +81,7 @@ static void gather(struct conn *conn, const char *bytes, size_t bytes_n)
 	size_t wanted = conn->body_n + bytes_n;
 
 	if (wanted > CONN_BODY_MAX) {
+		conn_work_release(conn);
 		conn_answer_error(conn, 413, "the body is larger than %d bytes", CONN_BODY_MAX);
 		return;
 	}
@@ -79,6 +93,7 @@ static void gather(struct conn *conn, const char *bytes, size_t bytes_n)
 			max *= 2;
 		if (conn->pool->bodies_bytes - conn->body_max + max > CONN_BODIES_MAX ||
 		    !(grown = realloc(conn->body, max))) {
+			conn_work_release(conn);
 			conn_answer_error(conn, 503, "too many large requests at a time");
 			return;
 		}
@@ -107,6 +122,10 @@ static void body_bytes(struct conn *conn, const char *bytes, size_t bytes_n)
 	case ROUTE_STREAM:
 		gather(conn, bytes, bytes_n);
 		return;
+	case ROUTE_INPUT:
+		gather(conn, bytes, bytes_n);
+		connect_messages(conn);
+		return;
 	case ROUTE_PLAIN:
 		return;
 	}
@@ -126,11 +145,7 @@ static void body_end(struct conn *conn)
 /* Where the body ends is not known, so nothing after it can be read. */
 static void body_refuse(struct conn *conn, enum http_verdict verdict)
 {
-	const struct work_ops *ops = conn->work_ops;
-
-	conn->work_ops = NULL;
-	if (ops)
-		ops->on_gone(conn);
+	conn_work_release(conn);
 	conn->body_done = true;
 	conn->head.keep_alive = false;
 	if (conn->answer == CONN_ANSWER_NONE)

@@ -19,6 +19,12 @@ void conn_say_continue(struct conn *conn);
 /* All of the answer has been handed to the stream. */
 bool conn_is_answered(const struct conn *conn);
 
+/* The answer is decided without the work that was left: tells it so. */
+void conn_work_release(struct conn *conn);
+
+/* Forgets what stands first in the gathered body. */
+void conn_body_cut(struct conn *conn, size_t bytes_n);
+
 /* Frees what a request held. */
 void conn_body_release(struct conn *conn);
 void conn_tail_release(struct conn *conn);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "node-agent/guest/conn_internal.h"
 #include "node-agent/guest/routes.h"
 
 #define CONNECT_STREAM_TYPE "application/connect+json"
@@ -30,24 +31,39 @@ const char *connect_code_text(enum connect_code code)
 	return codes[code].text;
 }
 
-const char *connect_envelope_read(const char *bytes, size_t bytes_n, struct http_text *out_message)
+const char *connect_envelope_next(const char *bytes, size_t bytes_n, struct http_text *out_message,
+				  size_t *out_n)
 {
 	const unsigned char *head = (const unsigned char *)bytes;
 	size_t length;
 
+	*out_n = 0;
 	if (bytes_n < CONNECT_ENVELOPE_N)
-		return "the request ends inside an envelope";
+		return NULL;
 	if (head[0] & CONNECT_FLAG_COMPRESSED)
 		return "compressed messages are not supported";
 	if (head[0])
 		return "unknown envelope flags";
 	length = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+	if (length > CONN_BODY_MAX - CONNECT_ENVELOPE_N)
+		return "the message is too large";
 	if (length > bytes_n - CONNECT_ENVELOPE_N)
-		return "the request ends inside an envelope";
-	if (length < bytes_n - CONNECT_ENVELOPE_N)
-		return "a server stream takes exactly one request message";
+		return NULL;
 	*out_message = (struct http_text){bytes + CONNECT_ENVELOPE_N, length};
+	*out_n = CONNECT_ENVELOPE_N + length;
 	return NULL;
+}
+
+const char *connect_envelope_read(const char *bytes, size_t bytes_n, struct http_text *out_message)
+{
+	size_t n;
+	const char *problem = connect_envelope_next(bytes, bytes_n, out_message, &n);
+
+	if (problem)
+		return problem;
+	if (!n)
+		return "the request ends inside an envelope";
+	return n < bytes_n ? "a server stream takes exactly one request message" : NULL;
 }
 
 bool connect_timeout_parse(struct http_text value, uint64_t *out_ms)
@@ -73,9 +89,15 @@ static bool is_identity(struct http_text encoding)
 	return !encoding.n || http_text_equal_nocase(encoding, "identity");
 }
 
+/* Of its answer, and of what is asked. */
+static bool has_envelopes(const struct conn *conn)
+{
+	return conn->route->kind == ROUTE_STREAM || conn->route->kind == ROUTE_INPUT;
+}
+
 void connect_check_head(struct conn *conn)
 {
-	bool is_stream = conn->route->kind == ROUTE_STREAM;
+	bool is_stream = has_envelopes(conn);
 	struct http_text type = media_type(http_head_value(&conn->head, "content-type"));
 	uint64_t timeout_ms;
 
@@ -90,22 +112,16 @@ void connect_check_head(struct conn *conn)
 		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "malformed connect-timeout-ms");
 }
 
-json_t *connect_request(struct conn *conn)
+/* NULL when it has been refused. */
+static json_t *message_parse(struct conn *conn, struct http_text message)
 {
-	struct http_text message = {conn->body, conn->body_n};
-	const char *problem = NULL;
 	json_error_t error;
 	json_t *request;
 
-	if (conn->route->kind == ROUTE_STREAM)
-		problem = connect_envelope_read(conn->body, conn->body_n, &message);
-	if (problem) {
-		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "%s", problem);
-		return NULL;
-	}
 	/* An empty message is one whose fields all have their default. */
 	request = message.n ? json_loadb(message.at, message.n, 0, &error) : json_object();
 	if (!json_is_object(request)) {
+		conn_work_release(conn);
 		connect_refuse(conn, CONNECT_INVALID_ARGUMENT,
 			       "the message is not a JSON object%s%s", request ? "" : ": ",
 			       request ? "" : error.text);
@@ -115,9 +131,85 @@ json_t *connect_request(struct conn *conn)
 	return request;
 }
 
+json_t *connect_request(struct conn *conn)
+{
+	struct http_text message = {conn->body, conn->body_n};
+	const char *problem = NULL;
+
+	if (conn->route->kind == ROUTE_STREAM)
+		problem = connect_envelope_read(conn->body, conn->body_n, &message);
+	if (problem) {
+		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "%s", problem);
+		return NULL;
+	}
+	return message_parse(conn, message);
+}
+
+/* The next message in the gathered body, which ends at *at; NULL when there is none, or none any
+ * more. */
+static json_t *message_next(struct conn *conn, size_t *at)
+{
+	struct http_text message;
+	const char *problem;
+	size_t n;
+
+	problem = connect_envelope_next(conn->body + *at, conn->body_n - *at, &message, &n);
+	*at += n;
+	if (!problem && !n && conn->body_done && *at < conn->body_n)
+		problem = "the request ends inside an envelope";
+	if (problem) {
+		conn_work_release(conn);
+		connect_refuse(conn, CONNECT_INVALID_ARGUMENT, "%s", problem);
+	}
+	return n ? message_parse(conn, message) : NULL;
+}
+
+void connect_messages(struct conn *conn)
+{
+	size_t at = 0;
+
+	while (conn->answer == CONN_ANSWER_NONE && !conn->is_held) {
+		json_t *message = message_next(conn, &at);
+		bool is_end = !message && conn->answer == CONN_ANSWER_NONE;
+
+		if (message || (is_end && conn->body_done))
+			conn->route->handle(conn, message);
+		json_decref(message);
+		if (is_end)
+			break;
+	}
+	if (conn->state == CONN_REQUEST)
+		conn_body_cut(conn, at);
+}
+
+void connect_pause(struct conn *conn)
+{
+	conn->is_held = true;
+}
+
+void connect_resume(struct conn *conn)
+{
+	conn->is_held = false;
+	connect_messages(conn);
+	conn_flush(conn);
+}
+
 void connect_answer(struct conn *conn, json_t *message)
 {
-	conn_answer_json(conn, 200, message);
+	char *out;
+	size_t n;
+
+	if (!has_envelopes(conn)) {
+		conn_answer_json(conn, 200, message);
+		return;
+	}
+	connect_begin(conn);
+	out = connect_reserve(conn);
+	n = json_dumpb(message, out, connect_room(conn), JSON_COMPACT);
+	json_decref(message);
+	CHECK(n && n <= connect_room(conn)); /* what answers a client stream is small */
+	connect_commit(conn, n);
+	connect_end(conn);
 }
 
 void connect_begin(struct conn *conn)
@@ -188,7 +280,7 @@ void connect_refuse(struct conn *conn, enum connect_code code, const char *forma
 	if (!text) /* somebody's name in it is not UTF-8 */
 		text = json_string(codes[code].text);
 	document = json_pack("{s:s,s:o}", "code", codes[code].text, "message", text);
-	if (conn->route->kind != ROUTE_STREAM) {
+	if (!has_envelopes(conn)) {
 		conn_answer_json(conn, codes[code].status, document);
 		return;
 	}

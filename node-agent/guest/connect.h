@@ -32,6 +32,11 @@ const char *connect_code_text(enum connect_code code);
 /* The one message of a stream's request.  NULL, or why it is refused (static text). */
 const char *connect_envelope_read(const char *bytes, size_t bytes_n, struct http_text *out_message);
 
+/* The first of several messages.  NULL, or why it is refused; *out_n: the bytes of its envelope, 0
+ * when it has not come whole. */
+const char *connect_envelope_next(const char *bytes, size_t bytes_n, struct http_text *out_message,
+				  size_t *out_n);
+
 /* connect-timeout-ms: at most ten digits. 0 means none; false when malformed. */
 bool connect_timeout_parse(struct http_text value, uint64_t *out_ms);
 
@@ -43,7 +48,15 @@ void connect_check_head(struct conn *conn);
 /* The request's message, or NULL when it has been refused. The caller releases it. */
 json_t *connect_request(struct conn *conn);
 
-/* The answer of a unary call; message is released. */
+/* Called by the connection: hands a client stream's messages to its handler, as far as they have
+ * come and the handler does not pause. */
+void connect_messages(struct conn *conn);
+
+/* While a handler is at a message no other is handed to it, and the client is held up. */
+void connect_pause(struct conn *conn);
+void connect_resume(struct conn *conn);
+
+/* The answer of a unary call, or of a client stream; message is released. */
 void connect_answer(struct conn *conn, json_t *message);
 
 /*

@@ -40,9 +40,29 @@ static void process_remove(struct process *process)
 	uv_close((uv_handle_t *)&process->signal_timer, process_handle_closed);
 }
 
+static void process_forget(struct process *process)
+{
+	process_subscribers_drop(process);
+	process_remove(process);
+}
+
 static void on_kept_long_enough(uv_timer_t *timer)
 {
-	process_remove(timer->data);
+	process_forget(timer->data);
+}
+
+bool process_table_has_room(struct process_table *table)
+{
+	struct process *oldest = NULL;
+
+	if (table->n < PROCESSES_MAX)
+		return true;
+	for (struct process *at = table->first; at; at = at->next)
+		if (at->state == PROCESS_ENDED)
+			oldest = at; /* the newest are first */
+	if (oldest)
+		process_forget(oldest);
+	return oldest;
 }
 
 static void on_deadline(uv_timer_t *timer)
@@ -65,11 +85,22 @@ void process_settle(struct process *process)
 	process_subscribers_end(process);
 }
 
+static void held_close(struct process *process)
+{
+	if (process->held_fd >= 0)
+		close(process->held_fd);
+	process->held_fd = -1;
+}
+
 static void process_ended(struct process *process, int status)
 {
 	process->status = status;
 	process->state = PROCESS_DRAINING;
 	logbook_ended(&process->table->guest->logbook, process->pid, status);
+	/* The kernel hangs a terminal up when the leader of its session ends: nobody can write to
+	 * it any more, though somebody may hold it. */
+	process->is_cut |= process->has_terminal;
+	held_close(process);
 	process_input_close(process);
 	process_signal_answer(process);
 	process_output_resume(process);
@@ -107,6 +138,7 @@ void process_table_close(struct process_table *table)
 
 		if (process->state == PROCESS_RUNNING)
 			kill(-process->pid, SIGKILL);
+		held_close(process);
 		process_input_close(process);
 		for (int i = 0; i < PROCESS_OUTPUTS_N; i++)
 			process_output_close(&process->outputs[i]);
@@ -115,8 +147,8 @@ void process_table_close(struct process_table *table)
 	uv_close((uv_handle_t *)&table->child_signal, NULL);
 }
 
-struct process *process_add(struct process_table *table, pid_t pid, const int output_fds[2],
-			    int input_fd, json_t *config, const char *tag, uint64_t deadline_ms)
+struct process *process_add(struct process_table *table, pid_t pid, const struct ends *ends,
+			    json_t *config, const char *tag, uint64_t deadline_ms)
 {
 	struct process *process;
 
@@ -129,6 +161,9 @@ struct process *process_add(struct process_table *table, pid_t pid, const int ou
 	}
 	process->table = table;
 	process->pid = pid;
+	process->number = ++table->numbers_n;
+	process->has_terminal = ends->terminal >= 0;
+	process->held_fd = ends->held;
 	process->config = config;
 	process->is_listed = true;
 	process->next = table->first;
@@ -140,9 +175,10 @@ struct process *process_add(struct process_table *table, pid_t pid, const int ou
 	process->handles_n = 2;
 	if (deadline_ms)
 		uv_timer_start(&process->timer, on_deadline, deadline_ms, 0);
-	process_output_open(process, PROCESS_STDOUT, output_fds[0]);
-	process_output_open(process, PROCESS_STDERR, output_fds[1]);
-	process_input_open(process, input_fd);
+	process_output_open(process, PROCESS_STDOUT, ends->output);
+	process_output_open(process, PROCESS_STDERR, ends->error);
+	process_output_open(process, PROCESS_PTY, ends->terminal);
+	process_input_open(process, ends->input);
 	logbook_started(&table->guest->logbook, pid, config);
 	return process;
 }
@@ -160,6 +196,15 @@ struct process *process_find(struct process_table *table, pid_t pid, const char 
 			ended = at;
 	}
 	return ended;
+}
+
+struct process *process_find_number(struct process_table *table, uint64_t number)
+{
+	struct process *at = table->first;
+
+	while (at && at->number != number)
+		at = at->next;
+	return at;
 }
 
 /* -- Signals ------------------------------------------------------------------------------------
@@ -200,6 +245,7 @@ static void on_signal_timer(uv_timer_t *timer)
 void process_signal(struct process *process, int number, struct conn *conn)
 {
 	static const struct work_ops ops = {.on_gone = on_signaller_gone};
+	uint64_t wait_ms = number == SIGKILL ? PROCESS_KILL_WAIT_MS : PROCESS_TERM_WAIT_MS;
 	bool is_running = process->state == PROCESS_RUNNING;
 	struct process_wait *wait = conn && is_running ? calloc(1, sizeof(*wait)) : NULL;
 
@@ -220,5 +266,11 @@ void process_signal(struct process *process, int number, struct conn *conn)
 	process->signals = wait;
 	conn->work = wait;
 	conn->work_ops = &ops;
-	uv_timer_start(&process->signal_timer, on_signal_timer, PROCESS_SIGNAL_WAIT_MS, 0);
+	/* A storm of signals puts nobody's answer off. */
+	if (!uv_is_active((uv_handle_t *)&process->signal_timer))
+		process->signal_wait_is_kill = false;
+	if (!uv_is_active((uv_handle_t *)&process->signal_timer) ||
+	    (number == SIGKILL && !process->signal_wait_is_kill))
+		uv_timer_start(&process->signal_timer, on_signal_timer, wait_ms, 0);
+	process->signal_wait_is_kill |= number == SIGKILL;
 }

@@ -1,11 +1,12 @@
-/* Input of processes: written as the pipe takes it, in the order in which it was sent. */
+/* Input of processes: written as the pipe or the terminal takes it, in the order in which it was
+ * sent. */
 #include "node-agent/guest/process.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "node-agent/guest/connect.h"
+#include "node-agent/guest/base64.h"
 #include "node-agent/guest/guest.h"
 
 static void on_writable(uv_poll_t *poll, int status, int events);
@@ -20,16 +21,28 @@ void process_input_open(struct process *process, int fd)
 	process->handles_n++;
 }
 
-/* Takes the first one off the queue, and gives back whom to answer. */
-static struct conn *first_take(struct process *process)
+static void wait_forget(struct process_wait *wait)
+{
+	struct process_wait **at = &wait->process->inputs;
+
+	while (*at != wait)
+		at = &(*at)->next;
+	*at = wait->next;
+	free(wait->input);
+	free(wait);
+}
+
+/* The first one of the queue is done with. */
+static void first_tell(struct process *process, const char *refusal)
 {
 	struct process_wait *first = process->inputs;
+	process_input_fn *on_written = first->on_written;
 	struct conn *conn = first->conn;
+	void *user = first->user;
 
-	process->inputs = first->next;
-	free(first->input);
-	free(first);
-	return conn;
+	conn->work_ops = NULL;
+	wait_forget(first);
+	on_written(conn, user, refusal);
 }
 
 void process_input_close(struct process *process)
@@ -39,12 +52,8 @@ void process_input_close(struct process *process)
 		close(process->input_fd);
 		process->input_fd = -1;
 	}
-	while (process->inputs) {
-		struct conn *conn = first_take(process);
-
-		connect_refuse(conn, CONNECT_FAILED_PRECONDITION, "the process reads no more");
-		conn_flush(conn);
-	}
+	while (process->inputs)
+		first_tell(process, "the process reads no more");
 }
 
 /* Writes what the pipe takes. */
@@ -68,12 +77,8 @@ static void write_some(struct process *process)
 			return;
 		}
 		first->input_at += (size_t)n;
-		if (first->input_at == first->input_n) {
-			struct conn *conn = first_take(process);
-
-			conn_answer_json(conn, 200, json_object());
-			conn_flush(conn);
-		}
+		if (first->input_at == first->input_n)
+			first_tell(process, NULL);
 	}
 	if (process->input_fd < 0)
 		return;
@@ -93,27 +98,52 @@ static void on_writable(uv_poll_t *poll, int status, int events)
 static void on_gone(struct conn *conn)
 {
 	struct process_wait *wait = conn->work;
-	struct process_wait **at = &wait->process->inputs;
 
-	while (*at != wait)
-		at = &(*at)->next;
-	*at = wait->next;
-	free(wait->input);
-	free(wait);
+	free(wait->user);
+	wait_forget(wait);
 }
 
-void process_input_add(struct process *process, struct conn *conn, char *bytes, size_t bytes_n)
+const char *process_input_refusal(const struct process *process, bool is_pty)
+{
+	if (is_pty && !process->has_terminal)
+		return "tty not assigned to process — input should be written to the stdin, not "
+		       "the tty";
+	if (!is_pty && process->has_terminal)
+		return "tty assigned to process — input should be written to the pty, not the "
+		       "stdin";
+	if (process->input_fd < 0 || process->input_is_closing)
+		return is_pty ? "the process reads no more" : "stdin not enabled or closed";
+	return NULL;
+}
+
+const char *process_input_add(struct process *process, struct conn *conn, json_t *text,
+			      process_input_fn *on_written, void *user)
 {
 	static const struct work_ops ops = {.on_gone = on_gone};
+	struct http_text coded = {json_string_value(text), json_string_length(text)};
 	struct process_wait *wait = calloc(1, sizeof(*wait));
 	struct process_wait **at = &process->inputs;
+	char *bytes = malloc(coded.n + 3);
+	const char *refusal = NULL;
+	size_t bytes_n = 0;
 
-	if (!wait) {
+	if (!wait || !bytes)
+		refusal = "no memory";
+	else if (!base64_decode(coded, bytes, &bytes_n))
+		refusal = "base64 is wanted";
+	if (refusal) {
+		free(wait);
 		free(bytes);
-		connect_refuse(conn, CONNECT_RESOURCE_EXHAUSTED, "no memory");
-		return;
+		return refusal;
 	}
-	*wait = (struct process_wait){process, conn, NULL, bytes, 0, bytes_n};
+	*wait = (struct process_wait){
+		.process = process,
+		.conn = conn,
+		.input = bytes,
+		.input_n = bytes_n,
+		.on_written = on_written,
+		.user = user,
+	};
 	while (*at)
 		at = &(*at)->next;
 	*at = wait;
@@ -121,6 +151,7 @@ void process_input_add(struct process *process, struct conn *conn, char *bytes, 
 	conn->work_ops = &ops;
 	if (process->inputs == wait)
 		write_some(process);
+	return NULL;
 }
 
 void process_input_end(struct process *process)

@@ -2,15 +2,12 @@
 #include "node-agent/guest/process.h"
 
 #include <errno.h>
-#include <sys/ioctl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "node-agent/guest/guest.h"
 
-enum {
-	READS_PER_EVENT = 4, /* then others get their turn */
-	ROOM_MIN = 2 * 1024, /* rather wait than send crumbs */
-};
+enum { READS_PER_EVENT = 4 }; /* then others get their turn */
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
@@ -20,6 +17,8 @@ void process_output_open(struct process *process, enum process_output_kind kind,
 
 	output->process = process;
 	output->fd = fd;
+	if (fd < 0)
+		return;
 	uv_poll_init(&process->table->guest->loop, &output->poll, fd);
 	output->poll.data = process;
 	process->handles_n++;
@@ -41,14 +40,25 @@ static void hold(struct process_output *output)
 	output->is_polled = false;
 }
 
-/* What one event may carry now; 0 when a subscriber has no room. */
-static size_t read_max(const struct process *process)
+static enum process_output_kind kind_of(const struct process_output *output)
 {
-	size_t room = process_subscribers_room(process);
+	return (enum process_output_kind)(output - output->process->outputs);
+}
 
-	if (room < ROOM_MIN)
+/* What one event may carry now; 0 when a subscriber has no room. */
+static size_t read_max(const struct process_output *output)
+{
+	size_t room = process_subscribers_room(output->process);
+	size_t most = kind_of(output) == PROCESS_PTY ? PROCESS_TERMINAL_MAX : PROCESS_OUTPUT_MAX;
+
+	if (room < PROCESS_ROOM_MIN)
 		return 0;
-	return room < PROCESS_OUTPUT_MAX ? room : PROCESS_OUTPUT_MAX;
+	return room < most ? room : most;
+}
+
+static bool is_late(const struct process_output *output)
+{
+	return output->process->is_cut && output->process->state == PROCESS_DRAINING;
 }
 
 /*
@@ -57,10 +67,12 @@ static size_t read_max(const struct process *process)
  */
 static bool is_over(const struct process_output *output)
 {
-	int pending_n = 0;
+	struct pollfd pending = {.fd = output->fd, .events = POLLIN};
 
-	return output->process->is_cut && output->process->state == PROCESS_DRAINING &&
-	       (ioctl(output->fd, FIONREAD, &pending_n) || !pending_n);
+	if (!is_late(output))
+		return false;
+	return output->late_n >= PROCESS_LATE_MAX || poll(&pending, 1, 0) <= 0 ||
+	       !(pending.revents & POLLIN);
 }
 
 static void drain(struct process_output *output)
@@ -68,38 +80,41 @@ static void drain(struct process_output *output)
 	/* Used up before anything else can be called. */
 	static char bytes[PROCESS_OUTPUT_MAX];
 	struct process *process = output->process;
-	enum process_output_kind kind = (enum process_output_kind)(output - process->outputs);
 
 	for (int i = 0; i < READS_PER_EVENT && output->fd >= 0; i++) {
-		size_t max = read_max(process);
+		size_t max = read_max(output);
 		ssize_t n;
 
 		if (!max) {
 			hold(output);
+			process_subscribers_stall(process);
 			return;
 		}
 		n = read(output->fd, bytes, max);
 		if (n > 0) {
+			output->late_n += is_late(output) ? (size_t)n : 0;
 			logbook_output(&process->table->guest->logbook, process->pid,
-				       kind == PROCESS_STDERR, bytes, (size_t)n);
-			process_subscribers_send(process, kind, bytes, (size_t)n);
-		} else if (n < 0 && (errno == EAGAIN || errno == EINTR))
+				       kind_of(output) == PROCESS_STDERR, bytes, (size_t)n);
+			process_subscribers_send(process, kind_of(output), bytes, (size_t)n);
+		} else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 			break;
-		else
+		} else {
 			process_output_close(output);
+		}
 	}
-	/* The reads above have emptied what the pipe held when the process ended. */
-	if (output->fd >= 0 && process->is_cut && process->state == PROCESS_DRAINING)
+	if (output->fd >= 0 && is_over(output))
 		process_output_close(output);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct process *process = poll->data;
-	struct process_output *output = &process->outputs[poll == &process->outputs[1].poll];
+	struct process_output *output = process->outputs;
 
 	(void)status; /* an error shows itself in read() */
 	(void)events;
+	while (&output->poll != poll)
+		output++;
 	drain(output);
 	process_settle(process);
 }

@@ -47,6 +47,57 @@ static json_t *present(json_t *object, const char *name)
 	return json_is_null(value) ? NULL : value;
 }
 
+/* A protobuf uint32 as its JSON may be written.  Absent and null: *out stays. */
+static bool read_u32(json_t *object, const char *name, uint32_t *out)
+{
+	json_t *value = present(object, name);
+	const char *text = json_string_value(value);
+	json_int_t number = json_integer_value(value);
+	struct http_text digits = {text, json_string_length(value)};
+	uint64_t parsed;
+
+	if (!value)
+		return true;
+	if (text) {
+		if (!http_text_u64(digits, &parsed) || parsed > UINT32_MAX)
+			return false;
+		number = (json_int_t)parsed;
+	} else if (!json_is_integer(value) || number < 0 || number > UINT32_MAX) {
+		return false;
+	}
+	*out = (uint32_t)number;
+	return true;
+}
+
+const char *process_pty_read(json_t *request, bool *out_has, struct winsize *out_size)
+{
+	json_t *pty = present(request, "pty"), *size = present(pty, "size");
+	uint32_t cols = 0, rows = 0;
+
+	*out_has = pty != NULL;
+	*out_size = (struct winsize){0};
+	if (pty && !json_is_object(pty))
+		return "pty: an object is wanted";
+	if (size && !json_is_object(size))
+		return "pty.size: an object is wanted";
+	if (!read_u32(size, "cols", &cols) || cols > UINT16_MAX)
+		return "pty.size.cols: a number up to 65535 is wanted";
+	if (!read_u32(size, "rows", &rows) || rows > UINT16_MAX)
+		return "pty.size.rows: a number up to 65535 is wanted";
+	out_size->ws_col = (unsigned short)cols;
+	out_size->ws_row = (unsigned short)rows;
+	return NULL;
+}
+
+json_t *process_input_read(json_t *holder, bool *out_is_pty)
+{
+	json_t *input = present(holder, "input"), *pty = present(input, "pty"),
+	       *text = pty ? pty : present(input, "stdin");
+
+	*out_is_pty = pty != NULL;
+	return json_is_string(text) ? text : NULL;
+}
+
 const char *process_request_read(json_t *request, struct process_request *out)
 {
 	json_t *process = json_object_get(request, "process"), *has_stdin;
@@ -71,29 +122,26 @@ const char *process_request_read(json_t *request, struct process_request *out)
 	if (has_stdin && !json_is_boolean(has_stdin))
 		return "stdin: true or false is wanted";
 	out->has_stdin = !has_stdin || json_is_true(has_stdin);
-	out->has_pty = present(request, "pty") != NULL;
-	return NULL;
+	return process_pty_read(request, &out->has_pty, &out->size);
 }
 
 const char *process_selector_read(json_t *request, pid_t *out_pid, const char **out_tag)
 {
-	json_t *selector = json_object_get(request, "process"), *pid;
+	json_t *selector = present(request, "process");
+	uint32_t pid = 0;
 
 	*out_tag = NULL;
-	*out_pid = 0;
-	if (!json_is_object(selector))
+	*out_pid = -1;
+	if (selector && !json_is_object(selector))
 		return "process: an object is wanted";
-	pid = present(selector, "pid");
-	if (pid) {
-		json_int_t value = json_integer_value(pid);
-
-		if (!json_is_integer(pid) || value <= 0 || value > INT32_MAX)
-			return "process.pid: a number of a process is wanted";
-		*out_pid = (pid_t)value;
-		return NULL;
-	}
-	if (!read_string(selector, "tag", out_tag) || !*out_tag)
-		return "process: a pid or a tag is wanted";
+	if (!read_u32(selector, "pid", &pid))
+		return "process.pid: a number of a process is wanted";
+	if (!read_string(selector, "tag", out_tag))
+		return "process.tag: a string is wanted";
+	if (present(selector, "pid") && *out_tag)
+		return "process: either a pid or a tag is wanted";
+	if (present(selector, "pid"))
+		*out_pid = pid > INT32_MAX ? 0 : (pid_t)pid;
 	return NULL;
 }
 

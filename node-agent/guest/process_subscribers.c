@@ -1,11 +1,9 @@
 /* Those who listen to a process: see process.h. */
 #include "node-agent/guest/process.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "common/base/check.h"
 #include "node-agent/guest/base64.h"
@@ -76,6 +74,7 @@ static void on_room(struct conn *conn)
 	struct subscriber *subscriber = conn->work;
 	struct process *process = subscriber->process;
 
+	subscriber->stalled_at_ms = 0;
 	if (process->state == PROCESS_ENDED)
 		subscriber_end(subscriber);
 	else
@@ -98,6 +97,21 @@ static void expire(struct subscriber *subscriber)
 	conn_flush(conn);
 }
 
+static void break_off(struct subscriber *subscriber)
+{
+	struct conn *conn = subscriber->conn;
+
+	subscriber_remove(subscriber);
+	conn->work_ops = NULL;
+	conn_abort(conn);
+}
+
+void process_subscribers_drop(struct process *process)
+{
+	while (process->subscribers)
+		break_off(process->subscribers);
+}
+
 void process_subscribers_expire(struct process *process)
 {
 	for (struct subscriber *at = process->subscribers; at; at = at->next) {
@@ -108,17 +122,25 @@ void process_subscribers_expire(struct process *process)
 	}
 }
 
+/* Bytes of output that one event for it may carry. */
+static size_t subscriber_room(const struct subscriber *subscriber)
+{
+	size_t room = connect_room(subscriber->conn);
+
+	return room > EVENT_AROUND_MAX ? (room - EVENT_AROUND_MAX) / 4 * 3 : 0;
+}
+
 size_t process_subscribers_room(const struct process *process)
 {
-	size_t least = (size_t)BASE64_N(PROCESS_OUTPUT_MAX) + EVENT_AROUND_MAX;
+	size_t least = PROCESS_OUTPUT_MAX;
 
 	for (const struct subscriber *at = process->subscribers; at; at = at->next) {
-		size_t room = connect_room(at->conn);
+		size_t room = subscriber_room(at);
 
 		if (room < least)
 			least = room;
 	}
-	return least > EVENT_AROUND_MAX ? (least - EVENT_AROUND_MAX) / 4 * 3 : 0;
+	return least;
 }
 
 static struct subscriber *first_unflushed(struct process *process)
@@ -135,6 +157,7 @@ void process_subscribers_send(struct process *process, enum process_output_kind 
 	static const char *const heads[] = {
 		[PROCESS_STDOUT] = "{\"event\":{\"data\":{\"stdout\":\"",
 		[PROCESS_STDERR] = "{\"event\":{\"data\":{\"stderr\":\"",
+		[PROCESS_PTY] = "{\"event\":{\"data\":{\"pty\":\"",
 	};
 	struct subscriber *unflushed;
 
@@ -158,14 +181,42 @@ void process_subscribers_send(struct process *process, enum process_output_kind 
 
 static void timer_restart(struct subscriber *subscriber);
 
+void process_subscribers_stall(struct process *process)
+{
+	for (struct subscriber *at = process->subscribers; at; at = at->next) {
+		if (at->stalled_at_ms || subscriber_room(at) >= PROCESS_ROOM_MIN)
+			continue;
+		at->stalled_at_ms = uv_now(at->timer.loop);
+		timer_restart(at);
+	}
+}
+
+/* It has taken nothing for so long that it is given up. */
+static bool is_given_up(const struct subscriber *subscriber, uint64_t now_ms)
+{
+	const struct process *process = subscriber->process;
+	bool is_alone = process->subscribers == subscriber && !subscriber->next;
+
+	return subscriber->stalled_at_ms &&
+	       now_ms - subscriber->stalled_at_ms >=
+		       (is_alone ? PROCESS_STALL_ALONE_MS : PROCESS_STALL_MS);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	static const char event[] = "{\"event\":{\"keepalive\":{}}}";
 	struct subscriber *subscriber = timer->data;
+	struct process *process = subscriber->process;
 	uint64_t now_ms = uv_now(timer->loop);
 
 	if (subscriber->deadline_at_ms && now_ms >= subscriber->deadline_at_ms) {
 		expire(subscriber);
+		process_output_resume(process);
+		return;
+	}
+	if (is_given_up(subscriber, now_ms)) {
+		break_off(subscriber);
+		process_output_resume(process);
 		return;
 	}
 	if (now_ms - subscriber->sent_at_ms >= subscriber->keepalive_ms) {
@@ -189,6 +240,9 @@ static void timer_restart(struct subscriber *subscriber)
 
 	if (subscriber->deadline_at_ms && subscriber->deadline_at_ms < at_ms)
 		at_ms = subscriber->deadline_at_ms;
+	/* Looked at again and again: whether it is alone changes. */
+	if (subscriber->stalled_at_ms && now_ms + PROCESS_STALL_MS < at_ms)
+		at_ms = now_ms + PROCESS_STALL_MS;
 	uv_timer_start(&subscriber->timer, on_timer, at_ms > now_ms ? at_ms - now_ms : 0, 0);
 }
 
@@ -225,41 +279,4 @@ void process_subscribe(struct process *process, struct conn *conn, bool is_owner
 		subscriber_end(subscriber);
 	else
 		timer_restart(subscriber);
-}
-
-json_t *process_end_event(int status)
-{
-	static const char *const names[] = {
-		[SIGHUP] = "hangup",
-		[SIGINT] = "interrupt",
-		[SIGQUIT] = "quit",
-		[SIGILL] = "illegal instruction",
-		[SIGTRAP] = "trace/breakpoint trap",
-		[SIGABRT] = "aborted",
-		[SIGBUS] = "bus error",
-		[SIGFPE] = "floating point exception",
-		[SIGKILL] = "killed",
-		[SIGUSR1] = "user defined signal 1",
-		[SIGSEGV] = "segmentation fault",
-		[SIGUSR2] = "user defined signal 2",
-		[SIGPIPE] = "broken pipe",
-		[SIGALRM] = "alarm clock",
-		[SIGTERM] = "terminated",
-	};
-	char text[64];
-	int number;
-
-	if (WIFEXITED(status)) {
-		number = WEXITSTATUS(status);
-		snprintf(text, sizeof(text), "exit status %d", number);
-		return json_pack("{s:{s:{s:i,s:b,s:s,s:s*}}}", "event", "end", "exitCode", number,
-				 "exited", 1, "status", text, "error", number ? text : NULL);
-	}
-	number = WTERMSIG(status);
-	if (number > 0 && (size_t)number < ARRAY_N(names) && names[number])
-		snprintf(text, sizeof(text), "signal: %s", names[number]);
-	else
-		snprintf(text, sizeof(text), "signal: signal %d", number);
-	return json_pack("{s:{s:{s:i,s:b,s:s,s:s}}}", "event", "end", "exitCode", -1, "exited", 0,
-			 "status", text, "error", text);
 }

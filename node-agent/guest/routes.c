@@ -90,6 +90,7 @@ void route_begin(struct conn *conn)
 		return;
 	case ROUTE_UNARY:
 	case ROUTE_STREAM:
+	case ROUTE_INPUT:
 		connect_check_head(conn);
 		return;
 	case ROUTE_PLAIN:
@@ -108,6 +109,9 @@ void route_dispatch(struct conn *conn)
 	case ROUTE_UPLOAD:
 		conn->route->handle(conn, NULL);
 		return;
+	case ROUTE_INPUT:
+		connect_messages(conn);
+		return;
 	case ROUTE_UNARY:
 	case ROUTE_STREAM:
 		request = connect_request(conn);
@@ -118,17 +122,3 @@ void route_dispatch(struct conn *conn)
 	}
 }
 
-/* -- Places kept for what is to come ------------------------------------------------------------
- */
-
-void later_unary(struct conn *conn, json_t *request)
-{
-	(void)request;
-	connect_refuse(conn, CONNECT_UNIMPLEMENTED, "%.*s is not available in this version",
-		       HTTP_TEXT_ARG(conn->path));
-}
-
-void later_stream(struct conn *conn, json_t *request)
-{
-	later_unary(conn, request);
-}

@@ -6,10 +6,18 @@
 
 #include "node-agent/guest/conn.h"
 
-enum route_kind { ROUTE_PLAIN, ROUTE_JSON, ROUTE_UPLOAD, ROUTE_UNARY, ROUTE_STREAM };
+enum route_kind {
+	ROUTE_PLAIN,
+	ROUTE_JSON,
+	ROUTE_UPLOAD,
+	ROUTE_UNARY,
+	ROUTE_STREAM,
+	ROUTE_INPUT,
+};
 enum route_auth { ROUTE_OPEN, ROUTE_TOKEN, ROUTE_FILES, ROUTE_INIT };
 
-/* request: the message of UNARY and STREAM, borrowed; NULL for the other kinds. */
+/* request: the message of UNARY and STREAM, each of INPUT's and NULL at their end, borrowed; NULL
+ * for the other kinds. */
 typedef void route_handler_fn(struct conn *conn, json_t *request);
 
 struct route {

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -74,6 +75,8 @@ static const char *become(const struct spawn *spawn, const char *path)
 	for (int i = 0; i < 3; i++)
 		if (dup2(spawn->stdio[i], i) < 0)
 			return "standard files";
+	if (spawn->on_terminal && ioctl(0, TIOCSCTTY, 0))
+		return "take the terminal";
 	if (identity_set(spawn->user))
 		return "become the user";
 	if (chdir(spawn->cwd))
@@ -121,19 +124,25 @@ int spawn_process(const struct spawn *spawn, pid_t *out_pid, struct err *err)
 	sigset_t all, before;
 	pid_t pid;
 
-	if (!file_find(spawn, path))
+	if (!file_find(spawn, path)) {
+		errno = ENOENT;
 		return err_set(err, "executable file not found in $PATH");
+	}
 	/* No handler of ours may run in the child while it has our memory. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 	pid = start(spawn, path, &failure);
+	if (pid < 0) {
+		failure.number = errno;
+		failure.purpose = "start a process";
+	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	if (pid < 0)
-		return err_errno(err, errno, "start a process");
 	if (failure.purpose) {
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
-		return err_errno(err, failure.number, "%s", failure.purpose);
+		err_errno(err, failure.number, "%s", failure.purpose);
+		errno = failure.number;
+		return -1;
 	}
 	*out_pid = pid;
 	return 0;

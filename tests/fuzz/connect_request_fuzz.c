@@ -23,7 +23,9 @@ static void read_message(json_t *message)
 	struct process_request request;
 	struct settings settings;
 	char path[PATH_MAX];
+	struct winsize size;
 	const char *tag;
+	bool flag;
 	int64_t ns;
 	pid_t pid;
 
@@ -34,7 +36,10 @@ static void read_message(json_t *message)
 		settings_time_parse(request.cmd, &ns);
 	}
 	if (!process_selector_read(message, &pid, &tag))
-		CHECK(pid > 0 || tag);
+		CHECK(pid >= -1 && (!tag || pid == -1));
+	if (!process_pty_read(message, &flag, &size))
+		CHECK(flag || (!size.ws_col && !size.ws_row));
+	CHECK(!process_input_read(message, &flag) || json_object_get(message, "input"));
 	process_signal_read(message);
 	settings_init(&settings);
 	settings_update(&settings, message);
@@ -56,17 +61,40 @@ static void read_text(const char *bytes, size_t bytes_n)
 	connect_timeout_parse(text, &ms);
 }
 
+static void read_json(struct http_text text)
+{
+	json_t *message = json_loadb(text.at, text.n, 0, NULL);
+
+	if (json_is_object(message)) {
+		read_message(message);
+		read_message(json_object_get(message, "start"));
+		read_message(json_object_get(message, "data"));
+	}
+	json_decref(message);
+}
+
+/* As a client stream's messages are taken, one after the other. */
+static void read_messages(const char *bytes, size_t bytes_n)
+{
+	struct http_text message;
+	size_t n;
+
+	while (!connect_envelope_next(bytes, bytes_n, &message, &n) && n) {
+		CHECK(n <= bytes_n && message.at + message.n == bytes + n);
+		read_json(message);
+		bytes += n;
+		bytes_n -= n;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct http_text text = {(const char *)data, size};
-	json_t *message;
 
 	read_text(text.at, text.n);
+	read_messages(text.at, text.n);
 	if (connect_envelope_read(text.at, text.n, &text))
 		text = (struct http_text){(const char *)data, size};
-	message = json_loadb(text.at, text.n, 0, NULL);
-	if (json_is_object(message))
-		read_message(message);
-	json_decref(message);
+	read_json(text);
 	return 0;
 }

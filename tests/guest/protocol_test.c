@@ -168,8 +168,15 @@ static void ends_are_told_as_go_tells_them(void **state)
 			 "status 3\",\"error\":\"exit status 3\"}}}"},
 		{SIGKILL, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
 			  "\"signal: killed\",\"error\":\"signal: killed\"}}}"},
-		{SIGTERM | 0x80, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
-				 "\"signal: terminated\",\"error\":\"signal: terminated\"}}}"},
+		{SIGTERM, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
+			  "\"signal: terminated\",\"error\":\"signal: terminated\"}}}"},
+		{SIGSEGV | 0x80, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
+				 "\"signal: segmentation fault (core dumped)\",\"error\":\"signal: "
+				 "segmentation fault (core dumped)\"}}}"},
+		{31, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
+		     "\"signal: bad system call\",\"error\":\"signal: bad system call\"}}}"},
+		{34, "{\"event\":{\"end\":{\"exitCode\":-1,\"exited\":false,\"status\":"
+		     "\"signal: signal 34\",\"error\":\"signal: signal 34\"}}}"},
 	};
 
 	(void)state;
@@ -180,6 +187,87 @@ static void ends_are_told_as_go_tells_them(void **state)
 		assert_string_equal(text, rows[i].event);
 		free(text);
 		json_decref(event);
+	}
+}
+
+/* Rows of a message, what its pty becomes, and whether it is taken. */
+static void sizes_of_terminals_are_read(void **state)
+{
+	static const struct {
+		const char *message;
+		bool is_good, has;
+		int cols, rows;
+	} rows[] = {
+		{"{}", true, false, 0, 0},
+		{"{\"pty\":null}", true, false, 0, 0},
+		{"{\"pty\":{}}", true, true, 0, 0},
+		{"{\"pty\":{\"size\":null}}", true, true, 0, 0},
+		{"{\"pty\":{\"size\":{\"cols\":80,\"rows\":24}}}", true, true, 80, 24},
+		{"{\"pty\":{\"size\":{\"cols\":\"80\",\"rows\":null}}}", true, true, 80, 0},
+		{"{\"pty\":{\"size\":{\"cols\":65535,\"rows\":65535}}}", true, true, 65535, 65535},
+		{"{\"pty\":{\"size\":{\"cols\":65536}}}", false, true, 0, 0},
+		{"{\"pty\":{\"size\":{\"rows\":4294967296}}}", false, true, 0, 0},
+		{"{\"pty\":{\"size\":{\"rows\":-1}}}", false, true, 0, 0},
+		{"{\"pty\":{\"size\":{\"rows\":\"\"}}}", false, true, 0, 0},
+		{"{\"pty\":{\"size\":{\"rows\":true}}}", false, true, 0, 0},
+		{"{\"pty\":{\"size\":[]}}", false, true, 0, 0},
+		{"{\"pty\":80}", false, true, 0, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_N(rows); i++) {
+		json_t *message = json_loads(rows[i].message, 0, NULL);
+		struct winsize size;
+		bool has;
+
+		assert_non_null(message);
+		assert_int_equal(!process_pty_read(message, &has, &size), rows[i].is_good);
+		assert_int_equal(has, rows[i].has);
+		assert_int_equal(size.ws_col, rows[i].cols);
+		assert_int_equal(size.ws_row, rows[i].rows);
+		json_decref(message);
+	}
+}
+
+static void processes_are_selected(void **state)
+{
+	static const struct {
+		const char *message;
+		bool is_good;
+		pid_t pid;
+		const char *tag;
+	} rows[] = {
+		{"{\"process\":{\"pid\":7}}", true, 7, NULL},
+		{"{\"process\":{\"pid\":\"7\"}}", true, 7, NULL},
+		{"{\"process\":{\"tag\":\"t\"}}", true, -1, "t"},
+		{"{\"process\":{\"tag\":\"\"}}", true, -1, ""},
+		{"{\"process\":{\"pid\":0}}", true, 0, NULL},
+		{"{\"process\":{\"pid\":4294967295}}", true, 0, NULL},
+		{"{\"process\":{}}", true, -1, NULL},
+		{"{}", true, -1, NULL},
+		{"{\"process\":{\"pid\":4294967296}}", false, 0, NULL},
+		{"{\"process\":{\"pid\":-7}}", false, 0, NULL},
+		{"{\"process\":{\"pid\":[]}}", false, 0, NULL},
+		{"{\"process\":{\"tag\":7}}", false, 0, NULL},
+		{"{\"process\":{\"pid\":7,\"tag\":\"t\"}}", false, 0, NULL},
+		{"{\"process\":7}", false, 0, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_N(rows); i++) {
+		json_t *message = json_loads(rows[i].message, 0, NULL);
+		const char *tag;
+		pid_t pid;
+
+		assert_non_null(message);
+		assert_int_equal(!process_selector_read(message, &pid, &tag), rows[i].is_good);
+		if (rows[i].is_good) {
+			assert_int_equal(pid, rows[i].pid);
+			assert_int_equal(!tag, !rows[i].tag);
+			if (tag)
+				assert_string_equal(tag, rows[i].tag);
+		}
+		json_decref(message);
 	}
 }
 
@@ -255,6 +343,8 @@ int main(void)
 		cmocka_unit_test(a_start_is_read),
 		cmocka_unit_test(a_malformed_start_is_refused),
 		cmocka_unit_test(ends_are_told_as_go_tells_them),
+		cmocka_unit_test(sizes_of_terminals_are_read),
+		cmocka_unit_test(processes_are_selected),
 		cmocka_unit_test(base64_goes_there_and_back),
 		cmocka_unit_test(ranges_are_cut_to_the_file),
 	};

@@ -34,7 +34,7 @@ if IN_DOMAIN in sys.argv:
 
 sdk.install()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.mjs", "files.mjs", "domain.mjs", "api.mjs")
+    worst = drive(fleet, "spine.mjs", "process.mjs", "files.mjs", "domain.mjs", "api.mjs")
     worst |= cli.run(fleet, fleet.tenant("cli"), fleet.path())
 worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
 sys.exit(1 if worst else 0)

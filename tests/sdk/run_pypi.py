@@ -46,6 +46,6 @@ if IN_DOMAIN in sys.argv:
 
 install()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.py", "files.py", "domain.py", "api.py")
+    worst = drive(fleet, "spine.py", "process.py", "files.py", "domain.py", "api.py")
 worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *sys.argv[1:]])
 sys.exit(1 if worst else 0)
