@@ -84,8 +84,9 @@ int channel_attach(struct channel *channel, uv_loop_t *loop, int fd, struct err 
 void channel_ask(struct channel *channel, const char *request, size_t request_n,
 		 enum channel_patience patience, channel_answer_cb answer, void *arg);
 
-/* The same, for the body of the answer. */
-void channel_ask_document(struct channel *channel, const char *request, size_t request_n,
+/* The same, for the body of the answer.  False: the guest takes no more streams now; nothing was
+ * asked. */
+bool channel_ask_document(struct channel *channel, const char *request, size_t request_n,
 			  channel_document_cb document, void *arg);
 
 bool channel_is_quiet(const struct channel *channel); /* no stream, nothing to be written */
