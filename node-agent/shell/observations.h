@@ -12,7 +12,7 @@ struct links;
 
 enum {
 	OBSERVATIONS_BYTES_PER_S = 256 * 1024, /* of lines, of the whole node */
-	OBSERVATIONS_FULL_MS = 4000, /* of silence make the budget full */
+	OBSERVATIONS_FULL_MS = 4000,           /* of silence make the budget full */
 	OBSERVATIONS_BURST = OBSERVATIONS_FULL_MS / 1000 * OBSERVATIONS_BYTES_PER_S,
 	OBSERVATIONS_LINE_COST = 64, /* of one line, beside its text */
 };

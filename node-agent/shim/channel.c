@@ -196,15 +196,17 @@ static struct channel_ask *ask_begin(struct channel *channel, const char *reques
 	return ask;
 }
 
-static void ask_send(struct channel *channel, struct channel_ask *ask)
+/* False: the guest takes no more streams, and the ask is forgotten. */
+static bool ask_send(struct channel *channel, struct channel_ask *ask)
 {
 	ask->stream = mux_open(channel->mux, CHANNEL_PORT, ask);
 	if (ask->stream == 0) {
-		fault(channel, "the guest takes no more streams");
-		return;
+		ask_free(ask);
+		return false;
 	}
 	ask_write(channel, ask);
 	channel_flush(channel);
+	return true;
 }
 
 void channel_ask(struct channel *channel, const char *request, size_t request_n,
@@ -213,16 +215,17 @@ void channel_ask(struct channel *channel, const char *request, size_t request_n,
 	struct channel_ask *ask = ask_begin(channel, request, request_n, patience, arg);
 
 	ask->answer = answer;
-	ask_send(channel, ask);
+	if (!ask_send(channel, ask))
+		fault(channel, "the guest takes no more streams");
 }
 
-void channel_ask_document(struct channel *channel, const char *request, size_t request_n,
+bool channel_ask_document(struct channel *channel, const char *request, size_t request_n,
 			  channel_document_cb document, void *arg)
 {
 	struct channel_ask *ask = ask_begin(channel, request, request_n, CHANNEL_DOCUMENT, arg);
 
 	ask->document = document;
-	ask_send(channel, ask);
+	return ask_send(channel, ask);
 }
 
 /* ---- input ---- */

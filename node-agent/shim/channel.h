@@ -101,8 +101,10 @@ void channel_drop_asks(struct channel *channel);
  */
 void channel_quiet_begin(struct channel *channel, void (*on_quiet)(void *arg), void *arg);
 void channel_quiet_end(struct channel *channel);
-/* The same, for the body of the answer. */
-void channel_ask_document(struct channel *channel, const char *request, size_t request_n,
+
+/* The same, for the body of the answer.  False: the guest takes no more streams now; nothing was
+ * asked. */
+bool channel_ask_document(struct channel *channel, const char *request, size_t request_n,
 			  channel_document_cb document, void *arg);
 
 bool channel_is_quiet(const struct channel *channel); /* no stream, nothing to be written */

@@ -86,7 +86,8 @@ static void on_answer(void *arg, const char *body, size_t body_n)
 	json_t *document;
 
 	observer->is_asking = false;
-	if (shim->is_ending || !body ||
+	/* Without an agent the lines stay where they are. */
+	if (shim->is_ending || !body || !control_has_agent(&shim->control) ||
 	    !observe_read(body, body_n, observer->line == 0, observer->since_wall_ns, wall_ns(),
 			  &answer, &document))
 		return;
@@ -113,10 +114,10 @@ static void ask(struct shim *shim, bool wants_sample)
 			 "X-Access-Token: %s\r\nConnection: close\r\n\r\n",
 			 (unsigned long long)observer->line, observer->token);
 
-	observer->is_asking = true;
 	observer->wants_sample = wants_sample;
 	observer->asked_mono_ns = shim_mono_ns();
-	channel_ask_document(&shim->channel, request, (size_t)n, on_answer, shim);
+	observer->is_asking =
+		channel_ask_document(&shim->channel, request, (size_t)n, on_answer, shim);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -124,13 +125,19 @@ static void on_timer(uv_timer_t *timer)
 	struct shim *shim = timer->data;
 	struct observer *observer = &shim->observer;
 	int64_t now = shim_mono_ns();
-	bool is_active,
-		is_early = observer->sampled_mono_ns &&
-			   now - observer->sampled_mono_ns < OBSERVE_MS * 9 / 10 * NS_PER_MS;
+	int64_t apart_ms = (now - observer->sampled_mono_ns) / NS_PER_MS;
+	bool is_early = observer->sampled_mono_ns && apart_ms < OBSERVE_MS * 9 / 10;
+	bool is_active;
 
-	if (shim->is_ending || shim->freeze != SHIM_RUNS || observer->is_asking ||
-	    !control_has_agent(&shim->control))
+	if (shim->is_ending || shim->freeze != SHIM_RUNS || !control_has_agent(&shim->control))
 		return;
+	/* A guest that takes its time, or does not answer at all, still uses a processor. */
+	if (observer->is_asking) {
+		look_at_cpu(shim);
+		if (observer->last.at_wall_ns && !is_early)
+			tell_idle(shim);
+		return;
+	}
 	/* Only for the lines that were left over. */
 	if (is_early) {
 		ask(shim, false);

@@ -128,6 +128,19 @@ static void on_poll(struct scheduler *scheduler, uint64_t token, const struct wi
 	answer(scheduler, &answers);
 }
 
+static void on_observed(struct scheduler *scheduler, const struct wire_bytes *body)
+{
+	struct wire_observed observed;
+	struct err err;
+
+	CHECK(wire_observed_decode(body->data, body->n, &scheduler->arena, &observed, &err) == 0);
+	scheduler->observed_n++;
+	scheduler->observed = observed.sandbox;
+	scheduler->samples_n += observed.samples_n;
+	scheduler->lines_n += observed.lines_n;
+	scheduler->lost_n += observed.lost_n;
+}
+
 static void on_sealed(struct scheduler *scheduler, uint64_t token,
 		      const struct wire_envelope *envelope)
 {
@@ -140,6 +153,10 @@ static void on_sealed(struct scheduler *scheduler, uint64_t token,
 			       &is_new, &err))
 		return;
 	scheduler->arena.used = 0;
+	if (envelope->kind == WIRE_KIND_OBSERVED) {
+		on_observed(scheduler, &body);
+		return;
+	}
 	CHECK(envelope->kind == WIRE_KIND_POLL);
 	CHECK(wire_poll_decode(body.data, body.n, &scheduler->arena, &poll, &err) == 0);
 	on_poll(scheduler, token, &poll);

@@ -25,8 +25,10 @@ struct scheduler {
 	struct wire_order order; /* given with each answer while its attempt is not 0 */
 	/* What it heard: */
 	uint32_t enrols_asked_n, sessions_n, polls_n;
-	struct wire_poll poll; /* the last; without its lists */
-	bool was_left;         /* a poll said goodbye */
+	uint64_t observed_n, samples_n, lines_n, lost_n; /* of all observations */
+	struct id observed;                              /* the sandbox of the last one */
+	struct wire_poll poll;                           /* the last; without its lists */
+	bool was_left;                                   /* a poll said goodbye */
 	struct wire_record records[SCHEDULER_RECORDS_MAX];
 	uint8_t note[WIRE_NOTE_MAX]; /* of the last record that had one */
 	size_t note_n;

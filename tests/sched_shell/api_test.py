@@ -633,7 +633,7 @@ def the_books_balance_and_only_grow():
 # ---- health and documents ----
 
 def health_tells_each_check():
-    assert rig.api("GET", "/livez") == (200, "ok\n")
+    assert rig.api("GET", "/livez") == (200, "ok\n") and rig.api("GET", "/health")[0] == 200
     assert rig.api("GET", "/readyz") == (200, "ok\n")
     status, text = rig.api("GET", "/readyz?verbose")
     assert status == 200 and "[+] store" in text and "[+] core" in text and "[+] bus: 1 of 1" in text, text

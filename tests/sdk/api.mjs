@@ -123,6 +123,15 @@ promise('logs_tell_what_processes_did', async () => {
   assert.equal(JSON.parse(older.logs[0].line).message, older.logEntries[0].message)
 })
 
+promise('a_talkative_process_is_heard_to_its_end', async () => {
+  await two.commands.run('seq 1 700')
+  const lines = await untilThere('all lines', 30, async () => {
+    const rows = (await api(`/v2/sandboxes/${two.sandboxId}/logs`)).body.logs.filter((row) => row.fields.event_type === 'stdout')
+    return rows.length >= 700 && rows.map((row) => row.message)
+  })
+  assert.deepEqual(lines, Array.from({ length: 700 }, (_, at) => String(at + 1)))
+})
+
 promise('what_is_unknown_is_told_by_its_class', async () => {
   for (const call of [() => Sandbox.getInfo(UNKNOWN), () => Sandbox.setTimeout(UNKNOWN, 1000), () => Sandbox.getMetrics(UNKNOWN), () => Sandbox.connect(UNKNOWN)])
     await assert.rejects(call(), (error) => error instanceof SandboxNotFoundError || error instanceof sdk.NotFoundError)

@@ -143,9 +143,8 @@ static int metrics_of(struct api_call *call, struct sqlite *reader, const char *
 	struct id id;
 	int got;
 
-	for (size_t i = 0; i < n; i++)
-		if (text[i] == '-')
-			n = i;
+	if (memchr(text, '-', n)) /* and the client's id, as older clients say it */
+		n = (size_t)((const char *)memchr(text, '-', n) - text);
 	if (!id_parse(text, n, &id) || !api_owned(call, &id, &row))
 		return 0;
 	if (sqlite_bind(reader, statement, SQL(SQL_TEXT(id.text)), err))

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEMPLATE_SPAWNS_MAX = 10000 }; /* are counted */
+enum { TEMPLATE_EVENTS_MAX = 1000 }; /* of the tenant, the newest, are looked through */
 
 /* How often the tenant started it lately, and when last. */
 static void template_spawns(struct api_call *call, const char *name, int64_t *out_n,
@@ -24,7 +24,7 @@ static void template_spawns(struct api_call *call, const char *name, int64_t *ou
 	reader = observations_reader(call->api->options.observations);
 	if (sqlite_bind(
 		    reader, statement,
-		    SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(name), SQL_INT(TEMPLATE_SPAWNS_MAX)),
+		    SQL(SQL_TEXT(call->tenant.text), SQL_TEXT(name), SQL_INT(TEMPLATE_EVENTS_MAX)),
 		    &err))
 		return;
 	if (sqlite_next(reader, statement, &err) == 1) {

@@ -18,6 +18,11 @@ static void answer_printed(struct api_call *call, int status, const char *text)
 	api_answer_text(call, status, TEXT_TYPE, copy, strlen(copy));
 }
 
+void api_e2b_health(struct api_call *call)
+{
+	answer_printed(call, 200, "Health check successful");
+}
+
 void api_livez(struct api_call *call)
 {
 	answer_printed(call, 200, "ok\n");

@@ -187,6 +187,7 @@ static json_t *openapi_responses(const struct route *route)
 		return out;
 	openapi_add_error(out, route, 401);
 	openapi_add_error(out, route, 403);
+	openapi_add_error(out, route, 429);
 	if (strchr(route->path, '{') || route->body == &schema_new_sandbox ||
 	    route->body == &schema_new_sandbox_v2)
 		openapi_add_error(out, route, 404);

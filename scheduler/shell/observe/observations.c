@@ -107,13 +107,29 @@ static void row_add(struct observations *observations, struct row *row)
 	}
 }
 
+static int64_t wall_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+/* A node's clock may be ahead; what is of the future would be kept for ever. */
+static int64_t not_later(int64_t at_wall_ns)
+{
+	int64_t now_ns = wall_ns();
+
+	return at_wall_ns < now_ns ? at_wall_ns : now_ns;
+}
+
 static void add_line(struct observations *observations, const struct id *sandbox,
 		     int64_t at_wall_ns, int event, uint32_t pid, const void *text, size_t text_n)
 {
 	struct row *row = row_make(ROW_LINE, text, text_n);
 
 	row->sandbox = *sandbox;
-	row->line.at_wall_ns = at_wall_ns;
+	row->line.at_wall_ns = not_later(at_wall_ns);
 	row->line.event = event;
 	row->line.pid = pid;
 	row_add(observations, row);
@@ -122,15 +138,11 @@ static void add_line(struct observations *observations, const struct id *sandbox
 /* Where lines are missing stands a line that says so. */
 static void add_lost(struct observations *observations, const struct wire_observed *observed)
 {
-	struct timespec now;
-	int64_t at_ns;
+	int64_t at_ns = observed->lines_n ? observed->lines[0].at_wall_ns : wall_ns();
 	char text[64];
 	int n = snprintf(text, sizeof(text), "%llu lines were lost",
 			 (unsigned long long)observed->lost_n);
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	at_ns = observed->lines_n ? observed->lines[0].at_wall_ns
-				  : now.tv_sec * NS_PER_S + now.tv_nsec;
 	add_line(observations, &observed->sandbox, at_ns, 0, 0, text, (size_t)n);
 }
 
@@ -142,6 +154,7 @@ void observations_add(struct observations *observations, const struct wire_obser
 		struct row *row = row_make(ROW_SAMPLE, "", 0);
 		row->sandbox = observed->sandbox;
 		row->sample = observed->samples[i];
+		row->sample.at_wall_ns = not_later(row->sample.at_wall_ns);
 		row_add(observations, row);
 	}
 	if (observed->lost_n)
