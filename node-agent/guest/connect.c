@@ -153,7 +153,8 @@ static json_t *message_next(struct conn *conn, size_t *at)
 	const char *problem;
 	size_t n;
 
-	problem = connect_envelope_next(conn->body + *at, conn->body_n - *at, &message, &n);
+	problem = connect_envelope_next(conn->body_n ? conn->body + *at : "", conn->body_n - *at,
+					&message, &n);
 	*at += n;
 	if (!problem && !n && conn->body_done && *at < conn->body_n)
 		problem = "the request ends inside an envelope";
