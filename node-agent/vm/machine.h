@@ -57,7 +57,8 @@ struct vm_launch {
 	const char *disk;   /* raw ext4: written by the template's boot, read only to clones */
 	const char *mem;    /* RAM's file: shared by the template's boot, private to clones */
 	/* NULL: the template's first boot.  Otherwise a clone: an empty qcow2 of its own, put over
-	 * the disk; it waits for its state (-incoming defer). */
+	 * the disk; it waits for its state (-incoming defer).  With disk NULL it boots from a qcow2
+	 * that says itself what it lies over: a layer of a template that is being built. */
 	const char *overlay;
 	int qmp_fd;     /* each a connected stream socket */
 	int mux_fd;     /* the guest's channel, port flotilla.mux */

@@ -17,8 +17,9 @@ static char *orders_init(struct nodes *nodes, const struct id *sandbox, const ch
 	char *text;
 
 	fleet_key_envd_token(&nodes->options.secrets->fleet, sandbox, token);
-	init = json_pack("{s:o,s:s,s:s,s:s}", "envVars", envs ? envs : json_object(), "accessToken",
-			 token, "hostname", sandbox->text, "defaultUser", "user");
+	/* User and working directory are the template's. */
+	init = json_pack("{s:o,s:s,s:s}", "envVars", envs ? envs : json_object(), "accessToken",
+			 token, "hostname", sandbox->text);
 	CHECK(init);
 	text = json_dumps(init, JSON_COMPACT);
 	CHECK(text);
