@@ -61,84 +61,6 @@ int build_temporary_dir(const char *store_dir, char out[PATH_MAX], struct err *e
 	return 0;
 }
 
-/* ---- root filesystem ---- */
-
-static int recipe_hash(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
-		       struct err *err)
-{
-	struct artefact_hash hash;
-	char path[PATH_MAX];
-
-	artefact_hash_begin(&hash);
-	if (artefact_hash_file(&hash, request->builder, err) ||
-	    build_path(path, err, "%s/packages", request->recipe_dir) ||
-	    artefact_hash_file(&hash, path, err) ||
-	    build_path(path, err, "%s/customise", request->recipe_dir))
-		return -1;
-	if (access(path, F_OK) == 0 && artefact_hash_file(&hash, path, err))
-		return -1;
-	artefact_hash_end(&hash, out_id);
-	return 0;
-}
-
-static int rootfs_hash(const char *dir, char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
-{
-	static const char *const names[] = {"rootfs.img", "vmlinux", "modules.cpio"};
-	struct artefact_hash hash;
-	char path[PATH_MAX];
-
-	artefact_hash_begin(&hash);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		artefact_hash_text(&hash, names[i]);
-		if (build_path(path, err, "%s/%s", dir, names[i]) ||
-		    artefact_hash_file(&hash, path, err))
-			return -1;
-	}
-	artefact_hash_end(&hash, out_id);
-	return 0;
-}
-
-static int rootfs_make(const struct build_request *request, const char *dir,
-		       char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
-{
-	char *argv[] = {(char *)request->builder, (char *)request->recipe_dir, (char *)dir, NULL};
-	char manifest[PATH_MAX], text[256], to[PATH_MAX];
-	int n;
-
-	if (process_run(argv, 0, NULL, 0, err) || rootfs_hash(dir, out_id, err) ||
-	    build_path(manifest, err, "%s/manifest.json", dir))
-		return -1;
-	n = snprintf(text, sizeof(text), "{\n  \"format\": 1,\n  \"id\": \"%s\"\n}\n", out_id);
-	if (file_write_atomic(manifest, text, (size_t)n, 0644, err) ||
-	    build_path(to, err, "%s/rootfs/%s", request->store_dir, out_id))
-		return -1;
-	return build_move_into_place(dir, to, err);
-}
-
-/* The id of the recipe's root filesystem, which is in the store afterwards. */
-static int rootfs_get(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
-		      struct err *err)
-{
-	char recipe[VM_ARTEFACT_ID_MAX], link[PATH_MAX], dir[PATH_MAX], target[PATH_MAX];
-	int result;
-
-	if (recipe_hash(request, recipe, err) ||
-	    build_path(link, err, "%s/recipe/%s", request->store_dir, recipe))
-		return -1;
-	if (!request->is_fresh && realpath(link, dir)) {
-		snprintf(out_id, VM_ARTEFACT_ID_MAX, "%s", strrchr(dir, '/') + 1);
-		progress_say(PROGRESS_INFO, "root filesystem %.12s is there", out_id);
-		return 0;
-	}
-	if (build_temporary_dir(request->store_dir, dir, err))
-		return -1;
-	result = rootfs_make(request, dir, out_id, err);
-	vm_store_remove_tree(dir);
-	if (result || build_path(target, err, "../rootfs/%s", out_id))
-		return -1;
-	return vm_store_link(target, link, err);
-}
-
 /* ---- snapshot ---- */
 
 /* Under KVM the guest sees the host's own processor, so that is part of the snapshot's name. */
@@ -378,8 +300,8 @@ static int make(const struct build_request *request, struct vm_template *out, in
 {
 	char base_dir[PATH_MAX] = "";
 
-	if (request->recipe_dir ? rootfs_get(request, out->rootfs_id, err)
-				: layered_find_base(request, out, err))
+	if (request->recipe_dir ? base_from_recipe(request, out->rootfs_id, err)
+				: base_from_template(request, out, err))
 		return -1;
 	if (!request->recipe_dir)
 		strcpy(base_dir, out->dir);

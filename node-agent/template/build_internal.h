@@ -32,11 +32,17 @@ void build_show_log(const char *vm_dir, const char *name);
 int build_set_name(const struct build_request *request, struct vm_template *template_,
 		   struct err *err);
 
-/* ---- layered.c ---- */
+/* ---- base.c ---- */
 
-/* Where the spec's template comes from: root filesystem and sizes. */
-int layered_find_base(const struct build_request *request, struct vm_template *out,
-		      struct err *err);
+/* The id of the recipe's root filesystem, which is in the store afterwards. */
+int base_from_recipe(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
+		     struct err *err);
+
+/* Of the template that the spec is upon: root filesystem, size of the disk, dir. */
+int base_from_template(const struct build_request *request, struct vm_template *out,
+		       struct err *err);
+
+/* ---- layered.c ---- */
 
 /* template_: root filesystem, shape and accelerator are known.  base_dir: of the snapshot it is
  * built upon; NULL: a root filesystem alone. */

@@ -29,35 +29,6 @@ static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
 	return n < PATH_MAX ? 0 : err_set(err, "%.100s...: the path is too long", out);
 }
 
-/* ---- what is in force ---- */
-
-void build_context_free(struct build_context *context)
-{
-	json_decref(context->env);
-	context->env = NULL;
-}
-
-json_t *build_context_json(const struct build_context *context)
-{
-	return json_pack("{s:s, s:s, s:O}", "user", context->user, "workdir", context->workdir,
-			 "env", context->env);
-}
-
-int build_context_parse(const json_t *root, struct build_context *out, struct err *err)
-{
-	const char *user = json_string_value(json_object_get(root, "user"));
-	const char *workdir = json_string_value(json_object_get(root, "workdir"));
-	json_t *env = json_object_get(root, "env");
-
-	if (!user || !workdir || !json_is_object(env) || strlen(user) >= sizeof(out->user) ||
-	    strlen(workdir) >= sizeof(out->workdir))
-		return err_set(err, "user, workdir or env is missing or wrong");
-	strcpy(out->user, user);
-	strcpy(out->workdir, workdir);
-	out->env = json_deep_copy(env);
-	return out->env ? 0 : err_errno(err, ENOMEM, "env");
-}
-
 /* ---- files ---- */
 
 int layer_image(const char *store_dir, const char *id, char out_path[PATH_MAX], struct err *err)
@@ -122,21 +93,6 @@ static int manifest_write(const char *dir, const struct layer *layer, struct err
 }
 
 /* ---- finding ---- */
-
-void layer_key(const struct layer *parent, const struct build_step *step,
-	       char out_key[VM_ARTEFACT_ID_MAX])
-{
-	struct artefact_hash hash;
-
-	artefact_hash_begin(&hash);
-	artefact_hash_text(&hash, parent->id);
-	artefact_hash_text(&hash, step_kind_text(step->kind));
-	artefact_hash_number(&hash, json_array_size(step->args));
-	for (size_t i = 0; i < json_array_size(step->args); i++)
-		artefact_hash_text(&hash, build_step_arg(step, i));
-	artefact_hash_text(&hash, step->files_hash ? step->files_hash : "");
-	artefact_hash_end(&hash, out_key);
-}
 
 /* What is used comes last when room is needed, and what it lies upon comes after it. */
 static void touch_all(const char *store_dir, struct layer layer)

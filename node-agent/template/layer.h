@@ -13,15 +13,8 @@
 #ifndef FLOTILLA_TEMPLATE_LAYER_H
 #define FLOTILLA_TEMPLATE_LAYER_H
 
-#include "node-agent/template/spec.h"
+#include "node-agent/template/context.h"
 #include "node-agent/vm/store.h"
-
-/* In force for the next step, and in the end for the sandboxes. */
-struct build_context {
-	char user[SPEC_USER_MAX];
-	char workdir[PATH_MAX];
-	json_t *env; /* object of strings; owned */
-};
 
 struct layer {
 	char id[VM_ARTEFACT_ID_MAX];
@@ -30,18 +23,11 @@ struct layer {
 	struct build_context context;
 };
 
-void build_context_free(struct build_context *context);
-json_t *build_context_json(const struct build_context *context); /* {user, workdir, env} */
-int build_context_parse(const json_t *root, struct build_context *out, struct err *err);
-
 /* The blank disk under all layers of a root filesystem; made when it is not there. */
 int layer_root(const char *store_dir, const char *rootfs_id, uint32_t disk_mib,
 	       struct layer *out_layer, struct err *err);
 
 int layer_read(const char *store_dir, const char *id, struct layer *out_layer, struct err *err);
-
-void layer_key(const struct layer *parent, const struct build_step *step,
-	       char out_key[VM_ARTEFACT_ID_MAX]);
 
 /* What the key leads to, and from now on the most recently used. *out_found: it is there. */
 int layer_find(const char *store_dir, const char *key, struct layer *out_layer, bool *out_found,

@@ -47,50 +47,6 @@ static int64_t now_ms(void)
 
 /* ---- where it begins ---- */
 
-/* "e2bdev/base:latest" is "e2bdev/base". */
-static const char *template_of_image(const char *image)
-{
-	static const struct {
-		const char *image, *name;
-	} rows[] = {
-#define IMAGE(image, name) {image, name},
-#include "node-agent/template/images.def"
-#undef IMAGE
-	};
-
-	for (size_t i = 0; i < ARRAY_N(rows); i++) {
-		size_t n = strlen(rows[i].image);
-
-		if (strncmp(image, rows[i].image, n) == 0 && (!image[n] || image[n] == ':'))
-			return rows[i].name;
-	}
-	return NULL;
-}
-
-int layered_find_base(const struct build_request *request, struct vm_template *out, struct err *err)
-{
-	const struct build_spec *spec = request->spec;
-	const char *name = spec->from_template ? spec->from_template : "base";
-	struct vm_template base;
-	bool is_found;
-
-	if (spec->from_image)
-		name = template_of_image(spec->from_image);
-	if (!name)
-		return err_set(err, "image `%.100s`: no template here takes its place",
-			       spec->from_image);
-	if (vm_store_find(request->store_dir, name, &base, &is_found, err))
-		return -1;
-	if (!is_found)
-		return err_set(err, "there is no template `%.64s` to build upon", name);
-	/* The disk's size is that of the layers below. */
-	out->shape.disk_mib = base.shape.disk_mib;
-	strcpy(out->rootfs_id, base.rootfs_id);
-	strcpy(out->dir, base.dir);
-	progress_say(PROGRESS_INFO, "building upon the template %s", name);
-	return 0;
-}
-
 static char *copy_text(const char *text)
 {
 	char *copy = text ? strdup(text) : NULL;
@@ -294,15 +250,12 @@ static int take_steps(struct layered *build, struct err *err)
 
 	for (size_t i = 0; i < spec->steps_n; i++) {
 		const struct build_step *step = &spec->steps[i];
-		const struct layer parent = {.depth = build->depth};
 		char key[VM_ARTEFACT_ID_MAX], text[DESCRIPTION_MAX];
-		struct layer below = parent;
 		bool is_found = false;
 
 		progress_at_step(i + 1);
 		step_describe(step, text, sizeof(text));
-		strcpy(below.id, build->record.layer);
-		layer_key(&below, step, key);
+		step_key(step, build->record.layer, key);
 		/* Once one was carried out the rest are: their layers would lie over another. */
 		if (!spec->force && !step->force && !build->workshop &&
 		    take_cached(build, key, &is_found, err))

@@ -2,7 +2,6 @@
 #include "node-agent/template/step.h"
 
 #include "common/base/check.h"
-#include "node-agent/guest/env.h"
 #include "node-agent/template/progress.h"
 
 #include <stdio.h>
@@ -10,8 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { DESCRIBED_ARG_MAX = 200, VALUE_MAX = 64 * 1024 };
 
 #define FILES_IN_GUEST "/tmp/.flotilla-files"
 
@@ -41,122 +38,6 @@ static const char copy_script[] =
 
 static const char workdir_script[] = "[ -d \"$NEW_DIR\" ] || { mkdir -p -- \"$NEW_DIR\" && chown "
 				     "-- \"$NEW_OWNER\" \"$NEW_DIR\"; }";
-
-void step_describe(const struct build_step *step, char *out, size_t out_n)
-{
-	size_t n = (size_t)snprintf(out, out_n, "%s", step_kind_text(step->kind));
-
-	for (size_t i = 0; i < json_array_size(step->args) && n < out_n; i++)
-		n += (size_t)snprintf(out + n, out_n - n, " %.*s", DESCRIBED_ARG_MAX,
-				      build_step_arg(step, i));
-	/* A command may have many lines; this is one. */
-	for (char *at = out; *at; at++)
-		if ((unsigned char)*at < ' ')
-			*at = ' ';
-}
-
-/* ---- what is in force afterwards ---- */
-
-/* What the guest would say to it: its own defaults are variables too. */
-static const char *variable(const struct build_context *context, const char *name, char home[80])
-{
-	const char *value = json_string_value(json_object_get(context->env, name));
-
-	snprintf(home, 80, strcmp(context->user, "root") ? "/home/%s" : "/%s", context->user);
-	if (value)
-		return value;
-	if (strcmp(name, "PATH") == 0)
-		return ENV_PATH_DEFAULT;
-	if (strcmp(name, "HOME") == 0)
-		return home;
-	return strcmp(name, "USER") == 0 || strcmp(name, "LOGNAME") == 0 ? context->user : "";
-}
-
-static const char name_letters[] =
-	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
-
-/* $NAME and ${NAME}; \$ is a dollar. False: too long. */
-static bool expand(const struct build_context *context, const char *value, char out[VALUE_MAX])
-{
-	char name[256], home[80];
-	size_t n = 0;
-
-	while (*value) {
-		bool is_braced = value[0] == '$' && value[1] == '{';
-		const char *from = value + 1 + is_braced, *piece = value;
-		size_t name_n = strspn(from, name_letters), piece_n = 1;
-
-		if (value[0] == '\\' && value[1] == '$') {
-			piece = value + 1;
-			value += 2;
-		} else if (value[0] == '$' && name_n > 0 && name_n < sizeof(name) &&
-			   (!is_braced || from[name_n] == '}')) {
-			memcpy(name, from, name_n);
-			name[name_n] = 0;
-			piece = variable(context, name, home);
-			piece_n = strlen(piece);
-			value = from + name_n + is_braced;
-		} else {
-			value++;
-		}
-		if (n + piece_n >= VALUE_MAX)
-			return false;
-		memcpy(out + n, piece, piece_n);
-		n += piece_n;
-	}
-	out[n] = 0;
-	return true;
-}
-
-static int apply_env(const struct build_step *step, struct build_context *context, struct err *err)
-{
-	char *value = malloc(VALUE_MAX);
-	int result = 0;
-
-	CHECK(value);
-	for (size_t i = 0; !result && i < json_array_size(step->args); i += 2) {
-		if (!expand(context, build_step_arg(step, i + 1), value))
-			result = err_set(err, "ENV %s: the value becomes too long",
-					 build_step_arg(step, i));
-		else
-			json_object_set_new(context->env, build_step_arg(step, i),
-					    json_string(value));
-	}
-	free(value);
-	return result;
-}
-
-/* As seen from the working directory. */
-static int absolute(const struct build_context *context, const char *path, char out[PATH_MAX],
-		    struct err *err)
-{
-	int n = path[0] == '/' ? snprintf(out, PATH_MAX, "%s", path)
-			       : snprintf(out, PATH_MAX, "%s/%s", context->workdir, path);
-
-	return n < PATH_MAX ? 0 : err_set(err, "%.100s...: the path is too long", path);
-}
-
-int step_apply(const struct build_step *step, struct build_context *context, struct err *err)
-{
-	char path[PATH_MAX];
-
-	switch (step->kind) {
-	case STEP_ENV:
-		return apply_env(step, context, err);
-	case STEP_WORKDIR:
-		if (absolute(context, build_step_arg(step, 0), path, err))
-			return -1;
-		strcpy(context->workdir, path);
-		return 0;
-	case STEP_USER:
-		strcpy(context->user, build_step_arg(step, 0));
-		return 0;
-	case STEP_COPY:
-	case STEP_RUN:
-		break;
-	}
-	return 0;
-}
 
 /* ---- carrying out ---- */
 
@@ -216,7 +97,7 @@ static int copy(struct workshop *workshop, const struct build_step *step,
 		return err_set(err, "COPY: there is no folder with the build's files");
 	if (snprintf(archive, sizeof(archive), "%s/%s", files_dir, step->files_hash) >= PATH_MAX)
 		return err_set(err, "%s: the path is too long", files_dir);
-	if (absolute(context, to, path, err) ||
+	if (build_context_path(context, to, path, err) ||
 	    workshop_upload(workshop, archive, FILES_IN_GUEST, err))
 		return err_wrap(err, "COPY");
 	owner_of(context, build_step_arg(step, 2), owner);
@@ -254,7 +135,7 @@ int step_carry_out(struct workshop *workshop, const struct build_step *step,
 	case STEP_RUN:
 		return run(workshop, step, context, out_exit_code, err);
 	case STEP_WORKDIR:
-		if (absolute(context, build_step_arg(step, 0), path, err))
+		if (build_context_path(context, build_step_arg(step, 0), path, err))
 			return -1;
 		owner_of(context, NULL, owner);
 		return run_as_root(workshop, workdir_script,

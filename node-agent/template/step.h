@@ -5,12 +5,6 @@
 #include "node-agent/template/layer.h"
 #include "node-agent/template/workshop.h"
 
-/* A line for people: "RUN make". */
-void step_describe(const struct build_step *step, char *out, size_t out_n);
-
-/* What the step changes of what is in force.  Pure.  Fault: too long. */
-int step_apply(const struct build_step *step, struct build_context *context, struct err *err);
-
 /*
  * context: before the step.  files_dir: see build.h.  Fault: it failed; *out_exit_code is then its
  * command's, or 0 when that was not the reason.
