@@ -123,6 +123,24 @@ static int by_use(const void *a, const void *b)
 	return (x->depth < y->depth) - (x->depth > y->depth);
 }
 
+/* Keys that lead nowhere any more. */
+static void sweep_keys(const char *store_dir)
+{
+	char path[PATH_MAX], link[PATH_MAX];
+	struct dirent *item;
+	DIR *dir;
+
+	if (snprintf(path, sizeof(path), "%s/step", store_dir) >= PATH_MAX ||
+	    !(dir = opendir(path)))
+		return;
+	while ((item = readdir(dir)))
+		if (item->d_name[0] != '.' &&
+		    snprintf(link, sizeof(link), "%s/%s", path, item->d_name) < PATH_MAX &&
+		    access(link, F_OK))
+			unlink(link);
+	closedir(dir);
+}
+
 void layer_sweep(const char *store_dir, int64_t age_s, uint64_t bytes_max)
 {
 	struct entries *entries = calloc(1, sizeof(*entries));
@@ -141,4 +159,5 @@ void layer_sweep(const char *store_dir, int64_t age_s, uint64_t bytes_max)
 		entries->bytes -= entry->bytes;
 	}
 	free(entries);
+	sweep_keys(store_dir);
 }

@@ -9,6 +9,7 @@
  *   snapshot/<id>/       mem state disk.img overlay.qcow2 initrd manifest.json; id: hash of the
  *                        rootfs's id, the guest program, the machine and the emulator
  *   name/<name>          -> ../snapshot/<id>
+ *   layer/ step/         what templates are built from step by step (node-agent/template/layer.h)
  *   tmp/                 builds under way, removed by the next builder when left behind
  *   accel.json           whether KVM works, as proved in one boot of the host
  *
