@@ -25,6 +25,8 @@ static int recipe_hash(const struct build_request *request, char out_id[VM_ARTEF
 	if (artefact_hash_file(&hash, request->builder, err) ||
 	    process_run(argv, HASH_LIMIT_MS, inputs, sizeof(inputs), err))
 		return -1;
+	if (strlen(inputs) == sizeof(inputs) - 1)
+		return err_set(err, "%s: too many files", request->recipe_dir);
 	artefact_hash_text(&hash, inputs);
 	artefact_hash_end(&hash, out_id);
 	return 0;
