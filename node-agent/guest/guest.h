@@ -14,6 +14,7 @@
 #define GUEST_ENVD_VERSION "0.6.13" /* of E2B's daemon, whose protocol this is */
 
 enum { GUEST_PORT = 49983 };
+#define GUEST_LOOPBACK "127.0.0.1:49983" /* the same, for what runs inside */
 
 struct guest {
 	uv_loop_t loop;

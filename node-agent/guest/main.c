@@ -84,9 +84,11 @@ static void on_channel_broken(const char *problem)
 
 static int system_main(void)
 {
+	static struct tcp_listener listener;
 	static struct channel channel;
 	static struct guest guest;
 	char device[300];
+	uint16_t port;
 	struct err err;
 	int fd;
 
@@ -99,6 +101,11 @@ static int system_main(void)
 	channel.on_new_host = init_expect;
 	if (channel_open(&channel, &guest.loop, fd, conn_accept, &guest.conns, GUEST_PORT, &err))
 		boot_give_up(err.text);
+	/* Programs inside may ask as well, under the same token: a template's server for the
+	 * sandbox's environment, say. */
+	if (tcp_listen(&listener, &guest.loop, GUEST_LOOPBACK, conn_accept, &guest.conns, &port,
+		       &err))
+		boot_say("%s", err.text);
 	boot_say("ready");
 	uv_run(&guest.loop, UV_RUN_DEFAULT);
 	boot_give_up("the event loop has ended");

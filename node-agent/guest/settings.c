@@ -72,9 +72,12 @@ const char *settings_update(struct settings *settings, const json_t *document)
 	if (env && !json_is_null(env)) {
 		if (!json_is_object(env) || !env_is_good(env))
 			return "envVars: an object of strings is wanted";
-		next.env = json_deep_copy(env);
-		if (!next.env)
+		/* Over what is there: a template's own variables were set before its snapshot. */
+		next.env = json_deep_copy(settings->env);
+		if (!next.env || json_object_update(next.env, env)) {
+			json_decref(next.env);
 			return "envVars: no memory";
+		}
 		json_decref(settings->env);
 	}
 	*settings = next;

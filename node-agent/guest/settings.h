@@ -1,6 +1,7 @@
 /*
- * What the host tells the guest about itself: identity, environment and defaults.  Empty in a
- * template; filled by POST /init when a sandbox is claimed, and never before.
+ * What the host tells the guest about itself: identity, environment and defaults.  A template has
+ * its own environment, user and working directory here, by a POST /init before its snapshot; the
+ * rest is filled by the one when a sandbox is claimed, whose variables come over the template's.
  */
 #ifndef FLOTILLA_GUEST_SETTINGS_H
 #define FLOTILLA_GUEST_SETTINGS_H

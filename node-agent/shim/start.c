@@ -33,8 +33,7 @@ static const char recipe_command[] =
 	"[ ! -x /usr/lib/flotilla/warm ] || /usr/lib/flotilla/warm >/dev/null 2>&1";
 
 /* Every field that a claim may have is gone through, and leaves nothing behind. */
-static const char init_document[] =
-	"{\"envVars\":{},\"accessToken\":\"\",\"defaultUser\":\"user\"}";
+static const char init_document[] = "{\"envVars\":{},\"accessToken\":\"\"}";
 
 static enum warm_step next_step(const struct shim *shim)
 {

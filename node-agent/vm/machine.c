@@ -178,19 +178,24 @@ static void add_disks(struct vm_argv *argv, const struct vm_launch *launch)
 	argv_option(argv, "-device");
 	argv_add(argv, "virtio-blk-pci,drive=root,%s", notify_option(launch));
 
-	argv_option(argv, "-blockdev");
-	argv_add(argv, "driver=file,node-name=base-file,read-only=%s,discard=unmap,filename=%s",
-		 launch->overlay ? "on" : "off", launch->disk);
-	argv_option(argv, "-blockdev");
-	argv_add(argv, "driver=raw,node-name=%s,read-only=%s,discard=unmap,file=base-file",
-		 launch->overlay ? "base" : "disk", launch->overlay ? "on" : "off");
+	if (launch->disk) {
+		argv_option(argv, "-blockdev");
+		argv_add(argv,
+			 "driver=file,node-name=base-file,read-only=%s,discard=unmap,filename=%s",
+			 launch->overlay ? "on" : "off", launch->disk);
+		argv_option(argv, "-blockdev");
+		argv_add(argv, "driver=raw,node-name=%s,read-only=%s,discard=unmap,file=base-file",
+			 launch->overlay ? "base" : "disk", launch->overlay ? "on" : "off");
+	}
 	if (launch->overlay) {
 		argv_option(argv, "-blockdev");
 		argv_add(argv, "driver=file,node-name=disk-file,discard=unmap,filename=%s",
 			 launch->overlay);
 		argv_option(argv, "-blockdev");
-		argv_option(argv, "driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,"
-				  "file=disk-file,backing=base");
+		argv_add(argv,
+			 "driver=qcow2,node-name=disk,discard=unmap,cache.no-flush=on,"
+			 "file=disk-file%s",
+			 launch->disk ? ",backing=base" : "");
 	}
 	argv_option(argv, "-device");
 	argv_add(argv, "virtio-blk-pci,drive=disk,write-cache=on,%s", notify_option(launch));
@@ -214,7 +219,7 @@ static void add_others(struct vm_argv *argv, const struct vm_launch *launch)
 		argv_option(argv, "-global");
 		argv_option(argv, "migration.send-configuration=off");
 	}
-	if (launch->overlay && !launch->is_cold) {
+	if (launch->overlay && launch->disk && !launch->is_cold) {
 		argv_option(argv, "-incoming");
 		argv_option(argv, "defer");
 	}

@@ -139,7 +139,10 @@ class Fleet:
                       self.path(f"{name}.log"), ready, env)
 
     def ensure_template(self):
-        """Builds the template if the store does not have it: minutes once, nothing after."""
+        """Builds the template if the store does not have it: minutes once, nothing after.  What is no
+        recipe's a test has built by itself."""
+        if not os.path.isdir(os.path.join(ROOT, "deploy", "templates", self.template)):
+            return
         done = subprocess.run([os.path.join(BIN, "flotilla-template"), "build", self.template,
                                "--template-dir", self.templates], capture_output=True, text=True)
         if done.returncode:

@@ -19,8 +19,8 @@ static char *orders_init(struct nodes *nodes, const struct id *sandbox, const ch
 	char *text;
 
 	fleet_key_envd_token(&nodes->options.secrets->fleet, sandbox, token);
-	init = json_pack("{s:s,s:s,s:s}", "accessToken", token, "hostname", sandbox->text,
-			 "defaultUser", "user");
+	/* User and working directory are the template's. */
+	init = json_pack("{s:s,s:s}", "accessToken", token, "hostname", sandbox->text);
 	CHECK(init);
 	/* What is resumed remembers its environment; here it is not kept. */
 	if (!resumes)

@@ -1,7 +1,9 @@
 /* flotilla-template: builds, lists and removes the templates of a host. */
 #include "common/base/check.h"
+#include "common/io/file.h"
 #include "common/io/options.h"
-#include "node-agent/vm/build.h"
+#include "node-agent/template/build.h"
+#include "node-agent/template/progress.h"
 #include "node-agent/vm/store.h"
 
 #include <jansson.h>
@@ -15,13 +17,13 @@ enum { TEMPLATES_MAX = 256, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_NOT_FOUND = 4 }
 
 struct template_options {
 #define OPTION OPTION_MEMBER
-#include "node-agent/vm/template_options.def"
+#include "node-agent/template/options.def"
 #undef OPTION
 };
 
 static const struct option_spec rows[] = {
 #define OPTION(...) OPTION_ROW(struct template_options, __VA_ARGS__)
-#include "node-agent/vm/template_options.def"
+#include "node-agent/template/options.def"
 #undef OPTION
 };
 
@@ -29,6 +31,7 @@ static const struct options_program program = {
 	.name = "template",
 	.summary = "builds the templates that microVMs are cloned from\n\n"
 		   "  build RECIPE   make a template, or see that it is there\n"
+		   "  build NAME --spec FILE   make one upon another, by steps\n"
 		   "  ls             list templates\n"
 		   "  rm NAME        give a template up",
 	.operands = "COMMAND [RECIPE|NAME]",
@@ -83,28 +86,93 @@ static int find_files(const struct template_options *options, const char *recipe
 	return 0;
 }
 
-static int build(const struct template_options *options, const char *recipe)
+/* The answer to whoever builds: for a program, the last line. */
+static int tell_result(const struct vm_template *template_, int exit_code, const struct err *fault_)
+{
+	json_t *reason;
+
+	if (!fault_) {
+		progress_result(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "status", "ready",
+					  "name", template_->name, "id", template_->id, "rootfs",
+					  template_->rootfs_id, "vcpus",
+					  (json_int_t)template_->shape.vcpus, "memMiB",
+					  (json_int_t)template_->shape.mem_mib, "diskMiB",
+					  (json_int_t)template_->shape.disk_mib));
+		if (!progress_is_json())
+			printf("%s %s\n", template_->name, template_->id);
+		return 0;
+	}
+	progress_say(PROGRESS_ERROR, "%s", fault_->text);
+	reason = json_pack("{s:s, s:s}", "message", fault_->text, "step", progress_step());
+	if (exit_code)
+		json_object_set_new(reason, "exitCode", json_integer(exit_code));
+	progress_result(json_pack("{s:s, s:o}", "status", "error", "reason", reason));
+	return EXIT_FAULT;
+}
+
+static int read_spec(const char *path, struct build_spec *out, struct err *err)
+{
+	size_t text_n;
+	char *text;
+	int result;
+
+	if (file_read(path, SPEC_MAX, &text, &text_n, err))
+		return -1;
+	result = build_spec_parse(text, text_n, out, err);
+	free(text);
+	return result;
+}
+
+/* A recipe may have a spec of its own, for what it starts. */
+static int choose_spec(const struct template_options *options, struct build_request *request,
+		       struct build_spec *spec, struct err *err)
+{
+	char path[PATH_MAX];
+
+	if (options->spec[0]) {
+		request->recipe_dir = NULL;
+		snprintf(path, sizeof(path), "%s", options->spec);
+	} else if (snprintf(path, sizeof(path), "%s/spec.json", request->recipe_dir) >= PATH_MAX ||
+		   access(path, F_OK)) {
+		return 0;
+	}
+	if (read_spec(path, spec, err))
+		return -1;
+	request->spec = spec;
+	return 0;
+}
+
+static int build(const struct template_options *options, const char *name)
 {
 	struct build_request request = {
 		.store_dir = options->template_dir,
-		.name = options->name[0] ? options->name : recipe,
+		.name = options->name[0] ? options->name : name,
 		.shape = {options->vcpus, options->mem_mib, options->disk_mib},
 		.is_fresh = options->fresh,
+		.files_dir = options->files[0] ? options->files : NULL,
+		.limit_ms = (int64_t)options->limit_ms,
+		.cache_age_s = (int64_t)options->cache_age_ms / 1000,
+		.cache_bytes = options->cache_bytes,
 	};
 	static char paths[4][PATH_MAX];
 	static struct vm_template template_;
+	static struct build_spec spec;
+	int exit_code = 0, result;
 	struct err err;
 
 	CHECK(vm_accel_wish_parse(options->accel, &request.accel));
-	if (!template_name_is_valid(recipe)) {
-		fprintf(stderr, "flotilla-template: `%s` is no recipe's name\n", recipe);
+	if (strcmp(options->progress, "json") == 0)
+		progress_use_json();
+	if (!template_name_is_valid(name)) {
+		fprintf(stderr, "flotilla-template: `%s` is no %s's name\n", name,
+			options->spec[0] ? "template" : "recipe");
 		return EXIT_USAGE;
 	}
-	if (find_files(options, recipe, paths, &request, &err) ||
-	    build_template(&request, &template_, &err))
-		return fault(&err);
-	printf("%s %s\n", template_.name, template_.id);
-	return 0;
+	result = find_files(options, options->spec[0] ? "." : name, paths, &request, &err) ||
+		 choose_spec(options, &request, &spec, &err) ||
+		 build_template(&request, &template_, &exit_code, &err);
+	build_spec_free(&spec);
+	return tell_result(&template_, exit_code, result ? &err : NULL);
 }
 
 static void print_table(const struct vm_template *templates, size_t n)
@@ -190,6 +258,7 @@ int main(int argc, char **argv)
 		return list(&options);
 	if (strcmp(command, "rm") == 0 && set.operands_n == 2)
 		return remove_template(&options, set.operand[1]);
-	fprintf(stderr, "flotilla-template: build RECIPE, ls, or rm NAME (--help tells more)\n");
+	fprintf(stderr, "flotilla-template: build RECIPE, build NAME --spec FILE, ls, or rm NAME "
+			"(--help tells more)\n");
 	return EXIT_USAGE;
 }

@@ -1,9 +1,11 @@
-/* See build.h. */
-#include "node-agent/vm/build.h"
+/* From a recipe to a template. See build.h. */
+#include "node-agent/template/build_internal.h"
 
 #include "common/base/units.h"
 #include "common/io/file.h"
-#include "node-agent/vm/artefact.h"
+#include "node-agent/template/artefact.h"
+#include "node-agent/template/layer.h"
+#include "node-agent/template/progress.h"
 #include "node-agent/vm/config.h"
 #include "node-agent/vm/process.h"
 
@@ -22,11 +24,7 @@ enum {
 	REPLACED_KEEP_S = 6 * 3600,
 };
 
-/* Paths here are made of the store's path and short names: one function, one complaint. */
-static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
+int build_path(char out[PATH_MAX], struct err *err, const char *format, ...)
 {
 	va_list args;
 	int n;
@@ -37,21 +35,8 @@ static int path_of(char out[PATH_MAX], struct err *err, const char *format, ...)
 	return n < PATH_MAX ? 0 : err_set(err, "%.100s...: the path is too long", out);
 }
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void say(const char *format, ...)
-{
-	va_list args;
-
-	fputs("flotilla-template: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
 /* Everything in it is on disk before its name is: a crash leaves a whole artefact or none. */
-static int move_into_place(const char *from, const char *to, struct err *err)
+int build_move_into_place(const char *from, const char *to, struct err *err)
 {
 	int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -67,91 +52,13 @@ static int move_into_place(const char *from, const char *to, struct err *err)
 	return 0; /* there already: the same by its name */
 }
 
-static int temporary_dir(const char *store_dir, char out[PATH_MAX], struct err *err)
+int build_temporary_dir(const char *store_dir, char out[PATH_MAX], struct err *err)
 {
-	if (path_of(out, err, "%s/tmp/build.XXXXXX", store_dir))
+	if (build_path(out, err, "%s/tmp/build.XXXXXX", store_dir))
 		return -1;
 	if (!mkdtemp(out) || chmod(out, 0755))
 		return err_errno(err, errno, "%s", out);
 	return 0;
-}
-
-/* ---- root filesystem ---- */
-
-static int recipe_hash(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
-		       struct err *err)
-{
-	struct artefact_hash hash;
-	char path[PATH_MAX];
-
-	artefact_hash_begin(&hash);
-	if (artefact_hash_file(&hash, request->builder, err) ||
-	    path_of(path, err, "%s/packages", request->recipe_dir) ||
-	    artefact_hash_file(&hash, path, err) ||
-	    path_of(path, err, "%s/customise", request->recipe_dir))
-		return -1;
-	if (access(path, F_OK) == 0 && artefact_hash_file(&hash, path, err))
-		return -1;
-	artefact_hash_end(&hash, out_id);
-	return 0;
-}
-
-static int rootfs_hash(const char *dir, char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
-{
-	static const char *const names[] = {"rootfs.img", "vmlinux", "modules.cpio"};
-	struct artefact_hash hash;
-	char path[PATH_MAX];
-
-	artefact_hash_begin(&hash);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		artefact_hash_text(&hash, names[i]);
-		if (path_of(path, err, "%s/%s", dir, names[i]) ||
-		    artefact_hash_file(&hash, path, err))
-			return -1;
-	}
-	artefact_hash_end(&hash, out_id);
-	return 0;
-}
-
-static int rootfs_make(const struct build_request *request, const char *dir,
-		       char out_id[VM_ARTEFACT_ID_MAX], struct err *err)
-{
-	char *argv[] = {(char *)request->builder, (char *)request->recipe_dir, (char *)dir, NULL};
-	char manifest[PATH_MAX], text[256], to[PATH_MAX];
-	int n;
-
-	if (process_run(argv, 0, NULL, 0, err) || rootfs_hash(dir, out_id, err) ||
-	    path_of(manifest, err, "%s/manifest.json", dir))
-		return -1;
-	n = snprintf(text, sizeof(text), "{\n  \"format\": 1,\n  \"id\": \"%s\"\n}\n", out_id);
-	if (file_write_atomic(manifest, text, (size_t)n, 0644, err) ||
-	    path_of(to, err, "%s/rootfs/%s", request->store_dir, out_id))
-		return -1;
-	return move_into_place(dir, to, err);
-}
-
-/* The id of the recipe's root filesystem, which is in the store afterwards. */
-static int rootfs_get(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
-		      struct err *err)
-{
-	char recipe[VM_ARTEFACT_ID_MAX], link[PATH_MAX], dir[PATH_MAX], target[PATH_MAX];
-	int result;
-
-	if (recipe_hash(request, recipe, err) ||
-	    path_of(link, err, "%s/recipe/%s", request->store_dir, recipe))
-		return -1;
-	if (!request->is_fresh && realpath(link, dir)) {
-		snprintf(out_id, VM_ARTEFACT_ID_MAX, "%s", strrchr(dir, '/') + 1);
-		say("root filesystem %.12s is there", out_id);
-		return 0;
-	}
-	if (temporary_dir(request->store_dir, dir, err))
-		return -1;
-	result = rootfs_make(request, dir, out_id, err);
-	vm_store_remove_tree(dir);
-	if (result || path_of(target, err, "../rootfs/%s", out_id))
-		return -1;
-	return vm_store_link(target, link, err);
 }
 
 /* ---- snapshot ---- */
@@ -172,8 +79,8 @@ static int hash_host_cpu(struct artefact_hash *hash, struct err *err)
 	return 0;
 }
 
-static int snapshot_describe(const struct build_request *request, struct vm_template *out,
-			     struct err *err)
+int build_describe(const struct build_request *request, const char *content,
+		   struct vm_template *out, struct err *err)
 {
 	struct artefact_hash hash;
 	struct timespec now;
@@ -191,6 +98,8 @@ static int snapshot_describe(const struct build_request *request, struct vm_temp
 	artefact_hash_text(&hash, out->guest_hash);
 	artefact_hash_text(&hash, out->qemu);
 	artefact_hash_number(&hash, out->shape.disk_mib);
+	if (content)
+		artefact_hash_text(&hash, content);
 	if (out->accel == VM_ACCEL_KVM && hash_host_cpu(&hash, err))
 		return -1;
 	artefact_hash_end(&hash, out->id);
@@ -202,8 +111,8 @@ static int snapshot_describe(const struct build_request *request, struct vm_temp
 
 /* The modules' archive and one with process 1 as /init: the kernel unpacks both, one after the
  * other. */
-static int make_initrd(const struct build_request *request, const struct vm_template *template_,
-		       const char *path, struct err *err)
+int build_initrd(const struct build_request *request, const struct vm_template *template_,
+		 const char *path, struct err *err)
 {
 	char modules[PATH_MAX];
 	char *argv[] = {"sh",
@@ -218,17 +127,25 @@ static int make_initrd(const struct build_request *request, const struct vm_temp
 			(char *)path,
 			NULL};
 
-	if (path_of(modules, err, "%s/rootfs/%s/modules.cpio", request->store_dir,
-		    template_->rootfs_id))
+	if (build_path(modules, err, "%s/rootfs/%s/modules.cpio", request->store_dir,
+		       template_->rootfs_id))
 		return -1;
 	return process_run(argv, TOOL_LIMIT_MS, NULL, 0, err);
 }
 
-/* The sandbox's disk: an ext4 that is all holes but for its tables, and an empty overlay for it. */
-static int make_disks(const struct vm_template *template_, const struct vm_template_files *files,
-		      struct err *err)
+int build_overlay(const struct vm_template *template_, const char *path, struct err *err)
 {
 	char size[32];
+	char *argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", (char *)path, size, NULL};
+
+	snprintf(size, sizeof(size), "%uM", template_->shape.disk_mib);
+	return process_run(argv, TOOL_LIMIT_MS, NULL, 0, err);
+}
+
+/* The sandbox's disk: an ext4 that is all holes but for its tables. */
+static int make_disk(const struct vm_template *template_, const struct vm_template_files *files,
+		     struct err *err)
+{
 	char *mke2fs[] = {"/sbin/mke2fs",
 			  "-q",
 			  "-F",
@@ -242,8 +159,6 @@ static int make_disks(const struct vm_template *template_, const struct vm_templ
 			  "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
 			  (char *)files->disk,
 			  NULL};
-	char *overlay[] = {"qemu-img", "create", "-q", "-f", "qcow2", (char *)files->overlay,
-			   size,       NULL};
 	int fd = open(files->disk, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 
 	if (fd < 0 || ftruncate(fd, (off_t)template_->shape.disk_mib << 20)) {
@@ -253,21 +168,16 @@ static int make_disks(const struct vm_template *template_, const struct vm_templ
 		return -1;
 	}
 	close(fd);
-	snprintf(size, sizeof(size), "%uM", template_->shape.disk_mib);
-	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err) ||
-			       process_run(overlay, TOOL_LIMIT_MS, NULL, 0, err)
-		       ? -1
-		       : 0;
+	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err);
 }
 
-/* The end of the shim's log, when the snapshot did not come about: that is where the reason is. */
-static void show_log(const char *vm_dir, const char *name)
+void build_show_log(const char *vm_dir, const char *name)
 {
 	char path[PATH_MAX];
 	size_t text_n;
 	char *text;
 
-	if (path_of(path, NULL, "%s/%s", vm_dir, name) ||
+	if (build_path(path, NULL, "%s/%s", vm_dir, name) ||
 	    file_read(path, 1 << 20, &text, &text_n, NULL))
 		return;
 	fprintf(stderr, "--- %s\n%s", name, text_n > 4000 ? text + text_n - 4000 : text);
@@ -284,15 +194,15 @@ static int run_shim(const struct build_request *request, const struct vm_templat
 
 	config.vm = id_make("tpl_", no_entropy);
 	snprintf(config.template_dir, sizeof(config.template_dir), "%s", template_->dir);
-	if (path_of(vm_dir, err, "%s/vm", template_->dir))
+	if (build_path(vm_dir, err, "%s/vm", template_->dir))
 		return -1;
 	if (mkdir(vm_dir, 0700))
 		return err_errno(err, errno, "%s", vm_dir);
 	if (vm_config_write(vm_dir, &config, err))
 		return -1;
 	if (process_run(argv, SNAPSHOT_LIMIT_MS, NULL, 0, err)) {
-		show_log(vm_dir, VM_FILE_KERNEL);
-		show_log(vm_dir, VM_FILE_LOG);
+		build_show_log(vm_dir, VM_FILE_KERNEL);
+		build_show_log(vm_dir, VM_FILE_LOG);
 		return -1;
 	}
 	vm_store_remove_tree(vm_dir);
@@ -306,40 +216,49 @@ static int snapshot_make(const struct build_request *request, struct vm_template
 	char to[PATH_MAX];
 
 	if (vm_template_files(template_, &files, err) || vm_template_write(template_, err) ||
-	    make_initrd(request, template_, files.initrd, err) ||
-	    make_disks(template_, &files, err))
+	    build_initrd(request, template_, files.initrd, err) ||
+	    make_disk(template_, &files, err) || build_overlay(template_, files.overlay, err))
 		return -1;
-	say("booting %u vCPU, %u MiB, disk %u MiB (%s) and taking its snapshot",
-	    template_->shape.vcpus, template_->shape.mem_mib, template_->shape.disk_mib,
-	    vm_accel_text(template_->accel));
+	progress_say(PROGRESS_INFO,
+		     "booting %u vCPU, %u MiB, disk %u MiB (%s) and taking its snapshot",
+		     template_->shape.vcpus, template_->shape.mem_mib, template_->shape.disk_mib,
+		     vm_accel_text(template_->accel));
 	if (run_shim(request, template_, err) ||
-	    path_of(to, err, "%s/snapshot/%s", request->store_dir, template_->id))
+	    build_path(to, err, "%s/snapshot/%s", request->store_dir, template_->id))
 		return -1;
-	return move_into_place(template_->dir, to, err);
+	return build_move_into_place(template_->dir, to, err);
 }
 
 static int snapshot_get(const struct build_request *request, struct vm_template *template_,
 			struct err *err)
 {
-	char dir[PATH_MAX], target[PATH_MAX], link[PATH_MAX];
+	char dir[PATH_MAX];
 
-	if (path_of(dir, err, "%s/snapshot/%s", request->store_dir, template_->id))
+	if (build_path(dir, err, "%s/snapshot/%s", request->store_dir, template_->id))
 		return -1;
 	if (access(dir, F_OK) == 0) {
-		say("snapshot %.12s is there", template_->id);
+		progress_say(PROGRESS_INFO, "snapshot %.12s is there", template_->id);
 	} else {
 		int result;
 
-		if (temporary_dir(request->store_dir, template_->dir, err))
+		if (build_temporary_dir(request->store_dir, template_->dir, err))
 			return -1;
 		result = snapshot_make(request, template_, err);
 		vm_store_remove_tree(template_->dir);
 		if (result)
 			return -1;
 	}
-	strcpy(template_->dir, dir);
-	if (path_of(target, err, "../snapshot/%s", template_->id) ||
-	    path_of(link, err, "%s/name/%s", request->store_dir, request->name))
+	return build_set_name(request, template_, err);
+}
+
+int build_set_name(const struct build_request *request, struct vm_template *template_,
+		   struct err *err)
+{
+	char target[PATH_MAX], link[PATH_MAX];
+
+	if (build_path(template_->dir, err, "%s/snapshot/%s", request->store_dir, template_->id) ||
+	    build_path(target, err, "../snapshot/%s", template_->id) ||
+	    build_path(link, err, "%s/name/%s", request->store_dir, request->name))
 		return -1;
 	return vm_store_link(target, link, err);
 }
@@ -356,41 +275,66 @@ static void clean_temporary(const char *store_dir)
 {
 	char path[PATH_MAX];
 
-	if (path_of(path, NULL, "%s/tmp", store_dir))
+	if (build_path(path, NULL, "%s/tmp", store_dir))
 		return;
 	vm_store_remove_tree(path);
 	mkdir(path, 0755);
 }
 
-static int build_locked(const struct build_request *request, struct vm_template *out,
-			struct err *err)
+/* Which accelerator and how many processors. */
+static int choose_machine(const struct build_request *request, struct vm_template *out,
+			  struct err *err)
 {
 	char kernel[PATH_MAX], reason[VM_ACCEL_REASON_MAX];
+
+	if (build_path(kernel, err, "%s/rootfs/%s/vmlinux", request->store_dir, out->rootfs_id) ||
+	    vm_accel_resolve(request->store_dir, kernel, request->accel, &out->accel, reason, err))
+		return -1;
+	progress_say(PROGRESS_INFO, "accelerator %s: %s", vm_accel_text(out->accel), reason);
+	choose_vcpus(out);
+	return vm_shape_check(&out->shape, err);
+}
+
+static int make(const struct build_request *request, struct vm_template *out, int *out_exit_code,
+		struct err *err)
+{
+	char base_dir[PATH_MAX] = "";
+
+	if (request->recipe_dir ? base_from_recipe(request, out->rootfs_id, err)
+				: base_from_template(request, out, err))
+		return -1;
+	if (!request->recipe_dir)
+		strcpy(base_dir, out->dir);
+	if (choose_machine(request, out, err))
+		return -1;
+	if (request->spec)
+		return layered_build(request, base_dir[0] ? base_dir : NULL, out, out_exit_code,
+				     err);
+	return build_describe(request, NULL, out, err) || snapshot_get(request, out, err) ? -1 : 0;
+}
+
+static int build_locked(const struct build_request *request, struct vm_template *out,
+			int *out_exit_code, struct err *err)
+{
+	int result;
 
 	clean_temporary(request->store_dir);
 	memset(out, 0, sizeof(*out));
 	out->shape = request->shape;
-	if (rootfs_get(request, out->rootfs_id, err) ||
-	    path_of(kernel, err, "%s/rootfs/%s/vmlinux", request->store_dir, out->rootfs_id) ||
-	    vm_accel_resolve(request->store_dir, kernel, request->accel, &out->accel, reason, err))
-		return -1;
-	say("accelerator %s: %s", vm_accel_text(out->accel), reason);
-	choose_vcpus(out);
-	if (vm_shape_check(&out->shape, err) || snapshot_describe(request, out, err))
-		return -1;
-	if (snapshot_get(request, out, err))
-		return -1;
+	result = make(request, out, out_exit_code, err);
+	layer_sweep(request->store_dir, request->cache_age_s, request->cache_bytes);
 	/* What was replaced is kept a while: agents may still be starting clones of it. */
-	return vm_store_sweep(request->store_dir, REPLACED_KEEP_S, err);
+	return result ? -1 : vm_store_sweep(request->store_dir, REPLACED_KEEP_S, err);
 }
 
 int build_template(const struct build_request *request, struct vm_template *out_template,
-		   struct err *err)
+		   int *out_exit_code, struct err *err)
 {
 	char store[PATH_MAX];
 	struct build_request real = *request;
 	int lock, result;
 
+	*out_exit_code = 0;
 	if (!template_name_is_valid(request->name))
 		return err_set(err, "template name `%.64s`: 1 to 63 of a-z 0-9 - _", request->name);
 	if (vm_store_lock(request->store_dir, &lock, err))
@@ -401,7 +345,7 @@ int build_template(const struct build_request *request, struct vm_template *out_
 		return -1;
 	}
 	real.store_dir = store;
-	result = build_locked(&real, out_template, err);
+	result = build_locked(&real, out_template, out_exit_code, err);
 	close(lock);
 	return result;
 }

@@ -1,5 +1,5 @@
 /* See artefact.h. */
-#include "node-agent/vm/artefact.h"
+#include "node-agent/template/artefact.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Names of artefacts: hashes of what is in them. Uses libsodium. */
-#ifndef FLOTILLA_VM_ARTEFACT_H
-#define FLOTILLA_VM_ARTEFACT_H
+#ifndef FLOTILLA_TEMPLATE_ARTEFACT_H
+#define FLOTILLA_TEMPLATE_ARTEFACT_H
 
 #include "node-agent/vm/store.h"
 

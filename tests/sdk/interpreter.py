@@ -1,0 +1,38 @@
+"""Drives E2B's e2b-code-interpreter of PyPI, unmodified."""
+import base64
+import os
+import sys
+
+sys.path.insert(0, os.environ["FLOTILLA_TESTS_LIB"])
+from fleet import run_tests  # noqa: E402
+from e2b_code_interpreter import Sandbox  # noqa: E402
+
+sandbox = None
+
+
+def python_results_errors_and_streams():
+    execution = sandbox.run_code("print('out'); 6 * 7")
+    assert execution.text == "42" and "".join(execution.logs.stdout) == "out\n", execution
+    error = sandbox.run_code("nothing").error
+    assert error.name == "NameError" and "nothing" in error.value, error
+
+
+def python_plots():
+    results = sandbox.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()").results
+    assert base64.b64decode(results[0].png)[1:4] == b"PNG", results
+
+
+def python_contexts():
+    context = sandbox.create_code_context(cwd="/tmp")
+    assert sandbox.run_code("import os; os.getcwd()", context=context).text == "/tmp"
+    assert context.id in [other.id for other in sandbox.list_code_contexts()]
+    sandbox.restart_code_context(context)
+    sandbox.remove_code_context(context)
+    assert context.id not in [other.id for other in sandbox.list_code_contexts()]
+
+
+sandbox = Sandbox.create(timeout=300)
+try:
+    run_tests([python_results_errors_and_streams, python_plots, python_contexts])
+finally:
+    sandbox.kill()
