@@ -86,13 +86,13 @@ json_t *metrics_json(struct metrics *before)
 	statvfs("/", &disk);
 	disk_total = (json_int_t)(disk.f_blocks * disk.f_frsize);
 	disk_free = (json_int_t)(disk.f_bavail * disk.f_frsize);
-	return json_pack("{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
-			 "cpu_count", (int)processors_n, "cpu_used_pct",
-			 metrics_used_percent(before, now,
-					      (uint64_t)(processors_n * sysconf(_SC_CLK_TCK))),
-			 "mem_total", total, "mem_used", used, "mem_cache", cache, "mem_total_mib",
-			 total / MIB, "mem_used_mib", used / MIB, "disk_used",
-			 disk_total - disk_free, "disk_total", disk_total);
+	return json_pack(
+		"{s:I,s:i,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ts", (json_int_t)time(NULL),
+		"cpu_count", (int)processors_n, "cpu_used_pct",
+		metrics_used_percent(before, now, (uint64_t)(processors_n * sysconf(_SC_CLK_TCK))),
+		"mem_total", total, "mem_used", used, "mem_cache", cache, "mem_total_mib",
+		total / MIB, "mem_used_mib", used / MIB, "disk_used", disk_total - disk_free,
+		"disk_total", disk_total);
 }
 
 void metrics_get(struct conn *conn, json_t *request)

@@ -121,4 +121,3 @@ void route_dispatch(struct conn *conn)
 		return;
 	}
 }
-

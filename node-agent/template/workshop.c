@@ -233,8 +233,8 @@ int workshop_save(struct workshop *workshop, struct err *err)
 	order = (struct order){0};
 	if (workshop_order(workshop, "stop", NULL, err) ||
 	    workshop_order(workshop, "migrate-set-capabilities", capabilities, err) ||
-	    qmp_send_fd(&workshop->qmp, "getfd", "{\"fdname\":\"state\"}", workshop->state_fd, on_answer,
-			&order, err) ||
+	    qmp_send_fd(&workshop->qmp, "getfd", "{\"fdname\":\"state\"}", workshop->state_fd,
+			on_answer, &order, err) ||
 	    order_wait(workshop, &order, err) ||
 	    workshop_order(workshop, "migrate", "{\"uri\":\"fd:state\"}", err))
 		return -1;

@@ -58,8 +58,8 @@ struct vm_launch {
 	const char *mem;    /* RAM's file: shared by the template's boot, private to clones */
 	/* NULL: the template's first boot.  Otherwise a clone: an empty qcow2 of its own, put over
 	 * the disk; it waits for its state (-incoming defer), unless it is_cold.  With disk NULL it
-	 * boots from a qcow2 that says itself what it lies over: a layer of a template that is being
-	 * built. */
+	 * boots from a qcow2 that says itself what it lies over: a layer of a template that is
+	 * being built. */
 	const char *overlay;
 	bool is_cold;       /* a clone that boots anew on its disk: waits for no state */
 	bool is_difference; /* a clone whose state QEMU saved without its RAM */

@@ -38,9 +38,9 @@ enum store_read {
 
 /* What the core does not keep of a sandbox. Texts are malloc'ed and the op's. */
 struct store_sandbox_extra {
-	char *metadata;        /* JSON */
-	char *envs;            /* JSON, or NULL */
-	char *network;         /* JSON of what was asked for, or NULL */
+	char *metadata; /* JSON */
+	char *envs;     /* JSON, or NULL */
+	char *network;  /* JSON of what was asked for, or NULL */
 	bool auto_resume;
 	char *idempotency_key; /* or NULL */
 	uint8_t idempotency_hash[STORE_HASH_N];
