@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Drives E2B's SDK from npm, old and new, against a real fleet."""
+"""Drives E2B's SDK from npm in several versions against a real fleet, and says of every method and option of it what
+became of it.  usage: run.py [PROGRAM.mjs]...   (all of them; the table is judged only then)"""
 import os
 import sys
 
@@ -8,10 +9,19 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
 
+PROGRAMS = ("spine.mjs", "life.mjs", "connection.mjs", "absent.mjs", "template.mjs", "git.mjs")
+
 sdk.install()
-worst = 0
+chosen = sys.argv[1:] or PROGRAMS
+good = True
+for package in (*sdk.PACKAGES, sdk.ADDS):
+    sdk.begin(package)
 with Fleet(agents=1) as fleet:
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
-        worst |= sdk.run(os.path.join(HERE, "spine.mjs"), package, env=fleet.env(fleet.tenant(package))).returncode
-sys.exit(1 if worst else 0)
+        env = fleet.env(fleet.tenant(package))
+        for script in chosen:
+            good &= sdk.drive(os.path.join(HERE, script), package, env=env)
+if not sys.argv[1:]:
+    good &= sdk.coverage.judge([*sdk.PACKAGES, sdk.ADDS], "npm")
+sys.exit(0 if good else 1)
