@@ -112,6 +112,32 @@ promise('a_client_object_binds_its_options', async () => {
   assert.ok(proxy.take().includes('x-of-headers'))
 })
 
+promise('calls_on_files_take_a_user_and_a_form', async () => {
+  const as = { user: 'root', requestTimeoutMs: 30_000, signal }
+  await sandbox.files.writeFiles([{ path: 'of-root', data: 'text' }], as)
+  assert.equal((await sandbox.files.getInfo('/root/of-root', as)).owner, 'root')
+  assert.equal(await sandbox.files.exists('of-root', as), true)
+  assert.equal(await sandbox.files.read('of-root', { format: 'text', gzip: true, ...as }), 'text')
+  assert.equal(await (await sandbox.files.read('of-root', { format: 'blob', ...as })).text(), 'text')
+  const stream = await sandbox.files.read('of-root', { format: 'stream', streamIdleTimeoutMs: 10_000, ...as })
+  assert.equal(await new Response(stream).text(), 'text')
+  await sandbox.files.makeDir('of/root', as)
+  assert.ok((await sandbox.files.list('.', { depth: 2, ...as })).some((entry) => entry.path === '/root/of/root'))
+  await sandbox.files.rename('of-root', 'of/then', as)
+  await sandbox.files.remove('of', as)
+  assert.equal(await sandbox.files.exists('of/then', as), false)
+  await sandbox.files.write('of-root', 'text', as)
+})
+
+promise('files_are_written_in_other_forms', async () => {
+  const form = { gzip: true, useOctetStream: true, metadata: { a: 'b' } }
+  await sandbox.files.write('of-forms', 'text', form)
+  await sandbox.files.writeFiles([{ path: 'of-forms-too', data: 'text' }], form)
+  assert.equal(await sandbox.files.read('of-forms'), 'text')
+  assert.equal(await sandbox.files.read('of-forms-too'), 'text')
+  assert.deepEqual((await sandbox.files.getInfo('of-forms')).metadata, { a: 'b' })
+})
+
 promise('requests_to_a_sandbox_take_a_time_limit_and_a_signal', async () => {
   const limits = { requestTimeoutMs: 30_000, signal }
   assert.equal(await sandbox.isRunning(limits), true)
@@ -132,6 +158,9 @@ promise('requests_to_a_sandbox_take_a_time_limit_and_a_signal', async () => {
   await cat.closeStdin(limits)
   assert.equal((await cat.wait()).stdout, 'ab')
   await again.disconnect()
+  const next = await sandbox.commands.run('cat', { background: true, stdin: true, timeoutMs: 20_000 })
+  await sandbox.commands.closeStdin(next.pid, limits)
+  assert.equal((await next.wait()).exitCode, 0)
   assert.equal(await sandbox.commands.kill(cat.pid, limits), false)
   assert.equal(await sandbox.kill(limits), true)
 })

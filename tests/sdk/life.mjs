@@ -5,7 +5,7 @@ import { finish, promise } from './lib/tests.mjs'
 
 const name = process.argv[2]
 const sdk = await import(name)
-const { Sandbox, AuthenticationError, NotFoundError, SandboxError, TimeoutError } = sdk
+const { Sandbox, Secret, AuthenticationError, NotFoundError, SandboxError, TimeoutError } = sdk
 const UNKNOWN = 'i00000000000000000000'
 const ids = async (options) => (await Sandbox.list(options).nextItems()).map((info) => info.sandboxId)
 let first, second
@@ -30,6 +30,37 @@ promise('a_sandbox_says_what_becomes_of_it_at_its_time_limit', async () => {
   const third = await Sandbox.create('base', { timeoutMs: 60_000, lifecycle: { onTimeout: { action: 'kill' } } })
   assert.equal((await third.getInfo()).lifecycle.onTimeout, 'kill')
   await third.kill()
+})
+
+promise('a_sandbox_may_pause_at_its_time_limit', async () => {
+  for (const onTimeout of ['pause', { action: 'pause', keepMemory: true }]) {
+    const one = await Sandbox.create('base', { timeoutMs: 1500, lifecycle: { onTimeout, autoResume: false } })
+    try {
+      assert.equal((await one.getInfo()).lifecycle.onTimeout, 'pause')
+      const end = Date.now() + 20_000
+      while (await one.isRunning() && Date.now() < end) await new Promise((next) => setTimeout(next, 200))
+      assert.equal((await one.getInfo()).state, 'paused')
+      await one.connect({ timeoutMs: 60_000, onResume: 'reboot' })
+      await Sandbox.connect(one.sandboxId, { timeoutMs: 60_000, onResume: 'reboot' })
+    } finally {
+      await one.kill()
+    }
+  }
+})
+
+promise('what_a_sandbox_may_reach_is_told_back', async () => {
+  const network = { allowOut: ['1.1.1.1'], denyOut: ['0.0.0.0/0'], maskRequestHost: 'x.test:${PORT}', httpsPorts: [8443],
+    allowPublicTraffic: true, rules: { 'x.test': [{ transform: { headers: { a: 'b' } } }] },
+    egressProxy: { address: '127.0.0.1:9', username: 'u', password: 'p' } }
+  const one = await Sandbox.create('base', { timeoutMs: 60_000, allowInternetAccess: false, network })
+  try {
+    const told = (await one.getInfo()).network
+    for (const key of ['allowOut', 'denyOut', 'maskRequestHost', 'httpsPorts']) assert.deepEqual(told[key], network[key], key)
+    await one.updateNetwork({ allowOut: ['1.0.0.1'], denyOut: ['0.0.0.0/0'] })
+    assert.deepEqual((await one.getInfo()).network.allowOut, ['1.0.0.1'])
+  } finally {
+    await one.kill()
+  }
 })
 
 promise('a_sandbox_ends_at_its_time_limit', async () => {
@@ -85,6 +116,12 @@ promise('what_is_signed_is_what_the_package_signs', async () => {
   assert.equal(known.signature, 'v1_gUtH/s9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E')
   const lasting = await sdk.getSignature({ path: 'x', operation: 'write', user: 'root', expirationInSeconds: 5, envdAccessToken: 'a' })
   assert.ok(lasting.expiration >= Date.now() / 1000)
+})
+
+promise('secrets_have_placeholders', () => {
+  assert.match(Secret.fill('name'), /name/)
+  const token = { audience: 'a.test', tokenType: 'JWT-SVID' }
+  assert.deepEqual(Secret.iamToken(token), token)
 })
 
 promise('a_wrong_key_is_an_authentication_error', async () => {

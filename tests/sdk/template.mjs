@@ -62,7 +62,7 @@ promise('steps_on_files_become_commands', async () => {
     .remove('/x', { force: true, recursive: true, user: 'root' }).rename('/a', '/b', { force: true, user: 'root' })
     .makeDir('/d', { mode: 0o750, user: 'root' }).makeSymlink('/a', '/l', { force: true, user: 'root' }))
   assert.match(all[0], /rm -r -f \/x root|rm -rf? .*\/x root/)
-  assert.match(all[1], /mv -f \/a \/b root/)
+  assert.match(all[1], /mv \/a \/b -f root/)
   assert.match(all[2], /mkdir .*0750 \/d root/)
   assert.match(all[3], /ln -s -?f? ?.*\/a \/l root/)
 })
@@ -112,16 +112,17 @@ promise('a_template_is_told_as_a_dockerfile', () => {
 
 promise('a_log_tells_its_lines', () => {
   const lines = []
-  const write = console.log
-  console.log = (...words) => lines.push(words.join(' '))
+  const write = process.stdout.write
+  process.stdout.write = (text) => lines.push(String(text))
   try {
     const logger = sdk.defaultBuildLogger({ minLevel: 'warn' })
     logger(new LogEntryStart(new Date(), 'begin'))
     logger(new LogEntry(new Date(), 'warn', 'careful'))
     logger(new LogEntry(new Date(), 'debug', 'nothing'))
     logger(new LogEntryEnd(new Date(), 'end'))
+    for (const minLevel of ['debug', 'info', 'error']) sdk.defaultBuildLogger({ minLevel })(new LogEntry(new Date(), 'warn', 'other'))
   } finally {
-    console.log = write
+    process.stdout.write = write
   }
   assert.ok(lines.join('\n').includes('careful') && !lines.join('\n').includes('nothing'))
   for (const Kind of [LogEntryStart, LogEntryEnd]) assert.match(new Kind(new Date(0), 'told').toString(), /told/)
