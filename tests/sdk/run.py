@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Drives E2B's SDK from npm, old and new, against a real fleet: by URLs, and in domain mode."""
+"""Drives E2B's SDK from npm in several versions against a real fleet, by URLs and in domain mode, and says of every method and
+option of it what became of it.  usage: run.py [PROGRAM.mjs]...   (all of them; the table is judged only then)"""
 import os
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import own_domain  # noqa: E402
 import sdk  # noqa: E402
 from fleet import BIN, Fleet  # noqa: E402
 
+PROGRAMS = ("spine.mjs", "life.mjs", "connection.mjs", "process.mjs", "files.mjs", "domain.mjs", "api.mjs", "template.mjs", "git.mjs")
 IN_DOMAIN = "--in-domain"
 
 
-def drive(fleet, *scripts):
-    worst = 0
+def drive(fleet, scripts):
+    good = True
     os.mkdir(fleet.path("in-guest"))
     capped = fleet.capped_tenant()
     _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
@@ -25,8 +27,8 @@ def drive(fleet, *scripts):
             tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
             env = {**fleet.env(tenant), "CAPPED_KEY": capped, "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
                    "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
-            worst |= sdk.run(os.path.join(HERE, script), package, env=env).returncode
-    return worst
+            good &= sdk.drive(os.path.join(HERE, script), package, env=env)
+    return good
 
 
 def the_command_works_by_names_too(fleet):
@@ -37,16 +39,22 @@ def the_command_works_by_names_too(fleet):
                           env={**os.environ, "FLOTILLA_API_KEY": fleet.tenant("command")}, capture_output=True, text=True, timeout=60)
     is_right = (done.returncode, done.stdout) == (0, "by name\n")
     print("ok" if is_right else f"{done}\nnot ok", "the_command_works_by_names_too", flush=True)
-    return not is_right
+    return is_right
 
 
 if IN_DOMAIN in sys.argv:
     with own_domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test") as fleet:
-        sys.exit(1 if drive(fleet, "domain.mjs") | the_command_works_by_names_too(fleet) else 0)
+        sys.exit(0 if drive(fleet, ["domain.mjs"]) & the_command_works_by_names_too(fleet) else 1)
 
 sdk.install()
+chosen = sys.argv[1:] or PROGRAMS
+for package in (*sdk.PACKAGES, sdk.ADDS):
+    sdk.begin(package)
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.mjs", "process.mjs", "files.mjs", "domain.mjs", "api.mjs")
-    worst |= cli.run(fleet, fleet.tenant("cli"), fleet.path())
-worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN])
-sys.exit(1 if worst else 0)
+    good = drive(fleet, chosen)
+    if not sys.argv[1:]:
+        good &= not cli.run(fleet, fleet.tenant("cli"), fleet.path())
+if not sys.argv[1:]:
+    good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN]) == 0
+    good &= sdk.coverage.judge([*sdk.PACKAGES, sdk.ADDS], "npm")
+sys.exit(0 if good else 1)
