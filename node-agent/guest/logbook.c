@@ -123,11 +123,33 @@ static size_t go_on(struct logbook *logbook, struct logbook_line *line, const ch
 	return n;
 }
 
+/* Of more lines than there are places only the last are written: the others would be lost at once.
+ * They are counted as those are. Returns how many bytes that spares. */
+static size_t skip(struct logbook *logbook, const char *bytes, size_t bytes_n)
+{
+	const char *end = bytes + bytes_n, *at;
+	size_t lines_n = 0;
+
+	for (at = bytes; (at = memchr(at, '\n', (size_t)(end - at))); at++)
+		lines_n++;
+	if (lines_n <= LOGBOOK_LINES_MAX)
+		return 0;
+	logbook_close(logbook);
+	lines_n -= LOGBOOK_LINES_MAX;
+	logbook->first = logbook->end += lines_n;
+	for (at = bytes; lines_n; lines_n--)
+		at = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1;
+	return (size_t)(at - bytes);
+}
+
 void logbook_output(struct logbook *logbook, pid_t pid, bool is_stderr, const char *bytes,
 		    size_t bytes_n)
 {
 	enum logbook_event event = is_stderr ? LOGBOOK_STDERR : LOGBOOK_STDOUT;
+	size_t skipped = skip(logbook, bytes, bytes_n);
 
+	bytes += skipped;
+	bytes_n -= skipped;
 	while (bytes_n) {
 		struct logbook_line *line = open_line(logbook, pid, event);
 		const char *newline = memchr(bytes, '\n', bytes_n);

@@ -434,7 +434,7 @@ def completion_knows_commands_and_flags():
             assert done.returncode == 0 and done.stderr == "", done
             return done.stdout.split()
         assert complete("flotilla", "san") == ["sandbox"]
-        assert complete("flotilla", "sandbox", "") == ["ls", "describe", "kill", "exec"]
+        assert complete("flotilla", "sandbox", "") == ["ls", "describe", "kill", "pause", "resume", "exec"]
         assert complete("flotilla", "run", "base", "--k") == ["--keep"]
         assert complete("flotilla", "node", "token", "--t") == ["--ttl"]
         assert complete("flotilla", "sandbox", "ls", "-o", "j") == ["json", "jsonl"]

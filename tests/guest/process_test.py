@@ -431,7 +431,8 @@ class StreamInput(ProcessTest):
         self.assertLess(sum(sent), 20_000_000)
         self.kill(pid)
         sender.join(DEADLINE_S)
-        self.assertEqual(answers[0][1]["error"]["code"], "failed_precondition")
+        # What waited was not taken; or it was, and what came behind it found nobody.
+        self.assertIn(answers[0][1]["error"]["code"], ("failed_precondition", "not_found"))
 
     def test_every_wrong_stream_has_its_code(self):
         stream = self.guest.start("sleep 1000", stdin=False)

@@ -58,6 +58,12 @@ class TerminalTest(GuestTest):
             shown += base64.b64decode(event.get("data", {}).get("pty", ""))
 
 
+def foreground_of(pid):
+    """The group of processes that has the terminal of this one."""
+    with open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[5])
+
+
 class Terminals(TerminalTest):
     def test_a_process_has_a_terminal_of_its_own(self):
         stream, pid = self.open("test -t 0 && test -t 1 && test -t 2 && stty size && "
@@ -87,6 +93,7 @@ class Terminals(TerminalTest):
         self.until(stream, b"xterm-256color 42\r\n")
         self.send(pid, b"sleep 1000\n")
         self.until(stream, b"sleep 1000")
+        host_test.wait_until(lambda: foreground_of(pid) != pid)  # the shell has given its terminal away
         self.send(pid, b"\x03")  # ^C reaches what runs in the foreground
         self.send(pid, b"echo code $?\n")
         self.until(stream, b"code 130\r\n")

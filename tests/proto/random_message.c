@@ -151,8 +151,14 @@ static void mend_record(struct wire_record *record)
 		record->from_ms = record->to_ms;
 	if (record->kind == WIRE_RECORD_REFUSED && record->refusal == REFUSAL_NONE)
 		record->refusal = REFUSAL_NODE_FULL;
-	if (record->kind == WIRE_RECORD_ENDED && record->cause == CAUSE_NONE)
+	if ((record->kind == WIRE_RECORD_ENDED || record->kind == WIRE_RECORD_DISCARDED) &&
+	    record->cause == CAUSE_NONE)
 		record->cause = CAUSE_TIMEOUT;
+	if (record->kind == WIRE_RECORD_RUNS_ON) {
+		record->save += !record->save;
+		if (record->refusal == REFUSAL_NONE)
+			record->refusal = REFUSAL_PAUSE_FAILED;
+	}
 }
 
 static void mend_order(struct wire_order *order)
@@ -167,6 +173,9 @@ static void mend_order(struct wire_order *order)
 	if (order->kind == WIRE_ORDER_KILL && order->cause == CAUSE_NONE)
 		order->cause = CAUSE_REQUEST;
 	order->deadline_version += !order->deadline_version;
+	if (order->how == WIRE_SAVE_SNAPSHOT || order->kind == WIRE_ORDER_PAUSE)
+		order->how = WIRE_SAVE_PAUSE;
+	order->save += !order->save;
 }
 
 /* What the rules of wire.def ask for, which chance would hardly ever give. */

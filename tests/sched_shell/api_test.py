@@ -219,7 +219,7 @@ def bad_bodies_are_refused_by_name():
             ({"templateID": "base", "metadata": {"a": "x" * 20000}}, "metadata"), ({"templateID": "base", "envVars": {"a": "x" * 60000}}, "envVars"),
             ({"templateID": "base", "envVars": "A=1"}, "envVars"), ({"templateID": "base", "envVars": {"A=B": "1"}}, "envVars"),
             ({"templateID": "base", "envVars": {"": "1"}}, "envVars"),
-            ({"templateID": "base", "autoResume": {"enabled": True}}, "autoResume"), ({"templateID": "base", "volumeMounts": [{"name": "v"}]}, "volumeMounts"),
+            ({"templateID": "base", "autoResume": {"enabled": True}, "autoPauseMemory": False}, "autoResume"), ({"templateID": "base", "volumeMounts": [{"name": "v"}]}, "volumeMounts"),
             ({"templateID": "base", "network": {"denyOut": ["0.0.0.0/0"]}}, "denyOut"), ({"templateID": "base", "network": []}, "network"),
             ({"templateID": "base", "network": {"allowPublicTraffic": 0}}, "allowPublicTraffic"),
             *(({"templateID": "base", "network": {"maskRequestHost": host}}, "maskRequestHost")

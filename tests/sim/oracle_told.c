@@ -16,8 +16,9 @@ static void told_running(struct world *world, uint32_t replica, const struct req
 	struct attempt *attempt = oracle_attempt(world, told->attempt);
 	struct oracle *oracle = world->oracle;
 
-	if (!row || row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING ||
-	    row->attempt != told->attempt)
+	/* By the time that it is told a later life may have been asked for. */
+	if (!row || row->state == SANDBOX_PLACING || row->attempt < told->attempt ||
+	    (row->state == SANDBOX_RESUMING && row->attempt == told->attempt))
 		world_fail(world, "sandbox %zu is told of, and not stored as running", n);
 	if (!attempt->yes)
 		world_fail(world, "sandbox %zu is told of, and not journaled", n);
@@ -38,7 +39,8 @@ static void told_paused(struct world *world, uint32_t replica, const struct core
 	size_t n = sandbox_number(&told->id);
 	const struct core_sandbox *row = replica_row(world, replica, n);
 
-	if (!row || row->state < SANDBOX_PAUSED || row->attempt != told->attempt)
+	if (!row || (row->state < SANDBOX_PAUSED && row->attempt == told->attempt) ||
+	    row->attempt < told->attempt)
 		world_fail(world, "sandbox %zu is told paused, and not stored as that", n);
 	if (!oracle_attempt(world, told->attempt)->paused)
 		world_fail(world, "sandbox %zu is told paused, and not journaled", n);
