@@ -230,7 +230,7 @@ class Fleet:
         if status != 201:
             raise Failed(f"tenant: {status} {tenant}")
         key = self.api("POST", f"/v1/tenants/{tenant['tenantID']}/keys", {"name": "test"}, key=self.operator_key())[1]["key"]
-        status, made = self.api("POST", "/v2/sandboxes", {"templateID": self.template, "timeout": 600}, key=key)
+        status, made = self.api("POST", "/v2/sandboxes", {"templateID": self.template, "timeout": 3600}, key=key)
         if status != 201:
             raise Failed(f"create: {status} {made}")
         return key
