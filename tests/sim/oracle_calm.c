@@ -71,9 +71,11 @@ static void look_at_calm_row(struct world *world, uint32_t replica, const struct
 				   replica, n);
 		return;
 	}
-	/* A kill that a leader could not tell of stays with it, and ends with the sandbox. */
+	/* What a leader could not tell of stays with it: a kill to the sandbox's end, a pause until
+	   it leads again or the sandbox is paused. */
 	if (row->state != SANDBOX_RUNNING &&
-	    (row->state != SANDBOX_ENDING || replica == replica_leader(world)))
+	    ((row->state != SANDBOX_ENDING && row->state != SANDBOX_PAUSING) ||
+	     replica == replica_leader(world)))
 		world_fail(world, "replica %u: sandbox %zu is still %s", replica, n,
 			   sandbox_state_name(row->state));
 	if (!shim)
