@@ -142,35 +142,6 @@ int build_overlay(const struct vm_template *template_, const char *path, struct 
 	return process_run(argv, TOOL_LIMIT_MS, NULL, 0, err);
 }
 
-/* The sandbox's disk: an ext4 that is all holes but for its tables. */
-static int make_disk(const struct vm_template *template_, const struct vm_template_files *files,
-		     struct err *err)
-{
-	char *mke2fs[] = {"/sbin/mke2fs",
-			  "-q",
-			  "-F",
-			  "-t",
-			  "ext4",
-			  "-m",
-			  "0",
-			  "-L",
-			  "sandbox",
-			  "-E",
-			  "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-			  (char *)files->disk,
-			  NULL};
-	int fd = open(files->disk, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-
-	if (fd < 0 || ftruncate(fd, (off_t)template_->shape.disk_mib << 20)) {
-		err_errno(err, errno, "%s", files->disk);
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	close(fd);
-	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err);
-}
-
 void build_show_log(const char *vm_dir, const char *name)
 {
 	char path[PATH_MAX];
@@ -217,7 +188,8 @@ static int snapshot_make(const struct build_request *request, struct vm_template
 
 	if (vm_template_files(template_, &files, err) || vm_template_write(template_, err) ||
 	    build_initrd(request, template_, files.initrd, err) ||
-	    make_disk(template_, &files, err) || build_overlay(template_, files.overlay, err))
+	    layer_ext4_make(files.disk, template_->shape.disk_mib, err) ||
+	    build_overlay(template_, files.overlay, err))
 		return -1;
 	progress_say(PROGRESS_INFO,
 		     "booting %u vCPU, %u MiB, disk %u MiB (%s) and taking its snapshot",

@@ -176,10 +176,9 @@ int layer_commit(const char *store_dir, const char *dir, const char *key, const 
 	return vm_store_link(target, link, err);
 }
 
-/* An ext4 that is all holes but for its tables. */
-static int blank_make(const char *dir, uint32_t disk_mib, struct err *err)
+int layer_ext4_make(const char *path, uint32_t disk_mib, struct err *err)
 {
-	char raw[PATH_MAX], image[PATH_MAX], size[32];
+	char size[32];
 	char *mke2fs[] = {"/sbin/mke2fs",
 			  "-q",
 			  "-F",
@@ -191,14 +190,21 @@ static int blank_make(const char *dir, uint32_t disk_mib, struct err *err)
 			  "sandbox",
 			  "-E",
 			  "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-			  raw,
+			  (char *)path,
 			  size,
 			  NULL};
-	char *convert[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image, NULL};
 
 	snprintf(size, sizeof(size), "%uM", disk_mib);
+	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err);
+}
+
+static int blank_make(const char *dir, uint32_t disk_mib, struct err *err)
+{
+	char raw[PATH_MAX], image[PATH_MAX];
+	char *convert[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image, NULL};
+
 	if (path_of(raw, err, "%s/blank", dir) || path_of(image, err, "%s/layer.qcow2", dir) ||
-	    process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err) ||
+	    layer_ext4_make(raw, disk_mib, err) ||
 	    process_run(convert, TOOL_LIMIT_MS, NULL, 0, err))
 		return -1;
 	unlink(raw);

@@ -23,6 +23,9 @@ struct layer {
 	struct build_context context;
 };
 
+/* A sandbox's disk, raw: an ext4 that is all holes but for its tables. */
+int layer_ext4_make(const char *path, uint32_t disk_mib, struct err *err);
+
 /* The blank disk under all layers of a root filesystem; made when it is not there. */
 int layer_root(const char *store_dir, const char *rootfs_id, uint32_t disk_mib,
 	       struct layer *out_layer, struct err *err);
