@@ -200,6 +200,17 @@ static void etcd_ask(struct etcd *etcd, const char *path, json_t *json, bool rep
 	etcd_try(call);
 }
 
+void etcd_forget(struct etcd *etcd, const void *data)
+{
+	for (struct list *link = list_first(&etcd->calls); link;
+	     link = list_next(&etcd->calls, link)) {
+		struct etcd_call *call = LIST_OBJECT(link, struct etcd_call, link);
+
+		if (call->data == data)
+			call->on_answer = NULL;
+	}
+}
+
 void etcd_range(struct etcd *etcd, const struct etcd_range *range, etcd_answer_cb on_answer,
 		void *data)
 {

@@ -26,6 +26,9 @@ int etcd_post(struct etcd *etcd, size_t endpoint, const char *path, const char *
 	      struct http_client_request *request, struct http_client_call **out_call,
 	      struct err *err);
 
+/* What was asked for `data` is answered to nobody. */
+void etcd_forget(struct etcd *etcd, const void *data);
+
 /* A watch's connection, anew, if it is at that endpoint. */
 void etcd_watch_move(struct etcd_watch *watch, size_t from);
 void etcd_watch_free_all(struct etcd *etcd);

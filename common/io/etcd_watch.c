@@ -19,6 +19,7 @@ struct etcd_watch {
 	size_t endpoint;
 	bool is_broken; /* on_broken was told so */
 	bool is_lost;
+	bool is_asking;    /* the majority, whether the store was set back */
 	uv_timer_t *timer; /* freed by its own close callback */
 	char *line;        /* what there is of it */
 	size_t line_n, line_room;
@@ -29,6 +30,7 @@ struct etcd_watch {
 };
 
 static void etcd_watch_start(struct etcd_watch *watch);
+static void etcd_watch_break(struct etcd_watch *watch, const struct err *err);
 
 static void etcd_watch_free(struct etcd_watch *watch)
 {
@@ -108,16 +110,41 @@ static int etcd_watch_tell(struct etcd_watch *watch, const json_t *result, struc
 	return 0;
 }
 
+static void etcd_watch_on_majority(void *data, const struct etcd_answer *answer)
+{
+	struct etcd_watch *watch = data;
+	struct err err;
+
+	watch->is_asking = false;
+	if (watch->is_lost)
+		return;
+	watch->busy++;
+	if (answer->outcome != ETCD_ANSWERED) {
+		/* Asked again when it is connected again. */
+		if (watch->http) {
+			http_client_cancel(watch->http);
+			etcd_watch_break(watch, &answer->err);
+		}
+	} else if (answer->revision + 1 < watch->next_revision) {
+		err_set(&err, "etcd is at revision %lld, and was at %lld before",
+			(long long)answer->revision, (long long)watch->next_revision - 1);
+		etcd_watch_lose(watch, ETCD_LOST_SET_BACK, &err);
+	}
+	etcd_watch_leave(watch);
+}
+
 static void etcd_watch_on_created(struct etcd_watch *watch, const json_t *result)
 {
 	int64_t revision = etcd_json_get_int(json_object_get(result, "header"), "revision", 0);
-	struct err err;
+	struct etcd_range range = {.key = watch->key, .only_count = true};
 
-	if (revision + 1 < watch->next_revision) {
-		err_set(&err, "etcd is at revision %lld, and was at %lld before",
-			(long long)revision, (long long)watch->next_revision - 1);
-		etcd_watch_lose(watch, ETCD_LOST_SET_BACK, &err);
-	} else if (watch->is_broken) {
+	/* A member that was away says how far it is itself: what it has not got yet will come.
+	 * Only the majority knows whether there is such a revision. */
+	if (revision + 1 < watch->next_revision && !watch->is_asking) {
+		watch->is_asking = true;
+		etcd_range(watch->etcd, &range, etcd_watch_on_majority, watch);
+	}
+	if (watch->is_broken) {
 		watch->is_broken = false;
 		if (watch->callbacks.on_broken)
 			watch->callbacks.on_broken(watch->callbacks.data, NULL);
@@ -268,7 +295,6 @@ void etcd_watch_move(struct etcd_watch *watch, size_t from)
 		return;
 	http_client_cancel(watch->http);
 	watch->http = NULL;
-	watch->is_broken = true;
 	etcd_watch_start(watch);
 }
 
@@ -306,6 +332,8 @@ void etcd_watch_close(struct etcd_watch *watch)
 		return;
 	watch->is_closed = true;
 	list_remove(&watch->link);
+	if (watch->is_asking)
+		etcd_forget(watch->etcd, watch);
 	if (watch->http)
 		http_client_cancel(watch->http);
 	watch->http = NULL;
