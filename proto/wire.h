@@ -16,10 +16,13 @@
 #include <stdint.h>
 
 enum {
-	WIRE_MESSAGE_MAX = 1 << 20, /* encoded bytes of a message; checked first */
-	WIRE_NOTE_MAX = 16384,      /* bytes a scheduler keeps with a sandbox on its node */
-	WIRE_INGRESS_MAX = 1024,    /* bytes of an encoded `ingress` */
-	WIRE_LOG_TEXT_MAX = 2048,   /* bytes of a line of a sandbox's log */
+	WIRE_MESSAGE_MAX = 1 << 20,        /* encoded bytes of a message; checked first */
+	WIRE_NOTE_MAX = 16384,             /* bytes a scheduler keeps with a sandbox on its node */
+	WIRE_INGRESS_MAX = 1024,           /* bytes of an encoded `ingress` */
+	WIRE_LOG_TEXT_MAX = 2048,          /* bytes of a line of a sandbox's log */
+	WIRE_EGRESS_MAX = 8192,            /* bytes of an encoded `egress` */
+	WIRE_BUILD_DATA_MAX = 512 * 1024,  /* bytes of a file that a build needs, at once */
+	WIRE_BUILD_LINES_MAX = 128 * 1024, /* bytes of a build's progress, at once */
 	WIRE_BODY_MAX = WIRE_MESSAGE_MAX + 64,   /* the same, sealed */
 	WIRE_ENVELOPE_MAX = WIRE_BODY_MAX + 128, /* the same, in its envelope: largest on the bus */
 	WIRE_DEPTH_MAX = 8,                      /* containers within containers */

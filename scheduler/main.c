@@ -136,7 +136,9 @@ static int scheduler_open_engine(struct scheduler *scheduler, struct err *err)
 			   .nodes = options->limit_nodes,
 			   .templates = options->limit_templates,
 			   .sandboxes = options->limit_sandboxes,
-			   .lease_ms = (uint32_t)options->lease_ms},
+			   .lease_ms = (uint32_t)options->lease_ms,
+			   .transfers_max = options->templates_copies,
+			   .everywhere = options->templates_everywhere},
 		.retry_ms = (uint32_t)options->store_retry_ms,
 		.is_replica = is_replica(scheduler),
 		.signer = &self,
@@ -160,10 +162,12 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.listen = scheduler->options.bus_listen,
 		.nodes_max = scheduler->options.limit_nodes,
 		.gateway_tunnel = tunnel,
+		.gateway_url = scheduler->options.gateway_url,
 		.engine = scheduler->engine,
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.observations = scheduler->observations,
+		.builds = scheduler->builds,
 		.secrets = &scheduler->secrets,
 		.lease_ms = scheduler->options.lease_ms,
 		.leads = is_replica(scheduler) ? several_leads : NULL,
@@ -186,6 +190,13 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
 		.observations = scheduler->observations,
+		.builds = scheduler->builds,
+		.upload_max = scheduler->options.upload_max,
+		.build_vcpus_max = scheduler->options.build_vcpus,
+		.build_mem_max_mib = scheduler->options.build_mem_mib,
+		.build_disk_mib = scheduler->options.build_disk_mib,
+		.builds_max = scheduler->options.builds_max,
+		.templates_max = scheduler->options.tenant_templates,
 		.secrets = &scheduler->secrets,
 		.leader = is_replica(scheduler) ? several_leader : NULL,
 		.leads = several_leads,
@@ -193,7 +204,11 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.leader_wait_ms = scheduler->options.leader_wait_ms,
 		.requests_max = scheduler->options.limit_requests,
 		.strangers_max = scheduler->options.limit_strangers,
+		.proxies = &scheduler->options.limit_proxies,
 		.creates = &scheduler->options.limit_creates,
+		.volumes_at = scheduler->options.volumes,
+		.volumes = &scheduler->options.limit_volumes,
+		.volume_gibs = &scheduler->options.limit_volume_gibs,
 		.gateway_url = scheduler->options.gateway_url,
 		.domain = scheduler->options.domain,
 		.node_version = scheduler_node_version,
@@ -216,6 +231,21 @@ static void scheduler_open_observations(struct scheduler *scheduler)
 
 	if (observations_open(&scheduler->observations, &options, &err))
 		log_error("scheduler", "samples and logs of sandboxes are not kept", LOG_ERR(&err));
+}
+
+static int scheduler_open_builds(struct scheduler *scheduler, struct err *err)
+{
+	const struct builds_options options = {
+		.state_dir = scheduler->options.state_dir,
+		.engine = scheduler->engine,
+		.decisions = &scheduler->decisions,
+		.space_max = scheduler->options.upload_space,
+		.keep_ms = scheduler->options.upload_keep_ms,
+		.leads = is_replica(scheduler) ? several_leads : NULL,
+		.data = scheduler,
+	};
+
+	return builds_open(&scheduler->builds, &scheduler->loop, &options, err);
 }
 
 static int scheduler_verify(struct scheduler *scheduler, struct err *err)
@@ -261,7 +291,9 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 	if (file_make_dirs(dir, 0700, err) || daemon_lock(dir, &scheduler->lock_fd, err) ||
 	    secrets_open(&scheduler->secrets, dir, err))
 		return -1;
-	if (api_limits_check(&scheduler->options.limit_creates, err) ||
+	if (api_limits_check("creates", &scheduler->options.limit_creates, err) ||
+	    api_limits_check("volumes", &scheduler->options.limit_volumes, err) ||
+	    api_limits_check("volume-gib", &scheduler->options.limit_volume_gibs, err) ||
 	    several_check_options(scheduler, err) || scheduler_open_engine(scheduler, err))
 		return -1;
 	scheduler->decisions = (struct decisions){.engine = scheduler->engine,
@@ -269,7 +301,8 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 						  .on_node = scheduler_on_enrolled,
 						  .data = scheduler};
 	scheduler_open_observations(scheduler);
-	if (scheduler_verify(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
+	if (scheduler_verify(scheduler, err) || scheduler_open_builds(scheduler, err) ||
+	    scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
 	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
 	    several_open(scheduler, err))
@@ -297,6 +330,7 @@ static void scheduler_close(struct scheduler *scheduler)
 	engine_close(scheduler->engine);
 	api_close(scheduler->api);
 	nodes_close(scheduler->nodes);
+	builds_close(scheduler->builds);
 	observations_close(scheduler->observations);
 	uv_run(&scheduler->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&scheduler->loop);

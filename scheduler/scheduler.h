@@ -36,6 +36,7 @@ struct scheduler {
 	struct replica replica; /* unused where there is one scheduler */
 	char replica_name[HA_NAME_MAX];
 	struct observations *observations; /* NULL: they cannot be kept */
+	struct builds *builds;
 	struct api *api;
 	struct nodes *nodes;
 	struct daemon_signals signals;

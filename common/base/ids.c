@@ -67,3 +67,17 @@ bool template_name_is_valid(const char *name)
 	}
 	return true;
 }
+
+bool template_name_is_builds(const char *name)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	size_t i;
+
+	for (i = 0; name[i] && i < sizeof(form) - 1; i++) {
+		char c = name[i];
+		bool is_hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+		if (form[i] == 'x' ? !is_hex : c != '-')
+			return false;
+	}
+	return !name[i] && i == sizeof(form) - 1;
+}

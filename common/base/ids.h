@@ -38,4 +38,7 @@ uint64_t id_hash(const struct id *id);
 /* Template names: 1..63 of [a-z0-9-_], as E2B's. */
 bool template_name_is_valid(const char *name);
 
+/* The name that the nodes know a tenant's build by: its id, a UUID. */
+bool template_name_is_builds(const char *name);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/http/head.h"
 
 static const struct {
 	int status;
@@ -100,6 +101,8 @@ void http_write_status(struct http_writer *writer, int status)
 void http_write_header_text(struct http_writer *writer, struct http_text name,
 			    struct http_text value)
 {
+	if (++writer->headers_n > HTTP_HEADERS_MAX)
+		writer->failed = true;
 	put_text(writer, name);
 	put(writer, ": ", 2);
 	put_text(writer, value);

@@ -1,7 +1,8 @@
 /*
  * Writes heads into the caller's buffer.  Errors are sticky: write on, and ask once at the end.
  * A value with a line break or another control character is refused like one that does not fit,
- * so that nobody's data can become a header field.
+ * so that nobody's data can become a header field; and so is a head that is larger than head.h
+ * reads: what we send, each of our programs can take.
  */
 #ifndef FLOTILLA_HTTP_WRITE_H
 #define FLOTILLA_HTTP_WRITE_H
@@ -15,7 +16,8 @@
 struct http_writer {
 	char *at;
 	size_t max;
-	size_t n;    /* written so far */
+	size_t n; /* written so far */
+	size_t headers_n;
 	bool failed; /* something did not fit or was not fit to be sent */
 };
 

@@ -8,7 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUBKEY_TICKET = 1, SUBKEY_ENVD_TOKEN = 2, SUBKEY_TRAFFIC_TOKEN = 3, SUBKEY_WAKE_TOKEN = 4 };
+enum {
+	SUBKEY_TICKET = 1,
+	SUBKEY_ENVD_TOKEN = 2,
+	SUBKEY_TRAFFIC_TOKEN = 3,
+	SUBKEY_WAKE_TOKEN = 4,
+	SUBKEY_VOLUME_TOKEN = 5,
+	SUBKEY_MOUNT_TOKEN = 6,
+};
 
 int fleet_key_read(const char *path, struct fleet_key *out_key, struct err *err)
 {
@@ -113,4 +120,16 @@ void fleet_key_wake_token(const struct fleet_key *key, const struct id *sandbox,
 			  char out_text[ENVD_TOKEN_TEXT_MAX])
 {
 	derive_token(key, SUBKEY_WAKE_TOKEN, "waketokn", "flotilla-wake-1", sandbox, out_text);
+}
+
+void fleet_key_volume_token(const struct fleet_key *key, const struct id *volume,
+			    char out_text[ENVD_TOKEN_TEXT_MAX])
+{
+	derive_token(key, SUBKEY_VOLUME_TOKEN, "volmtokn", "flotilla-volume-1", volume, out_text);
+}
+
+void fleet_key_mount_token(const struct fleet_key *key, const struct id *sandbox,
+			   char out_text[ENVD_TOKEN_TEXT_MAX])
+{
+	derive_token(key, SUBKEY_MOUNT_TOKEN, "mountkey", "flotilla-mount-1", sandbox, out_text);
 }

@@ -54,4 +54,12 @@ void fleet_key_traffic_token(const struct fleet_key *key, const struct id *sandb
 void fleet_key_wake_token(const struct fleet_key *key, const struct id *sandbox,
 			  char out_text[ENVD_TOKEN_TEXT_MAX]);
 
+/* Opens a volume's files to its tenant. */
+void fleet_key_volume_token(const struct fleet_key *key, const struct id *volume,
+			    char out_text[ENVD_TOKEN_TEXT_MAX]);
+
+/* By which who keeps volumes may reach a sandbox's mounts (mount.h), by way of the gateway. */
+void fleet_key_mount_token(const struct fleet_key *key, const struct id *sandbox,
+			   char out_text[ENVD_TOKEN_TEXT_MAX]);
+
 #endif

@@ -108,7 +108,7 @@ static void adopt_claimed(struct node_core *core, struct vm *vm, const struct no
 	room_add(&core->used, &room);
 	claim_say_yes(core, vm, event->adopted.payload);
 	claim_drop_payload(core, event->adopted.payload);
-	if (saved)
+	if (saved && !saved_is_snapshot(saved))
 		saved_use_up(core, saved);
 	vm_move(core, vm, NODE_VM_RUNNING);
 	meter_begin(core, vm);

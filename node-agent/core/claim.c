@@ -19,7 +19,7 @@
 
 /* ---- answers ---- */
 
-static void say_no(struct node_core *core, const struct wire_order *order, enum refusal refusal)
+void claim_say_no(struct node_core *core, const struct wire_order *order, enum refusal refusal)
 {
 	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = order->attempt;
 	outbox_refused(core, order, refusal);
@@ -64,7 +64,7 @@ static void claim_free(struct node_core *core, struct claim *claim)
 	if (claim->template_ != POOL_NONE)
 		core->templates[claim->template_].claims_n--;
 	if (claim->saved != POOL_NONE)
-		core->saved[claim->saved].claim = POOL_NONE;
+		core->saved[claim->saved].claims_n--;
 	pool_give(&core->claim_pool, (uint32_t)(claim - core->claims));
 	memset(claim, 0, sizeof(*claim));
 }
@@ -80,7 +80,7 @@ static void claim_give_room(struct node_core *core, const struct claim *claim)
 void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal)
 {
 	claim_give_room(core, claim);
-	say_no(core, &claim->order, refusal);
+	claim_say_no(core, &claim->order, refusal);
 	claim_free(core, claim);
 }
 
@@ -133,7 +133,8 @@ static struct claim *claim_add(struct node_core *core, const struct wire_order *
 	claim = &core->claims[slot];
 	*claim = (struct claim){.order = *order, .payload = payload, .disk_mib = disk_mib};
 	claim->template_ = claim->saved = claim->vm = POOL_NONE;
-	claim->order.init = claim->order.note = claim->order.ingress = (struct wire_bytes){0};
+	claim->order.init = claim->order.note = claim->order.ingress = claim->order.egress =
+		(struct wire_bytes){0};
 	memset(claim->order.ticket, 0, sizeof(claim->order.ticket));
 	memset(claim->order.gateway, 0, sizeof(claim->order.gateway));
 	room = room_of_claim(claim);
@@ -163,9 +164,21 @@ static bool claim_is_refused(struct node_core *core, const struct wire_order *or
 {
 	if (refusal == REFUSAL_NONE)
 		return false;
-	say_no(core, order, refusal);
+	claim_say_no(core, order, refusal);
 	claim_drop_payload(core, payload);
 	return true;
+}
+
+/* Several may go on from a snapshot at once, and from what was paused one alone. */
+static bool may_go_on(const struct saved *saved)
+{
+	return saved->maker == POOL_NONE && (saved_is_snapshot(saved) || !saved->claims_n);
+}
+
+static void claim_go_on(struct node_core *core, struct claim *claim, struct saved *saved)
+{
+	claim->saved = (uint32_t)(saved - core->saved);
+	saved->claims_n++;
 }
 
 /* False: as below, or another claim that resumes it is unanswered. */
@@ -178,13 +191,12 @@ static bool order_resume(struct node_core *core, const struct wire_order *order,
 	if (claim_is_refused(core, order, payload,
 			     claim_refuses(core, order, saved ? &shape : NULL, REFUSAL_SAVED_GONE)))
 		return true;
-	claim = lease_holds(core) && saved->claim == POOL_NONE
+	claim = lease_holds(core) && may_go_on(saved)
 			? claim_add(core, order, payload, saved->row.disk_mib)
 			: NULL;
 	if (!claim)
 		return false;
-	claim->saved = (uint32_t)(saved - core->saved);
-	saved->claim = (uint32_t)(claim - core->claims);
+	claim_go_on(core, claim, saved);
 	claim_wait(core, claim, false);
 	return true;
 }
@@ -233,7 +245,7 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 
 	/* Whatever comes for it later finds that it was answered. */
 	if (place == MAP_NONE) {
-		say_no(core, order, REFUSAL_CANCELLED);
+		claim_say_no(core, order, REFUSAL_CANCELLED);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_CLAIM) {
 		claim_cancel(core, &core->claims[slot], order->cause);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_VM) {
@@ -241,7 +253,9 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 			vm_kill(core, &core->vms[slot], order->cause);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_SAVED) {
 		/* Being resumed it comes again, if it is still wanted. */
-		if (core->saved[slot].claim == POOL_NONE)
+		if (core->saved[slot].maker != POOL_NONE)
+			snapshot_cancel(&core->saved[slot]);
+		else if (!core->saved[slot].claims_n)
 			saved_discard(core, &core->saved[slot], order->cause);
 		else
 			core->counts.ignored++;
@@ -256,13 +270,13 @@ static void order_pause(struct node_core *core, const struct wire_order *order)
 		saved_pause(core, &core->vms[ATTEMPT_SLOT(place)], order);
 }
 
-static void order_deadline(struct node_core *core, const struct wire_order *order)
+static bool order_deadline(struct node_core *core, const struct wire_order *order, uint64_t payload)
 {
 	uint32_t place = attempt_find(core, order->attempt);
 
 	/* For a sandbox that is over, or not yet there, the records say so. */
-	if (place != MAP_NONE && ATTEMPT_KIND(place) == ATTEMPT_VM)
-		vm_deadline(core, &core->vms[ATTEMPT_SLOT(place)], order);
+	return place != MAP_NONE && ATTEMPT_KIND(place) == ATTEMPT_VM &&
+	       vm_deadline(core, &core->vms[ATTEMPT_SLOT(place)], order, payload);
 }
 
 void claim_order(struct node_core *core, const struct wire_order *order, uint64_t payload)
@@ -291,10 +305,20 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 			core->counts.ignored++;
 		break;
 	case WIRE_ORDER_DEADLINE:
-		order_deadline(core, order);
+		taken = order_deadline(core, order, payload);
 		break;
 	case WIRE_ORDER_PAUSE:
 		order_pause(core, order);
+		break;
+	case WIRE_ORDER_SEND:
+	case WIRE_ORDER_FETCH:
+		carry_order(core, order, payload);
+		break;
+	case WIRE_ORDER_SNAPSHOT:
+		if (known)
+			break;
+		taken = attempt_make_room(core) && snapshot_order(core, order, payload);
+		core->counts.ignored += !taken;
 		break;
 	}
 	if (!taken)
@@ -338,7 +362,7 @@ static void claim_runs(struct node_core *core, struct vm *vm, struct mono resume
 	vm->has_sandbox = true;
 	vm->claim = POOL_NONE;
 	claim_say_yes(core, vm, claim->payload);
-	if (claim->saved != POOL_NONE)
+	if (claim->saved != POOL_NONE && !saved_is_snapshot(&core->saved[claim->saved]))
 		saved_use_up(core, &core->saved[claim->saved]);
 	lease_claimed(core, claim);
 	claim_free(core, claim);
@@ -414,10 +438,8 @@ void claim_adopt(struct node_core *core, struct vm *vm, const struct node_event 
 	/* As many claims as microVMs are possible, and this is the only one of its. */
 	CHECK(claim);
 	claim->orphan = true;
-	if (saved && saved->claim == POOL_NONE) {
-		claim->saved = (uint32_t)(saved - core->saved);
-		saved->claim = (uint32_t)(claim - core->claims);
-	}
+	if (saved && may_go_on(saved))
+		claim_go_on(core, claim, saved);
 	vm_move(core, vm, NODE_VM_CLAIMING);
 	vm->claim = (uint32_t)(claim - core->claims);
 }

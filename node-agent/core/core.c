@@ -201,14 +201,32 @@ static void hand_over(struct node_core *core, const struct node_event *event)
 	case NODE_EVENT_VM_METERED:
 		vm_metered(core, event);
 		break;
+	case NODE_EVENT_VM_NETWORK_SET:
+		network_set(core, event);
+		break;
 	case NODE_EVENT_VM_RUNS_ON:
 		saved_runs_on(core, event);
+		break;
+	case NODE_EVENT_VM_SNAPPED:
+		snapshot_answered(core, event);
 		break;
 	case NODE_EVENT_VM_ENDED:
 		vm_ended(core, event);
 		break;
 	case NODE_EVENT_VM_GONE:
 		vm_gone(core, event->vm);
+		break;
+	case NODE_EVENT_CARRY_OFFERED:
+		carry_offered(core, event);
+		break;
+	case NODE_EVENT_CARRY_PROGRESS:
+		carry_progress(core, event);
+		break;
+	case NODE_EVENT_CARRY_ARRIVED:
+		carry_arrived(core, event);
+		break;
+	case NODE_EVENT_CARRY_ENDED:
+		carry_ended(core, event);
 		break;
 	case NODE_EVENT_TICK:
 		break;

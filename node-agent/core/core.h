@@ -20,6 +20,7 @@
  * What the core does not look at of a claim (init, ticket, gateway, note) it never holds: the shell
  * keeps that under a number, the payload, until PAYLOAD_DROP, and effects say where it goes:
  *
+ *   VM_NETWORK      rules (egress) to the shim;
  *   VM_CLAIM        init, ticket and gateway to the shim, and the note into what the shim remembers
  *                   for ADOPTED, beside the order;
  *   JOURNAL_RECORD  the note of payload note_of into record.note, before it is encoded.
@@ -44,8 +45,10 @@ enum {
 	NODE_EFFECTS_MAX = 64, /* most effects of one step; what is left stays due */
 	NODE_BOOT_ID_MAX = 37, /* storage, NUL included, as in wire.def */
 	NODE_PLAN_MAX = 33,
-	NODE_TEMPLATES_MAX = 64, /* as many as a poll takes */
+	NODE_TEMPLATES_MAX = 256, /* as many as a poll takes */
 	NODE_TEMPLATE_ID_MAX = 64,
+	NODE_DIGEST_N = 32,
+	NODE_TRANSFERS_MAX = 16, /* as many as a poll takes */
 	NODE_REPLICAS_MAX = 8,
 	NODE_CLAIM_TRIES_MAX = 2,  /* microVMs that are tried for one claim */
 	NODE_REFILL_PAUSE_MS = 25, /* after a claim: its tenant's first request comes now */
@@ -99,13 +102,15 @@ struct node_sandbox {
 	uint64_t save_answered; /* orders to pause it up to this number came to nothing */
 };
 
-/* A paused sandbox. */
+/* A paused sandbox, or a snapshot. */
 struct node_saved {
 	struct id id, tenant;
 	uint64_t attempt; /* the key: by which it ran */
 	uint32_t incarnation;
 	char template_[TEMPLATE_NAME_MAX];
 	uint32_t vcpus, mem_mib, disk_mib; /* of the sandbox when it runs */
+	/* SNAPSHOT: nothing ran by this attempt; it was made of what ran on, into a folder of its
+	 * own.  Then claims do not use it up, and there may be several at once. */
 	enum wire_save_how how;
 	uint64_t mib; /* on disk */
 	uint64_t vm;  /* number of the microVM that it was, whose folder holds it */
@@ -200,8 +205,26 @@ struct node_event {
 		} ended;
 		struct {
 			uint64_t vm;
+			uint64_t change; /* of VM_NETWORK */
+			bool ok;
+		} network;
+		struct {
+			uint64_t vm;
 			uint64_t save; /* of VM_SAVE */
 		} runs_on;
+		struct {
+			uint64_t number; /* of the effect that it goes back to */
+			uint64_t bytes;  /* OFFERED: that there are; PROGRESS: that are done */
+			uint8_t digest[NODE_DIGEST_N]; /* OFFERED, ARRIVED */
+			char id[NODE_TEMPLATE_ID_MAX]; /* ARRIVED: as what came says itself */
+			enum refusal refusal;          /* ENDED; NONE: as it should */
+		} carry;
+		struct {
+			uint64_t vm;
+			uint64_t save, into; /* of VM_SAVE */
+			bool ok;             /* all of it is in the folder `into`, durably */
+			uint64_t mib;        /* when ok */
+		} snapped;
 	};
 };
 
@@ -225,7 +248,8 @@ struct node_effect {
 		struct node_saved saved;
 		struct {
 			struct wire_record record; /* without its note */
-			uint64_t note_of; /* started: the payload whose note it gets; 0: none */
+			/* The payload whose note it gets; 0: none. */
+			uint64_t note_of;
 		};
 		struct {
 			uint64_t below_seq;      /* never the newest record */
@@ -241,6 +265,7 @@ struct node_effect {
 			 * is to stay as it is until the claim has succeeded.  Then template_id is
 			 * empty: what was saved knows its template. */
 			uint64_t resume;
+			bool cold; /* with it: only its disk counts, and boots anew */
 		} start;
 		struct {
 			uint64_t vm;
@@ -258,6 +283,11 @@ struct node_effect {
 			uint64_t vm;
 			struct mono end_mono;
 		} deadline;
+		struct {
+			uint64_t vm;
+			uint64_t change; /* comes back in VM_NETWORK_SET */
+			uint64_t payload;
+		} network;
 		uint64_t vm;
 		struct {
 			uint64_t vm;
@@ -265,9 +295,20 @@ struct node_effect {
 		} kill;
 		struct {
 			uint64_t vm;
-			uint64_t save;
+			uint64_t save; /* of a snapshot: its attempt */
 			enum wire_save_how how;
+			uint64_t into; /* a snapshot: number of the folder it is to be in */
 		} save;
+		struct {
+			uint64_t number;
+			/* SEND, FETCH: gateway, ticket, url and token; good until PAYLOAD_DROP,
+			 * which comes at once. */
+			uint64_t payload;
+			char template_[TEMPLATE_NAME_MAX];
+			char id[NODE_TEMPLATE_ID_MAX];
+			uint8_t digest[NODE_DIGEST_N]; /* FETCH: what may be installed */
+			uint64_t bytes;                /* FETCH: that there are to copy */
+		} carry;
 		uint64_t payload;
 		struct {
 			uint64_t end_seq; /* one past the newest */
@@ -308,6 +349,10 @@ void node_core_report(const struct node_core *core, struct wire_poll *poll);
 /* For a poll: the templates, at most NODE_TEMPLATES_MAX. */
 size_t node_core_templates(const struct node_core *core,
 			   struct wire_template out_templates[NODE_TEMPLATES_MAX]);
+
+/* For a poll: copies of templates. */
+size_t node_core_transfers(const struct node_core *core,
+			   struct wire_transfer out_transfers[NODE_TRANSFERS_MAX]);
 
 /* For pump_client_init: the highest epoch, and what is acknowledged (as the end of the outbox too:
  * how far that reaches is told by the first RECORDS, once it is durable). */

@@ -46,7 +46,18 @@ static bool lose_sandboxes(struct node_core *core)
 	return left;
 }
 
-/* Whether paused ones below the bound are left. */
+/* A claim of the same leader that came later than what it goes on from. */
+static void cancel_claims_of(struct node_core *core, uint32_t saved)
+{
+	for (uint32_t slot = pool_next(&core->claim_pool, 0); slot != POOL_NONE;
+	     slot = pool_next(&core->claim_pool, slot + 1)) {
+		struct claim *claim = &core->claims[slot];
+		if (claim->saved == saved && !claim->cancelled && node_effects_fit(core))
+			claim_cancel(core, claim, CAUSE_NODE_LOST);
+	}
+}
+
+/* Whether paused ones, or snapshots, below the bound are left. */
 static bool lose_saved(struct node_core *core)
 {
 	bool left = false;
@@ -56,10 +67,12 @@ static bool lose_saved(struct node_core *core)
 		struct saved *saved = &core->saved[slot];
 		if (saved->row.attempt >= core->lost_below)
 			continue;
-		if (saved->claim == POOL_NONE && node_effects_fit(core))
+		if (saved->maker != POOL_NONE)
+			snapshot_cancel(saved);
+		else if (saved->claims_n)
+			cancel_claims_of(core, slot);
+		else if (node_effects_fit(core))
 			saved_discard(core, saved, CAUSE_NODE_LOST);
-		else if (saved->claim != POOL_NONE && node_effects_fit(core))
-			claim_cancel(core, &core->claims[saved->claim], CAUSE_NODE_LOST);
 		left |= pool_is_taken(&core->saved_pool, slot);
 	}
 	return left;

@@ -101,6 +101,26 @@ void outbox_discarded(struct node_core *core, const struct node_saved *saved, en
 	record->cause = cause;
 }
 
+/* Its note is its payload's. */
+void outbox_kept(struct node_core *core, const struct saved *saved)
+{
+	struct wire_record *record = record_add(core, WIRE_RECORD_KEPT);
+
+	record->sandbox = saved->row.id;
+	record->attempt = saved->row.attempt;
+	record->incarnation = saved->row.incarnation;
+	record->tenant = saved->row.tenant;
+	memcpy(record->template, saved->row.template_, sizeof(record->template));
+	record->vcpus = saved->row.vcpus;
+	record->mem_mib = saved->row.mem_mib;
+	record->disk_mib = saved->row.disk_mib;
+	record->saved_how = saved->row.how;
+	record->saved_mib = saved->row.mib;
+	record->source = saved->source;
+	record->transient = saved->transient;
+	core->out->items[core->out->n - 1].note_of = saved->payload;
+}
+
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal)
 {
 	struct wire_record *record = record_add(core, WIRE_RECORD_REFUSED);

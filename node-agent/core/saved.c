@@ -24,7 +24,7 @@ struct saved *saved_find(struct node_core *core, uint64_t attempt)
 	return &core->saved[ATTEMPT_SLOT(place)];
 }
 
-static struct saved *take(struct node_core *core, const struct node_saved *row)
+struct saved *saved_take(struct node_core *core, const struct node_saved *row)
 {
 	uint32_t slot = pool_take(&core->saved_pool);
 	struct saved *saved;
@@ -32,28 +32,37 @@ static struct saved *take(struct node_core *core, const struct node_saved *row)
 	if (slot == POOL_NONE)
 		return NULL;
 	saved = &core->saved[slot];
-	*saved = (struct saved){.row = *row, .claim = POOL_NONE};
+	*saved = (struct saved){.row = *row, .maker = POOL_NONE};
 	attempt_live(core, row->attempt, ATTEMPT_SAVED | slot);
 	map_set(&core->saved_numbers, row->vm, slot);
 	return saved;
 }
 
-/* Its attempt is over for good. */
-static void drop(struct node_core *core, struct saved *saved)
+void saved_free(struct node_core *core, struct saved *saved)
 {
 	uint32_t slot = (uint32_t)(saved - core->saved);
 
-	if (saved->claim != POOL_NONE)
-		core->claims[saved->claim].saved = POOL_NONE;
+	for (uint32_t i = pool_next(&core->claim_pool, 0); saved->claims_n && i != POOL_NONE;
+	     i = pool_next(&core->claim_pool, i + 1)) {
+		saved->claims_n -= core->claims[i].saved == slot;
+		if (core->claims[i].saved == slot)
+			core->claims[i].saved = POOL_NONE;
+	}
 	core->missing_n -= !saved->is_found;
+	map_remove(&core->saved_numbers, saved->row.vm);
+	pool_give(&core->saved_pool, slot);
+	memset(saved, 0, sizeof(*saved));
+}
+
+/* Its attempt is over for good. */
+static void drop(struct node_core *core, struct saved *saved)
+{
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SAVED_GONE)->attempt = saved->row.attempt;
 	/* One that a start has still to report is forgotten then. */
 	if (saved->is_found)
 		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = saved->row.vm;
 	attempt_answer(core, saved->row.attempt);
-	map_remove(&core->saved_numbers, saved->row.vm);
-	pool_give(&core->saved_pool, slot);
-	memset(saved, 0, sizeof(*saved));
+	saved_free(core, saved);
 }
 
 /* ---- what a start finds ---- */
@@ -63,7 +72,7 @@ void saved_load(struct node_core *core, const struct node_saved *row)
 	/* There may be less room than there was: then its folder goes, as one that nobody knows. */
 	if (row->vm > core->last_vm)
 		core->last_vm = row->vm;
-	if (map_find(&core->saved_numbers, row->vm) == MAP_NONE && take(core, row))
+	if (map_find(&core->saved_numbers, row->vm) == MAP_NONE && saved_take(core, row))
 		core->missing_n++;
 	else
 		core->counts.ignored++;
@@ -85,7 +94,7 @@ void saved_settle(struct node_core *core)
 	for (uint32_t slot = pool_next(&core->saved_pool, 0);
 	     slot != POOL_NONE && core->missing_n && node_effects_fit(core);
 	     slot = pool_next(&core->saved_pool, slot + 1))
-		if (!core->saved[slot].is_found)
+		if (!core->saved[slot].is_found && !core->saved[slot].claims_n)
 			saved_discard(core, &core->saved[slot], CAUSE_PLATFORM);
 }
 
@@ -114,7 +123,7 @@ void saved_add(struct node_core *core, const struct node_sandbox *sandbox, enum 
 	struct saved *saved;
 
 	memcpy(row.template_, sandbox->template_, sizeof(row.template_));
-	saved = take(core, &row);
+	saved = saved_take(core, &row);
 	CHECK(saved);
 	saved->is_found = true;
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SAVED)->saved = row;
@@ -131,7 +140,8 @@ void saved_pause(struct node_core *core, struct vm *vm, const struct wire_order 
 {
 	struct node_effect *effect;
 
-	if (vm->state != NODE_VM_RUNNING || order->save <= vm->sandbox.save_answered || vm->save)
+	if (vm->state != NODE_VM_RUNNING || order->save <= vm->sandbox.save_answered || vm->save ||
+	    vm->snapshot)
 		return;
 	if (!saved_fits(core)) {
 		answer_no(core, vm, order->save);

@@ -4,8 +4,10 @@
  *   core.c       the step: hands each event to whose matter it is, then settles what is due
  *   claim.c      orders, and claims on their way to a microVM
  *   attempt.c    which attempts were answered
+ *   carry.c      templates on their way to other nodes, and from them
  *   warm.c       templates and the pool of each
  *   saved.c      paused sandboxes: how they come to be, go on, and go
+ *   snapshot.c   snapshots of what runs: how they come to be
  *   vm.c         the life of one microVM, what it holds of the node with it
  *   adopt.c      what a start finds: journaled sandboxes, and folders
  *   meter.c      what a sandbox has run
@@ -34,6 +36,7 @@ enum {
 	RETRY_MIN_MS = 1000,    /* after a failed restore; doubled by each further one */
 	RETRY_MAX_MS = 60000,
 	ATTEMPT_EPOCH_SHIFT = 32, /* an attempt's number begins with the epoch that made it */
+	CARRIES_MAX = 8,          /* copies that are under way or remembered */
 	LEASE_STEPS = 8,          /* a lease is told on when it moved on by such a part of itself */
 };
 
@@ -72,9 +75,21 @@ struct claim {
 
 struct saved {
 	struct node_saved row;
-	bool is_found;  /* since the start: its folder is there */
-	uint32_t claim; /* slot of the claim that resumes it; POOL_NONE: none */
+	bool is_found;     /* since the start: its folder is there */
+	uint32_t claims_n; /* that go on from it, unanswered; one at most unless it is a snapshot */
+	/* A snapshot that is being made, and is not journaled: slot of the microVM that it is made
+	 * of; else POOL_NONE. */
+	uint32_t maker;
+	uint64_t payload; /* while it is being made; so are the next three */
+	struct id source;
+	bool transient;
+	bool cancelled; /* nobody wants it any more */
 };
+
+static inline bool saved_is_snapshot(const struct saved *saved)
+{
+	return saved->row.how == WIRE_SAVE_SNAPSHOT;
+}
 
 struct template_ {
 	char name[TEMPLATE_NAME_MAX];
@@ -91,6 +106,30 @@ struct template_ {
 	struct mono retry_at;                   /* no refill before, if fails_n */
 };
 
+/* A copy of a template, to here or from here. */
+struct carry {
+	uint64_t number; /* as ordered; 0: an empty place */
+	uint64_t touched;
+	bool sends, active;
+	bool installing; /* what arrived is the one that was ordered */
+	enum wire_transfer_state state;
+	char template_[TEMPLATE_NAME_MAX];
+	char id[NODE_TEMPLATE_ID_MAX];
+	uint8_t digest[NODE_DIGEST_N];
+	uint64_t bytes, done_bytes;
+	enum refusal refusal;
+};
+
+/* An order that is held until the shim has its rules in force; see network.c. */
+struct network {
+	uint64_t payload; /* 0: none is held */
+	uint64_t change;  /* what the shim is asked by */
+	uint64_t version;
+	int64_t end_wall_ns;
+	uint64_t epoch; /* of who ordered it */
+	struct mono at;
+};
+
 struct vm {
 	uint64_t number;
 	enum node_vm_state state;
@@ -99,9 +138,11 @@ struct vm {
 	uint32_t template_;
 	/* Slot, while CLAIMING, or ENDING after it failed, or if it resumes; else POOL_NONE. */
 	uint32_t claim;
-	bool has_sandbox;      /* LOADED, RUNNING, or ENDING after that */
-	enum cause kill_cause; /* ENDING */
-	uint64_t save;         /* RUNNING: the VM_SAVE that is under way; 0: none */
+	bool has_sandbox;       /* LOADED, RUNNING, or ENDING after that */
+	enum cause kill_cause;  /* ENDING */
+	uint64_t save;          /* RUNNING: the pause that is under way; 0: none */
+	struct network network; /* RUNNING */
+	uint64_t snapshot;      /* attempt of the snapshot that is being made of it; 0: none */
 	struct node_sandbox sandbox;
 	struct list pooled; /* in ready or starting of its template, or in core.resume_ready */
 };
@@ -130,6 +171,7 @@ struct node_core {
 	uint64_t acked_seqs[NODE_REPLICAS_MAX]; /* of each scheduler; acked_seq is the least */
 	uint64_t leader_acked_seq;              /* what a leader had, or every scheduler */
 	struct lease lease;
+	uint64_t last_change;           /* of what sandboxes may reach */
 	uint64_t lost_below, lost_done; /* as told; and as carried out */
 	struct mono house_at;
 	struct mono refill_at; /* no refill before */
@@ -149,7 +191,9 @@ struct node_core {
 	struct heap meter_due;    /* microVMs by when they are metered next */
 	struct map vm_numbers, attempts;
 	struct map saved_numbers; /* from numbers of folders to slots of saved */
-	struct answered *ring;    /* of attempts_max, oldest at ring_first */
+	struct carry carries[CARRIES_MAX];
+	uint64_t carries_n;    /* ever */
+	struct answered *ring; /* of attempts_max, oldest at ring_first */
 	uint32_t ring_first, ring_n;
 };
 
@@ -209,6 +253,9 @@ void claim_wait(struct node_core *core, struct claim *claim, bool first);
 void claim_give(struct node_core *core, struct claim *claim, struct vm *vm);
 void claim_refuse(struct node_core *core, struct claim *claim, enum refusal refusal);
 
+/* The no to an order, for ever. */
+void claim_say_no(struct node_core *core, const struct wire_order *order, enum refusal refusal);
+
 /* The sandbox that a claim makes. resumed: when the microVM began to run for it. */
 struct node_sandbox claim_sandbox(const struct node_core *core, const struct wire_order *order,
 				  uint32_t disk_mib, uint64_t vm, struct mono resumed);
@@ -216,6 +263,15 @@ struct node_sandbox claim_sandbox(const struct node_core *core, const struct wir
 /* The yes to a claim: journals the attempt, its sandbox and the record, with this payload's note.
  */
 void claim_say_yes(struct node_core *core, struct vm *vm, uint64_t payload);
+
+/* ---- carry.c ---- */
+
+void carry_order(struct node_core *core, const struct wire_order *order, uint64_t payload);
+void carry_offered(struct node_core *core, const struct node_event *event);
+void carry_progress(struct node_core *core, const struct node_event *event);
+void carry_arrived(struct node_core *core, const struct node_event *event);
+void carry_ended(struct node_core *core, const struct node_event *event);
+void carry_verify(const struct node_core *core);
 
 /* ---- attempt.c ---- */
 
@@ -288,7 +344,19 @@ void vm_metered(struct node_core *core, const struct node_event *event);
 void vm_ended(struct node_core *core, const struct node_event *event);
 void vm_gone(struct node_core *core, uint64_t number);
 
-void vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order);
+/* False: the payload is not needed. */
+bool vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order,
+		 uint64_t payload);
+/* Journals, records (with the note of that payload, if not 0) and tells the shim. */
+void vm_move_limit(struct node_core *core, struct vm *vm, uint64_t version, int64_t end_wall_ns,
+		   uint64_t note_of);
+
+/* network.c */
+void network_order(struct node_core *core, struct vm *vm, const struct wire_order *order,
+		   uint64_t payload);
+void network_set(struct node_core *core, const struct node_event *event);
+void network_forget(struct node_core *core, struct vm *vm); /* whether one is held or not */
+bool network_is_pending(const struct node_core *core, const struct vm *vm);
 
 /* Restores what is saved in that folder, for this claim; NULL: there is no slot. */
 struct vm *vm_resume(struct node_core *core, struct claim *claim);
@@ -315,7 +383,7 @@ bool saved_fits(const struct node_core *core);
 void saved_pause(struct node_core *core, struct vm *vm, const struct wire_order *order);
 void saved_runs_on(struct node_core *core, const struct node_event *event);
 
-/* Its tenant does not want it any more. */
+/* Its tenant does not want it any more, and no claim goes on from it. */
 void saved_discard(struct node_core *core, struct saved *saved, enum cause cause);
 
 /* What this attempt saved; NULL: nothing is. */
@@ -324,8 +392,26 @@ struct saved *saved_find(struct node_core *core, uint64_t attempt);
 /* It goes on under another attempt: its attempt is over, its folder not needed any more. */
 void saved_use_up(struct node_core *core, struct saved *saved);
 
+/* A place for one more, taken; NULL: there is none. */
+struct saved *saved_take(struct node_core *core, const struct node_saved *row);
+
+/* The place is free again; of its attempt and its folder the caller says what becomes. */
+void saved_free(struct node_core *core, struct saved *saved);
+
 /* Starts microVMs for claims that resume, and gives them those. */
 void resume_settle(struct node_core *core);
+
+/* ---- snapshot.c ---- */
+
+/* False: ignored; the order comes again.  Else the payload is looked after. */
+bool snapshot_order(struct node_core *core, const struct wire_order *order, uint64_t payload);
+void snapshot_answered(struct node_core *core, const struct node_event *event);
+
+/* Nobody wants it any more, and it is being made: it is answered when its shim has answered. */
+void snapshot_cancel(struct saved *saved);
+
+/* What it is being made of is no more, and its shim said nothing of it. */
+void snapshot_lost(struct node_core *core, struct vm *vm);
 
 /* ---- adopt.c ---- */
 
@@ -377,6 +463,7 @@ void outbox_paused(struct node_core *core, const struct node_sandbox *sandbox, u
 		   enum wire_save_how how, uint64_t mib);
 void outbox_runs_on(struct node_core *core, const struct node_sandbox *sandbox, uint64_t save,
 		    enum refusal refusal);
+void outbox_kept(struct node_core *core, const struct saved *saved);
 void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause);
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal);
 /* All schedulers have the log up to here, as journaled. */

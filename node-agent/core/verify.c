@@ -33,6 +33,7 @@ static void verify_vm(const struct node_core *core, uint32_t slot)
 	CHECK(!vm->resumes || unclaimed);
 	CHECK((pooled || (vm->resumes && vm->state == NODE_VM_READY)) ==
 	      list_is_linked(&vm->pooled));
+	CHECK(!vm->snapshot || vm->has_sandbox);
 	CHECK(!vm->save ||
 	      (vm->has_sandbox && (vm->state == NODE_VM_RUNNING || vm->state == NODE_VM_ENDING)));
 	CHECK(!vm->resumes || core->claims[vm->claim].vm == slot);
@@ -97,7 +98,7 @@ static void verify_attempts(const struct node_core *core)
 
 static void verify_saved(const struct node_core *core)
 {
-	uint32_t missing_n = 0, saving_n = 0;
+	uint32_t missing_n = 0, saving_n = 0, making_n = 0, claims_n = 0;
 
 	for (uint32_t i = pool_next(&core->saved_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->saved_pool, i + 1)) {
@@ -105,21 +106,33 @@ static void verify_saved(const struct node_core *core)
 		CHECK(attempt_find(core, saved->row.attempt) == (ATTEMPT_SAVED | i));
 		CHECK(map_find(&core->saved_numbers, saved->row.vm) == i);
 		CHECK(saved->row.vm <= core->last_vm);
-		CHECK(saved->claim == POOL_NONE || core->claims[saved->claim].saved == i);
+		CHECK(saved_is_snapshot(saved) ||
+		      (saved->claims_n <= 1 && saved->maker == POOL_NONE));
+		CHECK(saved->maker == POOL_NONE ||
+		      (!saved->claims_n && core->vms[saved->maker].snapshot == saved->row.attempt));
+		making_n += saved->maker != POOL_NONE;
 		CHECK(!core->ready || saved->row.attempt >= core->lost_done);
 		missing_n += !saved->is_found;
+		claims_n -= saved->claims_n;
 	}
 	for (uint32_t i = pool_next(&core->claim_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->claim_pool, i + 1)) {
 		const struct claim *claim = &core->claims[i];
-		CHECK(claim->saved == POOL_NONE || core->saved[claim->saved].claim == i);
+		CHECK(claim->saved == POOL_NONE || pool_is_taken(&core->saved_pool, claim->saved));
+		claims_n += claim->saved != POOL_NONE;
 		CHECK(claim->vm == POOL_NONE || core->vms[claim->vm].claim == i);
 	}
 	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->vm_pool, i + 1))
-		saving_n += core->vms[i].save != 0;
+		CHECK(!core->vms[i].network.payload ||
+		      (core->vms[i].has_sandbox &&
+		       core->vms[i].network.version > core->vms[i].sandbox.deadline_version));
+	for (uint32_t i = pool_next(&core->vm_pool, 0); i != POOL_NONE;
+	     i = pool_next(&core->vm_pool, i + 1))
+		saving_n += core->vms[i].save != 0, making_n -= core->vms[i].snapshot != 0;
 	CHECK(core->saved_numbers.n == core->saved_pool.taken_n);
 	CHECK(missing_n == core->missing_n && saving_n == core->saving_n);
+	CHECK(!making_n && !claims_n);
 }
 
 /* What all have, each has; what a leader has is no more than there is. */
@@ -168,6 +181,7 @@ void node_core_check(const struct node_core *core)
 		states[core->vms[i].state]++;
 	}
 	CHECK(!memcmp(states, core->counts.vms, sizeof(states)));
+	carry_verify(core);
 	CHECK(core->vm_numbers.n == core->vm_pool.taken_n);
 	for (uint32_t i = pool_next(&core->template_pool, 0); i != POOL_NONE;
 	     i = pool_next(&core->template_pool, i + 1))

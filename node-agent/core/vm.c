@@ -123,6 +123,9 @@ static void sandbox_leave(struct node_core *core, struct vm *vm)
 	core->news_changed = true;
 	core->saving_n -= vm->save != 0;
 	vm->save = 0;
+	network_forget(core, vm);
+	if (vm->snapshot)
+		snapshot_lost(core, vm);
 }
 
 /* Its slot goes. */
@@ -189,6 +192,7 @@ struct vm *vm_resume(struct node_core *core, struct claim *claim)
 	effect->start.vm = vm->number;
 	memcpy(effect->start.template_, saved->template_, sizeof(effect->start.template_));
 	effect->start.resume = saved->vm;
+	effect->start.cold = claim->order.cold;
 	return vm;
 }
 
@@ -204,26 +208,40 @@ void vm_lose(struct node_core *core, struct vm *vm)
 	vm_end(core, vm, vm->sandbox.metered_ms, cause);
 }
 
-void vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order)
+void vm_move_limit(struct node_core *core, struct vm *vm, uint64_t version, int64_t end_wall_ns,
+		   uint64_t note_of)
 {
 	const int64_t far_ns = DEADLINE_MAX_MS * NS_PER_MS;
-	int64_t left_ns = order->end_wall_ns / 2 - core->wall.ns / 2;
+	int64_t left_ns = end_wall_ns / 2 - core->wall.ns / 2;
 	struct node_sandbox *row = &vm->sandbox;
 	struct node_effect *effect;
 
-	if (vm->state != NODE_VM_RUNNING || order->deadline_version <= row->deadline_version)
-		return;
 	/* Halves, so that no two instants are too far apart to be subtracted. */
 	left_ns = left_ns > far_ns / 2 ? far_ns : left_ns < -far_ns / 2 ? -far_ns : left_ns * 2;
-	row->deadline_version = order->deadline_version;
+	row->deadline_version = version;
 	row->end_wall.ns = core->wall.ns + left_ns;
 	row->end_mono.ns = core->now.ns + left_ns > 0 ? core->now.ns + left_ns : 0;
 	/* Nothing more is metered by this record; it says that the limit was moved. */
 	outbox_usage(core, row, row->metered_ms);
+	core->out->items[core->out->n - 1].note_of = note_of;
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SANDBOX)->sandbox = *row;
 	effect = node_effect_add(core, NODE_EFFECT_VM_DEADLINE);
 	effect->deadline.vm = vm->number;
 	effect->deadline.end_mono = row->end_mono;
+}
+
+bool vm_deadline(struct node_core *core, struct vm *vm, const struct wire_order *order,
+		 uint64_t payload)
+{
+	if (vm->state != NODE_VM_RUNNING || order->deadline_version <= vm->sandbox.deadline_version)
+		return false;
+	if (payload) {
+		network_order(core, vm, order, payload);
+		return true;
+	}
+	network_forget(core, vm);
+	vm_move_limit(core, vm, order->deadline_version, order->end_wall_ns, 0);
+	return false;
 }
 
 void vm_warming(struct node_core *core, uint64_t number)

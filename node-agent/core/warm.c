@@ -2,9 +2,10 @@
  * The pool of each template: how many microVMs wait ready to be claimed.
  *
  * As many as were claimed in this window of demand_ms or in the one before, whichever were more,
- * but at least the floor and at most the ceiling: so the pool covers a burst as large as the last
- * one, and is back at its floor two windows after the last claim.  Above all it holds no more than
- * what still fits the node beside its sandboxes: warm microVMs are the first to go under pressure.
+ * but at least the floor (none for builds of tenants) and at most the ceiling: so the pool covers a
+ * burst as large as the last one, and is back at its floor two windows after the last claim.  Above
+ * all it holds no more than what still fits the node beside its sandboxes: warm microVMs are the
+ * first to go under pressure.
  *
  * Restores are what costs a claim its time (the processor is theirs for 100 ms and more), so a
  * refill never starts while a claim is on its way, nor in the moment after one.  Claims that find
@@ -111,14 +112,14 @@ static void dissolve(struct node_core *core, struct template_ *template_)
 static uint32_t target_of(const struct node_core *core, const struct template_ *template_)
 {
 	uint32_t target = template_->claims_now_n;
+	/* Tenants have many, and few that are in use: their pools follow demand alone. */
+	uint32_t floor = template_name_is_builds(template_->name) ? 0 : core->limits.pool_floor;
 
 	if (target < template_->claims_before_n)
 		target = template_->claims_before_n;
 	if (target > core->limits.pool_ceiling)
 		target = core->limits.pool_ceiling;
-	if (target < core->limits.pool_floor)
-		target = core->limits.pool_floor;
-	return target;
+	return target > floor ? target : floor;
 }
 
 /* Those beyond what waiting claims will take: the claims' own room is counted already. */

@@ -156,8 +156,19 @@ static int image_mount(struct err *err)
 	return err_errno(err, errno, "mount the root image " ROOT_IMAGE);
 }
 
+/* The template is of an image: its root is a folder of the disk, and nothing of ours is below. */
+static int whole_root_mount(struct err *err)
+{
+	if (device_wait(WRITABLE_DISK, err) ||
+	    mount_at(WRITABLE_DISK, DISK, "ext4", MS_NOATIME, NULL, err))
+		return -1;
+	return mount_at(DISK "/" BOOT_WHOLE_FOLDER, ROOT, NULL, MS_BIND, NULL, err);
+}
+
 static int root_mount(struct err *err)
 {
+	if (!access("/" BOOT_WHOLE_MARK, F_OK))
+		return whole_root_mount(err);
 	if (image_mount(err) || device_wait(WRITABLE_DISK, err) ||
 	    mount_at(WRITABLE_DISK, DISK, "ext4", MS_NOATIME, NULL, err) ||
 	    folder_make(DISK "/upper", 0755, err) || folder_make(DISK "/work", 0755, err))

@@ -8,6 +8,12 @@
 
 #include "common/base/err.h"
 
+/* A file of the initramfs: the root is this folder of the writable disk alone, which a builder of
+ * templates has unpacked an image to.  Without it the root is the image on the first disk, under
+ * what the writable one has. */
+#define BOOT_WHOLE_MARK   "whole-root"
+#define BOOT_WHOLE_FOLDER "image"
+
 /* Console, kernel modules, disks, root, host name, loopback. */
 int boot_system(struct err *err);
 

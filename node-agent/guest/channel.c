@@ -17,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/mux/mount.h"
 #include "node-agent/guest/forward.h"
+#include "node-agent/guest/mounts.h"
 
 #define PORTS_FOLDER "/sys/class/virtio-ports"
 
@@ -131,6 +133,7 @@ static void own_stream_open(struct channel *channel, uint32_t id)
 
 void channel_user_add(struct channel *channel, uint32_t stream, struct channel_user *user)
 {
+	user->stream = stream;
 	user->before = NULL;
 	user->next = channel->users;
 	if (user->next)
@@ -156,7 +159,9 @@ static void handle(struct channel *channel, const struct mux_event *event)
 
 	switch (event->kind) {
 	case MUX_OPENED:
-		if (event->port == channel->own_port)
+		if (event->port == MOUNT_PORT)
+			mounts_accept(channel, event->stream);
+		else if (event->port == channel->own_port && !channel->is_detached)
 			own_stream_open(channel, event->stream);
 		else
 			forward_open(channel, event->stream, event->port);
@@ -203,7 +208,7 @@ static void handle_all(struct channel *channel)
 {
 	struct mux_event event;
 
-	while (mux_next(channel->mux, &event))
+	while (!channel->is_leaving && mux_next(channel->mux, &event))
 		handle(channel, &event);
 }
 
@@ -212,7 +217,7 @@ static void send_all(struct channel *channel)
 {
 	struct mux_slice slices[2];
 
-	while (mux_output(channel->mux, slices)) {
+	while (!channel->is_leaving && mux_output(channel->mux, slices)) {
 		ssize_t n = write(channel->fd, slices[0].bytes, slices[0].n);
 
 		if (n < 0 && errno == EINTR)
@@ -233,7 +238,7 @@ static void on_edge(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	(void)epoll_wait(channel->edge_fd, &edge, 1, 0);
-	for (;;) {
+	while (!channel->is_leaving) {
 		n = read(channel->fd, channel->input, sizeof(channel->input));
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -250,6 +255,71 @@ static void on_edge(uv_poll_t *poll, int status, int events)
 static void on_flush(uv_prepare_t *flush)
 {
 	send_all(flush->data);
+}
+
+/* -- A thread of its own ------------------------------------------------------------------------
+ */
+
+static int watch(struct channel *channel, uv_loop_t *loop)
+{
+	channel->loop = loop;
+	channel->poll.data = channel->flush.data = channel;
+	uv_prepare_init(loop, &channel->flush);
+	uv_prepare_start(&channel->flush, on_flush);
+	uv_poll_init(loop, &channel->poll, channel->edge_fd);
+	return uv_poll_start(&channel->poll, UV_READABLE, on_edge);
+}
+
+static void on_own_thread(void *arg)
+{
+	struct channel *channel = arg;
+
+	if (uv_loop_init(&channel->own_loop) || watch(channel, &channel->own_loop)) {
+		channel->on_broken("the channel's own loop cannot be made");
+		return;
+	}
+	channel->is_leaving = false;
+	channel->on_thread(channel->on_thread_arg);
+	handle_all(channel); /* of what was fed before */
+	on_edge(&channel->poll, 0, 0);
+	uv_run(&channel->own_loop, UV_RUN_DEFAULT);
+	channel->on_broken("the channel's own loop has ended");
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct channel *channel = handle->data;
+
+	if (--channel->closing_n == 0 && uv_thread_create(&channel->thread, on_own_thread, channel))
+		channel->on_broken("the channel's thread cannot be made");
+}
+
+int channel_detach(struct channel *channel, struct channel_user *kept, void (*on_thread)(void *arg),
+		   void *arg)
+{
+	struct channel_user *user;
+
+	if (channel->is_leaving)
+		return -1;
+	if (channel->is_detached) {
+		on_thread(arg);
+		return 0;
+	}
+	for (;;) {
+		for (user = channel->users; user == kept;)
+			user = user->next;
+		if (!user)
+			break;
+		mux_reset(channel->mux, user->stream, MUX_REASON_GONE);
+		user->events->on_gone(user->user);
+	}
+	channel->is_detached = channel->is_leaving = true;
+	channel->on_thread = on_thread;
+	channel->on_thread_arg = arg;
+	channel->closing_n = 2;
+	uv_close((uv_handle_t *)&channel->poll, on_handle_closed);
+	uv_close((uv_handle_t *)&channel->flush, on_handle_closed);
+	return 0;
 }
 
 /* -- Opening ------------------------------------------------------------------------------------
@@ -318,11 +388,7 @@ int channel_open(struct channel *channel, uv_loop_t *loop, int fd, stream_accept
 	if (!channel->mux || channel->edge_fd < 0 ||
 	    epoll_ctl(channel->edge_fd, EPOLL_CTL_ADD, fd, &edge))
 		return err_errno(err, errno, "watch the channel");
-	channel->poll.data = channel->flush.data = channel;
-	uv_prepare_init(loop, &channel->flush);
-	uv_prepare_start(&channel->flush, on_flush);
-	uv_poll_init(loop, &channel->poll, channel->edge_fd);
-	if (uv_poll_start(&channel->poll, UV_READABLE, on_edge))
+	if (watch(channel, loop))
 		return err_set(err, "the event loop cannot watch the channel");
 	return 0;
 }

@@ -1,8 +1,9 @@
 /*
  * GET /health, GET /envs and POST /init: whether the guest is there, and who it is.
  *
- * POST /init is the host's word at the claim.  Beyond E2B's fields it takes "hostname" and "seed"
- * (base64 of fresh entropy: every clone of a snapshot wakes with the same generator state).
+ * POST /init is the host's word at the claim.  Beyond E2B's fields it takes "hostname", "seed"
+ * (base64 of fresh entropy: every clone of a snapshot wakes with the same generator state) and
+ * "network" (see network.h).
  */
 #include <errno.h>
 #include <linux/random.h>
@@ -16,6 +17,7 @@
 #include "common/base/units.h"
 #include "node-agent/guest/base64.h"
 #include "node-agent/guest/guest.h"
+#include "node-agent/guest/network.h"
 #include "node-agent/guest/routes.h"
 
 enum { SEED_MAX = 512 };
@@ -139,7 +141,8 @@ void init_expect(void *pool)
 {
 	struct conn_pool *conns = pool;
 
-	conns->guest->settings.has_new_host = true;
+	/* Perhaps from the channel's own thread. */
+	__atomic_store_n(&conns->guest->settings.has_new_host, true, __ATOMIC_SEQ_CST);
 }
 
 void init_post(struct conn *conn, json_t *request)
@@ -160,6 +163,7 @@ void init_post(struct conn *conn, json_t *request)
 	else if ((problem = seed_apply(document, apply)) ||
 		 (problem = clock_apply(document, apply)) ||
 		 (problem = hostname_apply(document, apply)) ||
+		 (problem = network_apply(document, apply)) ||
 		 (problem = settings_update(&conn->guest->settings, document)))
 		conn_answer_error(conn, 400, "%s", problem);
 	else {

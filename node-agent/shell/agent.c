@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/io/log.h"
+#include "node-agent/shell/egress.h"
 #include "node-agent/shell/host.h"
 
 #include <string.h>
@@ -40,6 +41,10 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 	case NODE_EFFECT_VM_DEADLINE:
 		vms_deadline(&agent->vms, effect);
 		return;
+	case NODE_EFFECT_VM_NETWORK:
+		vms_network(&agent->vms, effect,
+			    payloads_find(&agent->payloads, effect->network.payload));
+		return;
 	case NODE_EFFECT_VM_METER:
 		vms_meter(&agent->vms, effect->vm);
 		return;
@@ -51,6 +56,20 @@ static void agent_carry_out(void *arg, const struct node_effect *effect)
 		return;
 	case NODE_EFFECT_VM_FORGET:
 		vms_forget(&agent->vms, effect->vm);
+		return;
+	case NODE_EFFECT_CARRY_SEND:
+		carries_send(&agent->carries, effect,
+			     payloads_find(&agent->payloads, effect->carry.payload));
+		return;
+	case NODE_EFFECT_CARRY_FETCH:
+		carries_fetch(&agent->carries, effect,
+			      payloads_find(&agent->payloads, effect->carry.payload));
+		return;
+	case NODE_EFFECT_CARRY_INSTALL:
+		carries_install(&agent->carries, effect->carry.number);
+		return;
+	case NODE_EFFECT_CARRY_DROP:
+		carries_drop(&agent->carries, effect->carry.number);
 		return;
 	case NODE_EFFECT_PAYLOAD_DROP:
 		payloads_drop(&agent->payloads, effect->payload);
@@ -189,6 +208,7 @@ static void agent_init_handles(struct agent *agent)
 	agent->leave.data = agent;
 	uv_prepare_start(&agent->before_sleep, agent_before_sleep);
 	uv_timer_start(&agent->look, agent_on_look, AGENT_LOOK_MS, AGENT_LOOK_MS);
+	builds_open(&agent->builds, agent);
 }
 
 int agent_open(struct agent *agent, uv_loop_t *loop, const struct agent_options *options,
@@ -209,8 +229,10 @@ int agent_open(struct agent *agent, uv_loop_t *loop, const struct agent_options 
 	agent->started_at = host_mono();
 	if (links_check(&options->scheduler, err) || host_boot_id(agent->boot_id, err) ||
 	    templates_open(&agent->templates, options->accel, err) ||
-	    vms_open(&agent->vms, agent, err))
+	    vms_open(&agent->vms, agent, err) ||
+	    egress_settings(options, agent->vms.shim, agent->egress, err))
 		return -1;
+	carries_open(&agent->carries, agent);
 	rounds_open(&agent->rounds, loop, &agent->journal, &of_rounds);
 	agent_init_handles(agent);
 	if (agent_start(agent, &fault) == 0)
@@ -232,6 +254,8 @@ static void agent_finish(uv_timer_t *timer)
 	agent->is_closing = true;
 	agent->is_loaded = false;
 	vms_close(&agent->vms);
+	carries_close(&agent->carries);
+	builds_close(&agent->builds);
 	shim_client_let_go(agent->loop);
 	rounds_drop(&agent->rounds);
 	if (agent->has_links)

@@ -11,6 +11,9 @@
 
 #include "common/base/err.h"
 #include "node-agent/core/core.h"
+#include "node-agent/egress/policy.h"
+#include "node-agent/shell/builds.h"
+#include "node-agent/shell/carries.h"
 #include "node-agent/shell/journal.h"
 #include "node-agent/shell/links.h"
 #include "node-agent/shell/observations.h"
@@ -42,6 +45,7 @@ struct agent {
 	struct agent_callbacks callbacks;
 	struct node_limits limits;
 	char boot_id[NODE_BOOT_ID_MAX];
+	char egress[EGRESS_HOST_TEXT_MAX]; /* of egress.h */
 	struct mono started_at;
 	int lock_fd;
 	bool has_folders, has_links, has_journal; /* they are open */
@@ -53,12 +57,15 @@ struct agent {
 	bool was_ready; /* and told so */
 	struct trouble trouble;
 	struct report last_report;
+	struct wire_transfer transfers[NODE_TRANSFERS_MAX]; /* of the poll that is being written */
 	struct rounds rounds;
 	struct payloads payloads;
 	struct templates templates;
 	struct vms vms;
+	struct carries carries;
 	struct links links;
 	struct observations observations;
+	struct builds builds;
 	uv_prepare_t before_sleep;
 	uv_timer_t tick;  /* of the core */
 	uv_timer_t look;  /* for templates */

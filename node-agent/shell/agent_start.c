@@ -160,6 +160,7 @@ void agent_on_lost(void *arg, const struct err *err)
 	agent->is_loaded = false;
 	agent->core = NULL;
 	payloads_drop_all(&agent->payloads);
+	carries_drop_all(&agent->carries);
 	rounds_drop(&agent->rounds);
 	uv_timer_stop(&agent->tick); /* timers run before the next look at the core */
 	is_new = trouble_begin(&agent->trouble, err);

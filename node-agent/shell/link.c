@@ -82,7 +82,9 @@ static void link_take(struct link *link, const struct wire_answer *answer, struc
 		const struct wire_order *order = &answer->orders[i];
 		event = (struct node_event){.kind = NODE_EVENT_ORDER};
 		event.order.order = order;
-		if (order->kind == WIRE_ORDER_CLAIM)
+		if ((order->kind == WIRE_ORDER_DEADLINE && order->egress.n) ||
+		    order->kind == WIRE_ORDER_CLAIM || order->kind == WIRE_ORDER_SNAPSHOT ||
+		    order->kind == WIRE_ORDER_SEND || order->kind == WIRE_ORDER_FETCH)
 			event.order.payload = payloads_keep(&agent->payloads, order);
 		agent_step(agent, &event);
 	}
@@ -158,6 +160,21 @@ static void link_on_sealed(struct link *link, uint32_t id, const struct wire_env
 	}
 }
 
+static void link_on_tell(struct link *link, const struct wire_envelope *envelope)
+{
+	struct links_scratch *scratch = link->links->scratch;
+	struct wire_build_tell tell;
+	struct wire_bytes body;
+	struct err err;
+
+	scratch->arena.used = 0;
+	if (link->pump.is_open && envelope->kind == WIRE_KIND_BUILD_TELL &&
+	    envelope_open(&link->session, envelope, scratch->plain, sizeof(scratch->plain), &body,
+			  &err) == 0 &&
+	    wire_build_tell_decode(body.data, body.n, &scratch->arena, &tell, &err) == 0)
+		builds_on_tell(&link->agent->builds, &tell);
+}
+
 static void link_on_message(struct bus *bus, uint64_t token, const uint8_t *body, size_t body_n)
 {
 	struct link *link = bus->user;
@@ -168,6 +185,8 @@ static void link_on_message(struct bus *bus, uint64_t token, const uint8_t *body
 		return;
 	if (envelope.session == 0)
 		link_on_clear(link, (uint32_t)token, &envelope);
+	else if (token == LINK_BUILD_ID)
+		link_on_tell(link, &envelope);
 	else
 		link_on_sealed(link, (uint32_t)token, &envelope);
 }
@@ -312,6 +331,22 @@ void link_observed(struct link *link, const struct wire_observed *observed)
 		log_error("link", "cannot write an observation", LOG_ERR(&err));
 	else
 		bus_send(&link->bus, LINK_OBSERVED_ID, scratch->out, n);
+}
+
+bool link_build_ask(struct link *link, const struct wire_build_ask *ask)
+{
+	struct links_scratch *scratch = link->links->scratch;
+	struct err err;
+	size_t n;
+
+	if (!link->pump.is_open)
+		return false;
+	if (envelope_seal(&link->session, &wire_shape_build_ask, ask, scratch->out,
+			  sizeof(scratch->out), &n, &err)) {
+		log_error("link", "cannot ask for a build", LOG_ERR(&err));
+		return false;
+	}
+	return bus_send(&link->bus, LINK_BUILD_ID, scratch->out, n);
 }
 
 bool link_leave(struct link *link)

@@ -21,6 +21,9 @@ void link_greet(struct link *link);
 /* Sends it, if a session is open. */
 void link_observed(struct link *link, const struct wire_observed *observed);
 
+/* False: it cannot be sent. */
+bool link_build_ask(struct link *link, const struct wire_build_ask *ask);
+
 /* A last poll. False: there is no session. */
 bool link_leave(struct link *link);
 

@@ -11,6 +11,7 @@ enum {
 	LINK_HINT_MS = 200,           /* a hint that our session is unknown counts once in this */
 	LINK_HANDSHAKE_ID = 1 << 30,  /* ids of the bus from here on: not the pump's */
 	LINK_OBSERVED_ID = INT32_MAX, /* of what is never answered */
+	LINK_BUILD_ID = INT32_MAX - 1,
 };
 
 struct link {

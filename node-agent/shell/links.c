@@ -62,6 +62,7 @@ int links_open(struct links *links, struct agent *agent, struct err *err)
 	links->scratch = calloc(1, sizeof(*links->scratch));
 	CHECK(links->scratch);
 	links->scratch->arena.size = wire_arena_need(&wire_shape_answer);
+	CHECK(links->scratch->arena.size >= wire_arena_need(&wire_shape_build_tell));
 	links->scratch->arena.data = malloc(links->scratch->arena.size);
 	CHECK(links->scratch->arena.data);
 	for (uint32_t i = 0; i < schedulers->n; i++) {
@@ -104,6 +105,11 @@ void links_observed(struct links *links, const struct wire_observed *observed)
 {
 	for (uint32_t i = 0; links->may_speak && i < links->n; i++)
 		link_observed(links->items[i], observed);
+}
+
+bool links_build_ask(struct links *links, uint32_t number, const struct wire_build_ask *ask)
+{
+	return links->may_speak && link_build_ask(links->items[number], ask);
 }
 
 /* ---- enrolment ---- */

@@ -63,6 +63,9 @@ void links_news(struct links *links, bool urgent);
 /* To each scheduler that is connected; what cannot be sent now is lost. */
 void links_observed(struct links *links, const struct wire_observed *observed);
 
+/* To the link of that number, if a session is open there; the answer goes to builds_on_tell. */
+bool links_build_ask(struct links *links, uint32_t number, const struct wire_build_ask *ask);
+
 /* Polls say from now on that this agent stops, and each open session gets one at once.  agent_left
  * is called when all have answered since; false: there is nobody to tell. */
 bool links_leave(struct links *links);

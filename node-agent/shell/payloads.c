@@ -8,16 +8,20 @@
 
 uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order)
 {
-	struct payload *payload =
-		calloc(1, sizeof(*payload) + order->init.n + order->note.n + order->ingress.n);
+	struct payload *payload = calloc(1, sizeof(*payload) + order->init.n + order->note.n +
+						    order->ingress.n + order->egress.n);
 
 	CHECK(payload);
 	payload->number = ++payloads->last_number;
 	memcpy(payload->ticket, order->ticket, sizeof(payload->ticket));
 	snprintf(payload->gateway, sizeof(payload->gateway), "%s", order->gateway);
+	payload->sandbox = order->sandbox;
+	snprintf(payload->url, sizeof(payload->url), "%s", order->url);
+	snprintf(payload->token, sizeof(payload->token), "%s", order->token);
 	payload->init_n = order->init.n;
 	payload->note_n = order->note.n;
 	payload->ingress_n = order->ingress.n;
+	payload->egress_n = order->egress.n;
 	if (order->init.n)
 		memcpy(payload->bytes, order->init.data, order->init.n);
 	if (order->note.n)
@@ -25,6 +29,9 @@ uint64_t payloads_keep(struct payloads *payloads, const struct wire_order *order
 	if (order->ingress.n)
 		memcpy(payload->bytes + order->init.n + order->note.n, order->ingress.data,
 		       order->ingress.n);
+	if (order->egress.n)
+		memcpy(payload->bytes + order->init.n + order->note.n + order->ingress.n,
+		       order->egress.data, order->egress.n);
 	payload->next = payloads->first;
 	payloads->first = payload;
 	return payload->number;
@@ -53,6 +60,13 @@ struct wire_bytes payload_ingress(const struct payload *payload)
 {
 	return (struct wire_bytes){payload->bytes + payload->init_n + payload->note_n,
 				   payload->ingress_n};
+}
+
+struct wire_bytes payload_egress(const struct payload *payload)
+{
+	return (struct wire_bytes){payload->bytes + payload->init_n + payload->note_n +
+					   payload->ingress_n,
+				   payload->egress_n};
 }
 
 void payloads_drop(struct payloads *payloads, uint64_t number)

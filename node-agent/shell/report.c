@@ -39,6 +39,8 @@ void report_fill(struct agent *agent, struct wire_poll *poll, struct wire_templa
 	if (agent->is_loaded) {
 		node_core_report(agent->core, poll);
 		poll->templates_n = node_core_templates(agent->core, templates);
+		poll->transfers = agent->transfers;
+		poll->transfers_n = node_core_transfers(agent->core, agent->transfers);
 	} else {
 		report_without_core(agent, poll, templates);
 	}
@@ -48,6 +50,7 @@ void report_fill(struct agent *agent, struct wire_poll *poll, struct wire_templa
 	snprintf(poll->version, sizeof(poll->version), "%s", FLOTILLA_VERSION);
 	snprintf(poll->accelerator, sizeof(poll->accelerator), "%s",
 		 agent->templates.kvm_works ? "kvm" : "tcg");
+	carries_platform(&agent->carries, poll->platform, sizeof(poll->platform));
 	snprintf(poll->trouble, sizeof(poll->trouble), "%s",
 		 agent->trouble.text[0] ? agent->trouble.text : agent->trouble.space);
 }

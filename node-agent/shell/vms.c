@@ -131,6 +131,7 @@ static int vms_source(const struct vms *vms, const struct node_effect *effect,
 		memcpy(config->template_dir, saved.template_dir, sizeof(config->template_dir));
 		snprintf(config->resume, sizeof(config->resume), "%.*s/%s", PATH_MAX - 32, dir,
 			 VM_DIR_SAVED);
+		config->resumes_cold = effect->start.cold;
 		return 0;
 	}
 	template_ = templates_find(&vms->agent->templates, effect->start.template_id);
@@ -181,6 +182,7 @@ void vms_claim(struct vms *vms, const struct node_effect *effect, const struct p
 	};
 	struct err err;
 
+	snprintf(claim.egress_host, sizeof(claim.egress_host), "%s", vms->agent->egress);
 	_Static_assert(WIRE_NOTE_MAX + 4096 <= VM_CLAIM_BLOB_MAX, "an order fits with its note");
 	if (!vm || !vm->client)
 		return; /* its end is on the way to the core */
@@ -188,6 +190,7 @@ void vms_claim(struct vms *vms, const struct node_effect *effect, const struct p
 	if (payload) {
 		claim.init = payload_init(payload);
 		claim.ingress = payload_ingress(payload);
+		claim.egress = payload_egress(payload);
 		remembered.note = payload_note(payload);
 		memcpy(claim.ticket, payload->ticket, sizeof(claim.ticket));
 		snprintf(claim.gateway, sizeof(claim.gateway), "%s", payload->gateway);
@@ -196,6 +199,18 @@ void vms_claim(struct vms *vms, const struct node_effect *effect, const struct p
 	claim.claim.data = blob;
 	CHECK(wire_order_encode(&remembered, blob, sizeof(blob), &claim.claim.n, &err) == 0);
 	shim_client_claim(vm->client, &claim);
+}
+
+void vms_network(struct vms *vms, const struct node_effect *effect, const struct payload *payload)
+{
+	struct vm *vm = vms_find(vms, effect->network.vm);
+	struct wire_shim_network network = {.change = effect->network.change};
+
+	if (!vm || !vm->client || !payload)
+		return;
+	network.egress = payload_egress(payload);
+	snprintf(network.egress_host, sizeof(network.egress_host), "%s", vms->agent->egress);
+	shim_client_network(vm->client, &network);
 }
 
 void vms_deadline(struct vms *vms, const struct node_effect *effect)
@@ -231,8 +246,13 @@ void vms_save(struct vms *vms, const struct node_effect *effect)
 {
 	struct vm *vm = vms_find(vms, effect->save.vm);
 
-	if (vm && vm->client)
-		shim_client_save(vm->client, effect->save.save, effect->save.how);
+	if (!vm || !vm->client)
+		return; /* its end is on the way to the core */
+	if (effect->save.how == WIRE_SAVE_SNAPSHOT) {
+		vm->snapshot = effect->save.save;
+		vm->into = effect->save.into;
+	}
+	shim_client_save(vm->client, effect->save.save, effect->save.how);
 }
 
 void vms_kill(struct vms *vms, const struct node_effect *effect)

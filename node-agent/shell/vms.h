@@ -32,6 +32,7 @@ void vms_adopt(struct vms *vms);
 
 void vms_start(struct vms *vms, const struct node_effect *effect);
 void vms_claim(struct vms *vms, const struct node_effect *effect, const struct payload *payload);
+void vms_network(struct vms *vms, const struct node_effect *effect, const struct payload *payload);
 void vms_deadline(struct vms *vms, const struct node_effect *effect);
 /* To every one that has a sandbox, was not told to end, and is of such an attempt or a later one.
  * 0: without end. */

@@ -5,7 +5,9 @@
 #include "node-agent/shell/agent.h"
 #include "proto/reasons.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 void vm_tell(struct vm *vm, enum node_event_kind kind)
 {
@@ -32,9 +34,9 @@ static void vm_origin(struct vm *vm, struct node_event *event)
 	snprintf(event->adopted.template_id, NODE_TEMPLATE_ID_MAX, "%s", template_.id);
 }
 
-static uint64_t saved_mib(const struct wire_shim_status *status)
+static uint64_t mib_of(uint64_t bytes)
 {
-	return (status->saved_bytes + (1 << 20) - 1) >> 20;
+	return (bytes + (1 << 20) - 1) >> 20;
 }
 
 static void vms_adopted_one(struct vms *vms)
@@ -83,7 +85,7 @@ static void vm_tell_adopted(struct vm *vm, const struct wire_shim_status *status
 	event.adopted.ended_mono = ran_until(status, status->ended_mono_ns);
 	event.adopted.cause = status->cause;
 	event.adopted.saved_how = status->saved_how;
-	event.adopted.saved_mib = saved_mib(status);
+	event.adopted.saved_mib = mib_of(status->saved_bytes);
 	log_info("agent", "adopted", LOG_UINT("vm", vm->number), LOG_INT("state", status->state),
 		 LOG_TEXT("sandbox", status->sandbox.text));
 	agent_step(agent, &event);
@@ -160,18 +162,63 @@ static void vm_on_claimed(void *arg, const struct wire_shim_claimed *claimed)
 	agent_step(vm->vms->agent, &event);
 }
 
+static void vm_on_snapped(struct vm *vm, const struct wire_shim_saved *saved)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_SNAPPED};
+	char dir[PATH_MAX], new_dir[PATH_MAX];
+	struct err err;
+	struct id id;
+
+	event.snapped.vm = vm->number;
+	event.snapped.save = vm->snapshot;
+	event.snapped.into = vm->into;
+	event.snapped.ok = saved->ok;
+	event.snapped.mib = mib_of(saved->bytes);
+	vm_dir(vm->vms, vm->number, dir);
+	vm_dir(vm->vms, vm->into, new_dir);
+	snprintf(id.text, sizeof(id.text), "vm%" PRIu64, vm->into);
+	if (!saved->ok)
+		err_set(&err, "%s", saved->detail);
+	else if (shim_dir_keep_snapshot(dir, vm->snapshot, &id, new_dir, &err))
+		event.snapped.ok = false;
+	if (!event.snapped.ok)
+		log_warn("agent", "no snapshot was made", LOG_UINT("vm", vm->number),
+			 LOG_ERR(&err));
+	vm->snapshot = vm->into = 0;
+	agent_step(vm->vms->agent, &event);
+}
+
 static void vm_on_saved(void *arg, const struct wire_shim_saved *saved)
 {
 	struct node_event event = {.kind = NODE_EVENT_VM_RUNS_ON};
 	struct vm *vm = arg;
 
-	/* Its end follows, and tells the rest. */
+	if (vm->snapshot && saved->save == vm->snapshot) {
+		vm_on_snapped(vm, saved);
+		return;
+	}
+	/* Its end follows, and tells the rest; a snapshot that an agent before us wanted is ordered
+	 * again, if it is still wanted. */
 	if (saved->ok)
 		return;
 	log_warn("agent", "a sandbox could not be paused", LOG_UINT("vm", vm->number),
 		 LOG_TEXT("detail", saved->detail));
 	event.runs_on.vm = vm->number;
 	event.runs_on.save = saved->save;
+	agent_step(vm->vms->agent, &event);
+}
+
+static void vm_on_networked(void *arg, const struct wire_shim_networked *networked)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_NETWORK_SET};
+	struct vm *vm = arg;
+
+	if (!networked->ok)
+		log_warn("agent", "a sandbox's network could not be changed",
+			 LOG_UINT("vm", vm->number), LOG_TEXT("detail", networked->detail));
+	event.network.vm = vm->number;
+	event.network.change = networked->change;
+	event.network.ok = networked->ok;
 	agent_step(vm->vms->agent, &event);
 }
 
@@ -194,7 +241,7 @@ static void vm_on_ended(void *arg, const struct wire_shim_status *end)
 	event.ended.at = ran_until(end, end->ended_mono_ns);
 	event.ended.resumed_mono = resumed_as_if_never_frozen(end);
 	event.ended.saved_how = end->saved_how;
-	event.ended.saved_mib = saved_mib(end);
+	event.ended.saved_mib = mib_of(end->saved_bytes);
 	agent_step(vm->vms->agent, &event);
 }
 
@@ -296,6 +343,7 @@ struct shim_client_callbacks vm_callbacks(struct vm *vm)
 		.on_observed = vm_on_observed,
 		.on_hung = vm_on_hung,
 		.on_saved = vm_on_saved,
+		.on_networked = vm_on_networked,
 		.arg = vm,
 	};
 }

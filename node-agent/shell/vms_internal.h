@@ -20,6 +20,8 @@ struct vm {
 	/* What the core knows of how it runs; see struct node_sandbox. */
 	struct mono resumed;
 	int64_t frozen_ns;
+	/* The snapshot that the core waits for: its number, and the folder that it becomes. */
+	uint64_t snapshot, into;
 	int64_t end_ns; /* adopted while its shim hung: the limit that it must have; else 0 */
 };
 

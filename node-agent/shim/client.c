@@ -159,6 +159,11 @@ void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns)
 	wire_stream_send(&client->stream, &wire_shape_shim_deadline, &deadline);
 }
 
+void shim_client_network(struct shim_client *client, const struct wire_shim_network *network)
+{
+	wire_stream_send(&client->stream, &wire_shape_shim_network, network);
+}
+
 void shim_client_lease(struct shim_client *client, int64_t lease_mono_ns)
 {
 	const struct wire_shim_lease lease = {.lease_mono_ns = lease_mono_ns};

@@ -46,6 +46,8 @@ struct shim_client_callbacks {
 	void (*on_hung)(void *arg, bool is_hung);
 	/* May be NULL.  A pause that is ok is followed by on_ended with CAUSE_PAUSE. */
 	void (*on_saved)(void *arg, const struct wire_shim_saved *saved);
+	/* May be NULL. */
+	void (*on_networked)(void *arg, const struct wire_shim_networked *networked);
 };
 
 /*
@@ -67,6 +69,8 @@ int shim_client_adopt(uv_loop_t *loop, const char *dir,
  * dropped, and the on_status that comes with the next connection tells what the shim knows. */
 void shim_client_claim(struct shim_client *client, const struct wire_shim_claim *claim);
 void shim_client_deadline(struct shim_client *client, int64_t end_mono_ns);
+/* What it may reach from now on; on_networked answers, unless the microVM ends first. */
+void shim_client_network(struct shim_client *client, const struct wire_shim_network *network);
 /* It freezes at that instant of CLOCK_BOOTTIME, and thaws when a later one comes; 0: never. The
  * shim keeps the latest; an earlier one changes nothing. on_status tells of both. */
 void shim_client_lease(struct shim_client *client, int64_t lease_mono_ns);
@@ -77,6 +81,12 @@ void shim_client_kill(struct shim_client *client, enum cause cause);
  * DIR/snapshots/<save>.  Both are the caller's from then on, and go with shim_dir_remove.  The same
  * save again is answered again, not done again. */
 void shim_client_save(struct shim_client *client, uint64_t save, enum wire_save_how how);
+
+/* The snapshot of that number, once it is saved, becomes the folder new_dir, beside dir, of a
+ * microVM vm that is no more and left it as a pause would have: durable, and it keeps its template
+ * in the store.  Fault: there is no new_dir, and maybe no snapshot any more. */
+int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, const char *new_dir,
+			   struct err *err);
 
 /* Asks for an on_status whose at_mono_ns vouches that the microVM still ran then. */
 void shim_client_ask(struct shim_client *client);

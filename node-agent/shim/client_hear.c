@@ -226,6 +226,7 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 	struct wire_shim_claimed claimed;
 	struct wire_shim_status status;
 	struct wire_shim_saved saved;
+	struct wire_shim_networked networked;
 
 	if (shape == &wire_shape_shim_claimed &&
 	    !wire_shim_claimed_decode(body->data, body->n, &no_lists, &claimed, NULL)) {
@@ -236,6 +237,10 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 		   !wire_shim_saved_decode(body->data, body->n, &no_lists, &saved, NULL)) {
 		if (client->callbacks.on_saved)
 			client->callbacks.on_saved(client->callbacks.arg, &saved);
+	} else if (shape == &wire_shape_shim_networked &&
+		   !wire_shim_networked_decode(body->data, body->n, &no_lists, &networked, NULL)) {
+		if (client->callbacks.on_networked)
+			client->callbacks.on_networked(client->callbacks.arg, &networked);
 	} else if (shape == &wire_shape_shim_status &&
 		   !wire_shim_status_decode(body->data, body->n, &no_lists, &status, NULL)) {
 		if (status.state != WIRE_SHIM_ENDED) {

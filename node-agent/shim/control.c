@@ -25,12 +25,14 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 		struct wire_shim_kill kill;
 		struct wire_shim_ask ask;
 		struct wire_shim_save save;
+		struct wire_shim_network network;
 	} message;
 	struct wire_arena no_lists = {NULL, 0, 0};
 
 	if (shape != &wire_shape_shim_claim && shape != &wire_shape_shim_deadline &&
 	    shape != &wire_shape_shim_lease && shape != &wire_shape_shim_kill &&
-	    shape != &wire_shape_shim_ask && shape != &wire_shape_shim_save)
+	    shape != &wire_shape_shim_ask && shape != &wire_shape_shim_save &&
+	    shape != &wire_shape_shim_network)
 		return;
 	if (wire_decode(shape, body->data, body->n, &no_lists, &message, NULL))
 		wire_stream_close(&control->agent);
@@ -44,6 +46,8 @@ static void on_message(void *arg, const struct wire_shape *shape, const struct w
 		tell->on_kill(tell->arg, message.kill.cause);
 	else if (shape == &wire_shape_shim_save)
 		tell->on_save(tell->arg, &message.save);
+	else if (shape == &wire_shape_shim_network)
+		tell->on_network(tell->arg, &message.network);
 	else
 		tell->on_ask(tell->arg);
 }

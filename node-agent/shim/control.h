@@ -15,6 +15,7 @@ struct control_callbacks {
 	void (*on_kill)(void *arg, enum cause cause);
 	void (*on_ask)(void *arg);
 	void (*on_save)(void *arg, const struct wire_shim_save *save);
+	void (*on_network)(void *arg, const struct wire_shim_network *network);
 	void *arg;
 };
 

@@ -81,6 +81,7 @@ static void close_all(struct shim *shim)
 	shim_lease_close(shim);
 	shim_save_close(shim);
 	shim_observe_close(shim);
+	shim_network_close(shim);
 }
 
 /* What happened outlives us: the agent may be away, and reads it when it comes back. */
@@ -244,7 +245,7 @@ static void claim_failed(struct shim *shim, const char *detail)
 
 static void claim_proceed(struct shim *shim)
 {
-	if (!shim->is_resumed || !shim->is_initialised || shim->is_ending)
+	if (!shim->is_resumed || !shim->is_initialised || !shim->is_networked || shim->is_ending)
 		return;
 	uv_timer_stop(&shim->watchdog);
 	answer_claim(shim, shim->status.attempt, true, "");
@@ -287,6 +288,17 @@ static void on_initialised(void *arg, int status)
 	claim_proceed(shim);
 }
 
+static void on_networked(struct shim *shim, const struct err *err)
+{
+	if (err) {
+		claim_failed(shim, err->text);
+		return;
+	}
+	shim->is_networked = true;
+	shim->has_network = shim->network.keeper != NULL;
+	claim_proceed(shim);
+}
+
 static void on_claim_too_long(uv_timer_t *timer)
 {
 	claim_failed(timer->data, "the guest did not answer in time");
@@ -303,6 +315,7 @@ static void remember_claim(struct shim *shim, const struct wire_shim_claim *clai
 	shim->on_limit = claim->on_limit;
 	if (claim->init.n)
 		shim_request_token((const char *)claim->init.data, claim->init.n, shim->token);
+	shim_envs_take(shim, (const char *)claim->init.data, claim->init.n);
 	shim->is_claim_sent = true;
 	log_info("shim", "claimed", LOG_TEXT("sandbox", claim->sandbox.text),
 		 LOG_UINT("attempt", claim->attempt));
@@ -321,7 +334,8 @@ static void bind_relay(struct shim *shim, const struct wire_shim_claim *claim)
 	relay_bind(&shim->relay, &claim->sandbox, &ticket, claim->ingress.data, claim->ingress.n);
 }
 
-/* Everything at once: the gateway's word, QEMU's and the guest's take their time side by side. */
+/* Everything at once: the gateway's word, QEMU's, the guest's and its network's keeper's take their
+ * time side by side. */
 static void on_claim(void *arg, const struct wire_shim_claim *claim)
 {
 	struct shim *shim = arg;
@@ -339,8 +353,12 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 		answer_claim(shim, claim->attempt, false, "this microVM is not ready");
 		return;
 	}
-	request = shim_request_init((const char *)claim->init.data, claim->init.n,
-				    claim->sandbox.text, shim->observer.token, &n);
+	/* A guest that boots anew has forgotten its environment; the others remember. */
+	request = shim_request_init(
+		(const char *)claim->init.data, claim->init.n, claim->sandbox.text,
+		shim_network_is_wanted(claim->egress_host, &claim->egress),
+		shim_is_resumed(shim) && !shim->resumed.has_memory ? shim->envs : NULL,
+		shim->observer.token, &n);
 	if (!request) {
 		answer_claim(shim, claim->attempt, false, "init: not a JSON object, or too long");
 		return;
@@ -355,6 +373,7 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 	uv_timer_start(&shim->watchdog, on_claim_too_long, SHIM_CLAIM_LIMIT_MS, 0);
 	qmp_release(&shim->qmp, on_resumed, shim);
 	channel_ask(&shim->channel, request, n, CHANNEL_STATUS, on_initialised, shim);
+	shim_network_set(shim, claim->egress_host, &claim->egress, on_networked);
 	bind_relay(shim, claim);
 	free(request);
 }
@@ -399,10 +418,60 @@ static void on_save(void *arg, const struct wire_shim_save *save)
 	shim_save_order(arg, save);
 }
 
+/* The guest has its address by then, if it had none before. */
+static void on_network_told(void *arg, int status)
+{
+	struct shim *shim = arg;
+	struct wire_shim_networked networked = {.change = shim->network_change,
+						.ok = status == 204};
+
+	if (!networked.ok)
+		snprintf(networked.detail, sizeof(networked.detail),
+			 "the guest answered %d about its network", status);
+	control_send(&shim->control, &wire_shape_shim_networked, &networked);
+}
+
+static void on_network_changed(struct shim *shim, const struct err *err)
+{
+	struct wire_shim_networked networked = {.change = shim->network_change, .ok = !err};
+	char document[SHIM_TOKEN_MAX + 32];
+	char *request;
+	size_t n;
+
+	if (err || shim->has_network || !shim->network.keeper) {
+		if (err)
+			snprintf(networked.detail, sizeof(networked.detail), "%.128s", err->text);
+		control_send(&shim->control, &wire_shape_shim_networked, &networked);
+		return;
+	}
+	shim->has_network = true;
+	/* A token is letters and digits; one that a guest was never given says nothing. */
+	snprintf(document, sizeof(document), "{\"accessToken\":\"%s\"}", shim->token);
+	request = shim_request_init(document, strlen(document), NULL, true, NULL, NULL, &n);
+	CHECK(request);
+	channel_ask(&shim->channel, request, n, CHANNEL_STATUS, on_network_told, shim);
+	free(request);
+}
+
+static void on_network(void *arg, const struct wire_shim_network *network)
+{
+	struct shim *shim = arg;
+	const struct wire_shim_networked no = {.change = network->change,
+					       .detail = "it runs for no sandbox"};
+
+	if (shim->status.state != WIRE_SHIM_CLAIMED || shim->is_ending) {
+		control_send(&shim->control, &wire_shape_shim_networked, &no);
+		return;
+	}
+	shim->network_change = network->change;
+	shim_network_set(shim, network->egress_host, &network->egress, on_network_changed);
+}
+
 int shim_life_open(struct shim *shim, struct err *err)
 {
-	const struct control_callbacks callbacks = {on_agent, on_claim, on_deadline_order, on_lease,
-						    on_kill,  on_ask,   on_save,           shim};
+	const struct control_callbacks callbacks = {on_agent, on_claim,   on_deadline_order,
+						    on_lease, on_kill,    on_ask,
+						    on_save,  on_network, shim};
 
 	shim->status.vm = shim->config.vm;
 	shim->status.state = WIRE_SHIM_RESTORING;
@@ -411,6 +480,7 @@ int shim_life_open(struct shim *shim, struct err *err)
 	uv_timer_init(&shim->loop, &shim->watchdog);
 	uv_timer_init(&shim->loop, &shim->record_retry);
 	shim_observe_open(shim);
+	shim_network_open(shim);
 	shim->watchdog.data = shim->record_retry.data = shim;
 	shim->deadline_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (shim->deadline_fd < 0)

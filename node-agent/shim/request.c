@@ -2,6 +2,7 @@
 #include "node-agent/shim/shim.h"
 
 #include "common/base/check.h"
+#include "node-agent/egress/policy.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -133,8 +134,26 @@ static void token_of(const json_t *root, char out_token[OBSERVE_TOKEN_MAX])
 		strcpy(out_token, token);
 }
 
+static json_t *address_text(uint32_t address)
+{
+	return json_sprintf("%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
+			    address & 255);
+}
+
+static void add_network(json_t *root)
+{
+	json_t *network =
+		json_pack("{s:o, s:i, s:o, s:o}", "address", address_text(EGRESS_GUEST_ADDRESS),
+			  "prefix", EGRESS_PREFIX, "gateway", address_text(EGRESS_GATE_ADDRESS),
+			  "dns", address_text(EGRESS_GATE_ADDRESS));
+
+	CHECK(network);
+	json_object_set_new(root, "network", network);
+}
+
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n)
+			bool has_network, const char *envs, char out_token[OBSERVE_TOKEN_MAX],
+			size_t *out_n)
 {
 	json_t *root = document_n ? json_loadb(document, document_n, 0, NULL) : json_object();
 	char seed[SEED_TEXT_N + 1], timestamp[64];
@@ -156,6 +175,10 @@ char *shim_request_init(const char *document, size_t document_n, const char *hos
 		json_object_set_new(root, "timestamp", json_string(timestamp));
 	if (hostname && !json_object_get(root, "hostname"))
 		json_object_set_new(root, "hostname", json_string(hostname));
+	if (has_network)
+		add_network(root);
+	if (envs && !json_object_get(root, "envVars"))
+		json_object_set_new(root, "envVars", json_loads(envs, 0, NULL));
 	body = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
 	CHECK(body);

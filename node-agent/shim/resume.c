@@ -32,8 +32,11 @@ int shim_resume_open(struct shim *shim, struct err *err)
 	if (strlen(shim->config.resume) + 64 >= PATH_MAX)
 		return err_set(err, "%s: the path is too long", shim->config.resume);
 	if (vm_saved_read(shim->config.resume, &shim->resumed, err) ||
-	    vm_saved_check(&shim->resumed, &shim->template_, err))
+	    vm_saved_check(&shim->resumed, &shim->template_, err) ||
+	    shim_envs_read(shim, shim->config.resume, err))
 		return -1;
+	if (shim->config.resumes_cold)
+		shim->resumed.has_memory = false;
 	if (shim->resumed.has_memory) {
 		path_of(shim, VM_SAVED_DEVICE, path);
 		memcpy(shim->files.state, path, sizeof(path));

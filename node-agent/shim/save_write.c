@@ -118,6 +118,8 @@ static int write_all(struct shim *shim, struct err *err)
 	if (saved->has_memory && vm_memory_save(shim->emulator.pid, shim->files.mem, memory,
 						&shim->work.cancel, &saved->memory, err))
 		return -1;
+	if (shim_envs_write(shim, saving, err))
+		return -1;
 	if (shim_save_is_pause(shim) ? move_disk(disk, to, err) : vm_saved_copy_disk(disk, to, err))
 		return -1;
 	if (vm_saved_commit(saved, saving, final, err) == 0)

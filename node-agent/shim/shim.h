@@ -10,6 +10,7 @@
  *   emulator.c  QEMU's process     channel.c  the guest's stream     relay.c  the gateway's
  *   control.c   the agent's connection
  *   observe.c   what the sandbox uses and says, now and then
+ *   network.c   the keeper of its network, if it has one
  */
 #ifndef FLOTILLA_SHIM_SHIM_H
 #define FLOTILLA_SHIM_SHIM_H
@@ -18,6 +19,7 @@
 #include "node-agent/shim/channel.h"
 #include "node-agent/shim/control.h"
 #include "node-agent/shim/emulator.h"
+#include "node-agent/shim/network.h"
 #include "node-agent/shim/observe.h"
 #include "node-agent/vm/config.h"
 #include "node-agent/vm/qmp.h"
@@ -110,8 +112,12 @@ struct shim {
 	bool is_claim_sent; /* cont and /init are under way */
 	bool is_resumed;
 	bool is_initialised;
+	bool is_networked;       /* the network is as the claim wants it */
+	bool has_network;        /* and the guest has its address in it */
+	uint64_t network_change; /* the last that was ordered */
 	int64_t claim_ttl_ms;
 	enum wire_on_limit on_limit;
+	char *envs;                 /* see envs.c; NULL: none */
 	char token[SHIM_TOKEN_MAX]; /* what the guest wants to be asked with since its claim */
 	enum shim_freeze freeze;
 	int64_t freeze_mono_ns; /* when QEMU was last asked to stop */
@@ -124,6 +130,7 @@ struct shim {
 	struct vm_saved resumed; /* what it goes on from, if it does */
 	void (*resume_next)(struct shim *shim);
 	struct observer observer;
+	struct shim_network network;
 	bool is_ending;
 };
 
@@ -190,6 +197,20 @@ void shim_observe_open(struct shim *shim);
 void shim_observe_begin(struct shim *shim);
 void shim_observe_close(struct shim *shim);
 
+/* network.c: from the claim to the end */
+void shim_network_open(struct shim *shim);
+/*
+ * What it may reach, and the operator's settings ("": none), as in shim_claim.  A network is made
+ * if there is something to reach, and only then; `done` is called once, from the loop, when the
+ * rules are in force, or with a fault.  A later call takes the place of one that is under way,
+ * whose `done` is not called.
+ */
+typedef void (*shim_network_cb)(struct shim *shim, const struct err *err);
+void shim_network_set(struct shim *shim, const char *host, const struct wire_bytes *rules,
+		      shim_network_cb done);
+bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules);
+void shim_network_close(struct shim *shim);
+
 /* start.c */
 /* So that its template stays in the store for as long as the microVM's folder is there. */
 int shim_keep_template(const struct shim *shim, enum vm_keep why, struct err *err);
@@ -198,16 +219,23 @@ int shim_start(struct shim *shim, struct err *err);
 void shim_qmp_event(struct shim *shim, const struct qmp_message *event);
 void shim_channel_ready(struct shim *shim);
 
+/* envs.c: from the agent's document at a claim; from and into what is saved, where it may be none.
+ * The last from any thread. */
+void shim_envs_take(struct shim *shim, const char *document, size_t document_n);
+int shim_envs_read(struct shim *shim, const char *dir, struct err *err);
+int shim_envs_write(const struct shim *shim, const char *dir, struct err *err);
+
 /* request.c: what is said to the guest's HTTP server. To be freed. */
 char *shim_request_health(size_t *out_n);
 char *shim_request_sync(const char *token, size_t *out_n); /* token: "" for none */
 char *shim_request_exec(const char *command, size_t *out_n);
 
-/* document: the agent's, or empty.  Fresh entropy is added, and clock and host name where it does
- * not say.  out_token: the accessToken in it, or empty; may be NULL.  NULL: it is not a JSON
- * object, or too long. */
+/* document: the agent's, or empty.  Fresh entropy is added, clock, host name and environment (JSON;
+ * NULL: none) where it does not say, and, for one that has a network, where that is.  out_token:
+ * the accessToken in it, or empty; may be NULL.  NULL: it is not a JSON object, or too long. */
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n);
+			bool has_network, const char *envs, char out_token[OBSERVE_TOKEN_MAX],
+			size_t *out_n);
 
 /* The token that such a document gives the guest; "" for none, or one that no header can hold. */
 void shim_request_token(const char *document, size_t document_n, char out[SHIM_TOKEN_MAX]);

@@ -112,26 +112,31 @@ static const char *template_of_image(const char *image)
 }
 
 int base_from_template(const struct build_request *request, struct vm_template *out,
-		       struct err *err)
+		       bool *out_is_image, struct err *err)
 {
 	const struct build_spec *spec = request->spec;
-	const char *name = spec->from_template ? spec->from_template : "base";
+	const char *name = spec && spec->from_template ? spec->from_template : "base";
+	const char *image = image_wanted(request);
 	struct vm_template base;
 	bool is_found;
 
-	if (spec->from_image)
-		name = template_of_image(spec->from_image);
-	if (!name)
-		return err_set(err, "image `%.100s`: no template here takes its place",
-			       spec->from_image);
+	*out_is_image = image && (request->image.from || !template_of_image(image));
+	if (image && !*out_is_image)
+		name = template_of_image(image);
+	if (*out_is_image && !request->image.from && image_check_allowed(request, image, err))
+		return -1;
 	if (vm_store_find(request->store_dir, name, &base, &is_found, err))
 		return -1;
 	if (!is_found)
 		return err_set(err, "there is no template `%.64s` to build upon", name);
 	/* The disk's size is that of the layers below. */
-	out->shape.disk_mib = base.shape.disk_mib;
+	if (!*out_is_image)
+		out->shape.disk_mib = base.shape.disk_mib;
 	strcpy(out->rootfs_id, base.rootfs_id);
 	strcpy(out->dir, base.dir);
-	progress_say(PROGRESS_INFO, "building upon the template %s", name);
+	if (*out_is_image)
+		progress_say(PROGRESS_INFO, "building upon the image %s", image);
+	else
+		progress_say(PROGRESS_INFO, "building upon the template %s", name);
 	return 0;
 }

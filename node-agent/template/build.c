@@ -3,6 +3,7 @@
 
 #include "common/base/units.h"
 #include "common/io/file.h"
+#include "node-agent/guest/boot.h"
 #include "node-agent/template/artefact.h"
 #include "node-agent/template/layer.h"
 #include "node-agent/template/progress.h"
@@ -112,19 +113,21 @@ int build_describe(const struct build_request *request, const char *content,
 /* The modules' archive and one with process 1 as /init: the kernel unpacks both, one after the
  * other. */
 int build_initrd(const struct build_request *request, const struct vm_template *template_,
-		 const char *path, struct err *err)
+		 bool is_whole, const char *path, struct err *err)
 {
 	char modules[PATH_MAX];
 	char *argv[] = {"sh",
 			"-euc",
 			"dir=$(mktemp -d); trap 'rm -rf \"$dir\"' EXIT\n"
-			"install -m 0755 \"$1\" \"$dir/init\"; touch -d @0 \"$dir/init\"\n"
-			"{ cat \"$2\"; cd \"$dir\"; echo init | "
+			"install -m 0755 \"$1\" \"$dir/init\"; [ -z \"$4\" ] || : >\"$dir/$4\"\n"
+			"touch -d @0 \"$dir\"/*\n"
+			"{ cat \"$2\"; cd \"$dir\"; ls | "
 			"cpio --quiet --reproducible -R 0:0 -H newc -o; } >\"$3\"",
 			"sh",
 			(char *)request->guest,
 			modules,
 			(char *)path,
+			is_whole ? BOOT_WHOLE_MARK : "",
 			NULL};
 
 	if (build_path(modules, err, "%s/rootfs/%s/modules.cpio", request->store_dir,
@@ -187,7 +190,7 @@ static int snapshot_make(const struct build_request *request, struct vm_template
 	char to[PATH_MAX];
 
 	if (vm_template_files(template_, &files, err) || vm_template_write(template_, err) ||
-	    build_initrd(request, template_, files.initrd, err) ||
+	    build_initrd(request, template_, false, files.initrd, err) ||
 	    layer_ext4_make(files.disk, template_->shape.disk_mib, err) ||
 	    build_overlay(template_, files.overlay, err))
 		return -1;
@@ -271,17 +274,28 @@ static int make(const struct build_request *request, struct vm_template *out, in
 		struct err *err)
 {
 	char base_dir[PATH_MAX] = "";
+	struct image image;
+	bool is_image = false;
+	int result;
 
 	if (request->recipe_dir ? base_from_recipe(request, out->rootfs_id, err)
-				: base_from_template(request, out, err))
+				: base_from_template(request, out, &is_image, err))
 		return -1;
-	if (!request->recipe_dir)
+	if (!request->recipe_dir && !is_image)
 		strcpy(base_dir, out->dir);
 	if (choose_machine(request, out, err))
 		return -1;
+	if (is_image) {
+		result = image_open(request, &image, err) || layered_build(request, NULL, &image,
+									   out, out_exit_code, err)
+				 ? -1
+				 : 0;
+		image_close(&image);
+		return result;
+	}
 	if (request->spec)
-		return layered_build(request, base_dir[0] ? base_dir : NULL, out, out_exit_code,
-				     err);
+		return layered_build(request, base_dir[0] ? base_dir : NULL, NULL, out,
+				     out_exit_code, err);
 	return build_describe(request, NULL, out, err) || snapshot_get(request, out, err) ? -1 : 0;
 }
 

@@ -19,8 +19,9 @@ int build_temporary_dir(const char *store_dir, char out[PATH_MAX], struct err *e
 int build_describe(const struct build_request *request, const char *content,
 		   struct vm_template *out, struct err *err);
 
+/* is_whole: see struct layer. */
 int build_initrd(const struct build_request *request, const struct vm_template *template_,
-		 const char *path, struct err *err);
+		 bool is_whole, const char *path, struct err *err);
 
 /* An empty qcow2 as large as the disk. */
 int build_overlay(const struct vm_template *template_, const char *path, struct err *err);
@@ -38,15 +39,19 @@ int build_set_name(const struct build_request *request, struct vm_template *temp
 int base_from_recipe(const struct build_request *request, char out_id[VM_ARTEFACT_ID_MAX],
 		     struct err *err);
 
-/* Of the template that the spec is upon: root filesystem, size of the disk, dir. */
+/* Of the template that the spec is upon: root filesystem, size of the disk, dir.  *out_is_image: it
+ * is upon an image instead, and the template gives the kernel, and the machine that unpacks it. */
 int base_from_template(const struct build_request *request, struct vm_template *out,
-		       struct err *err);
+		       bool *out_is_image, struct err *err);
 
 /* ---- layered.c ---- */
 
+struct image;
+
 /* template_: root filesystem, shape and accelerator are known.  base_dir: of the snapshot it is
- * built upon; NULL: a root filesystem alone. */
+ * built upon; NULL: a root filesystem alone, or an image, if there is one. */
 int layered_build(const struct build_request *request, const char *base_dir,
-		  struct vm_template *template_, int *out_exit_code, struct err *err);
+		  const struct image *image, struct vm_template *template_, int *out_exit_code,
+		  struct err *err);
 
 #endif

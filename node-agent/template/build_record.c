@@ -36,6 +36,7 @@ static int parse(const json_t *root, struct build_record *out, struct err *err)
 	if (build_context_parse(json_object_get(root, "context"), &out->context, err))
 		return -1;
 	strcpy(out->layer, layer);
+	out->is_whole = json_is_true(json_object_get(root, "whole"));
 	out->start_cmd = copy_text(root, "startCmd");
 	out->ready_cmd = copy_text(root, "readyCmd");
 	return 0;
@@ -61,9 +62,10 @@ int build_record_read(const char *dir, struct build_record *out_record, struct e
 
 int build_record_write(const char *dir, const struct build_record *record, struct err *err)
 {
-	json_t *root = json_pack("{s:i, s:s, s:o, s:s*, s:s*}", "format", FORMAT, "layer",
-				 record->layer, "context", build_context_json(&record->context),
-				 "startCmd", record->start_cmd, "readyCmd", record->ready_cmd);
+	json_t *root = json_pack("{s:i, s:s, s:b, s:o, s:s*, s:s*}", "format", FORMAT, "layer",
+				 record->layer, "whole", record->is_whole, "context",
+				 build_context_json(&record->context), "startCmd",
+				 record->start_cmd, "readyCmd", record->ready_cmd);
 	char path[PATH_MAX], *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	int result = -1;
 

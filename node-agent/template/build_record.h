@@ -9,6 +9,7 @@
 
 struct build_record {
 	char layer[VM_ARTEFACT_ID_MAX]; /* the topmost */
+	bool is_whole;                  /* see struct layer */
 	struct build_context context;   /* of its sandboxes */
 	char *start_cmd, *ready_cmd;    /* NULL: none */
 };

@@ -39,12 +39,13 @@ int build_context_parse(const json_t *root, struct build_context *out, struct er
 	return out->env ? 0 : err_errno(err, ENOMEM, "env");
 }
 
-void step_key(const struct build_step *step, const char *parent_id,
+void step_key(const struct build_step *step, const char *scope, const char *parent_id,
 	      char out_key[VM_ARTEFACT_ID_MAX])
 {
 	struct artefact_hash hash;
 
 	artefact_hash_begin(&hash);
+	artefact_hash_text(&hash, scope);
 	artefact_hash_text(&hash, parent_id);
 	artefact_hash_text(&hash, step_kind_text(step->kind));
 	artefact_hash_number(&hash, json_array_size(step->args));

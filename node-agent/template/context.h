@@ -30,8 +30,9 @@ int step_apply(const struct build_step *step, struct build_context *context, str
 int build_context_path(const struct build_context *context, const char *path, char out[PATH_MAX],
 		       struct err *err);
 
-/* A hash of the step and the id of the layer that it comes upon. */
-void step_key(const struct build_step *step, const char *parent_id,
+/* A hash of the step, of the id of the layer that it comes upon, and of whose it is: what is copied
+ * is known by a hash that its owner says, so nobody may be given what another calls the same. */
+void step_key(const struct build_step *step, const char *scope, const char *parent_id,
 	      char out_key[VM_ARTEFACT_ID_MAX]);
 
 #endif

@@ -55,6 +55,7 @@ static int manifest_parse(const json_t *root, struct layer *out, struct err *err
 	strcpy(out->id, id);
 	strcpy(out->parent, parent);
 	out->depth = (unsigned)depth;
+	out->is_whole = json_is_true(json_object_get(root, "whole"));
 	return build_context_parse(json_object_get(root, "context"), &out->context, err);
 }
 
@@ -77,9 +78,10 @@ int layer_read(const char *store_dir, const char *id, struct layer *out_layer, s
 
 static int manifest_write(const char *dir, const struct layer *layer, struct err *err)
 {
-	json_t *root = json_pack("{s:i, s:s, s:s, s:I, s:o}", "format", FORMAT, "id", layer->id,
-				 "parent", layer->parent, "depth", (json_int_t)layer->depth,
-				 "context", build_context_json(&layer->context));
+	json_t *root =
+		json_pack("{s:i, s:s, s:s, s:I, s:b, s:o}", "format", FORMAT, "id", layer->id,
+			  "parent", layer->parent, "depth", (json_int_t)layer->depth, "whole",
+			  layer->is_whole, "context", build_context_json(&layer->context));
 	char path[PATH_MAX], *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 	int result = -1;
 
@@ -134,6 +136,14 @@ int layer_find(const char *store_dir, const char *key, struct layer *out_layer, 
 
 /* ---- making ---- */
 
+static int dir_make(const char *store_dir, char out_dir[PATH_MAX], struct err *err)
+{
+	if (path_of(out_dir, err, "%s/layer/new.XXXXXX", store_dir))
+		return -1;
+	return mkdtemp(out_dir) && chmod(out_dir, 0755) == 0 ? 0
+							     : err_errno(err, errno, "%s", out_dir);
+}
+
 int layer_begin(const char *store_dir, const char *parent_id, uint32_t disk_mib,
 		char out_dir[PATH_MAX], struct err *err)
 {
@@ -142,10 +152,8 @@ int layer_begin(const char *store_dir, const char *parent_id, uint32_t disk_mib,
 			"qcow2",    "-b",     backing, image, size,    NULL};
 
 	/* Beside the layers, so that the parent's name is right before and after the rename. */
-	if (path_of(out_dir, err, "%s/layer/new.XXXXXX", store_dir))
+	if (dir_make(store_dir, out_dir, err))
 		return -1;
-	if (!mkdtemp(out_dir) || chmod(out_dir, 0755))
-		return err_errno(err, errno, "%s", out_dir);
 	if (path_of(image, err, "%s/layer.qcow2", out_dir))
 		return -1;
 	snprintf(backing, sizeof(backing), "../%s/layer.qcow2", parent_id);
@@ -198,14 +206,24 @@ int layer_ext4_make(const char *path, uint32_t disk_mib, struct err *err)
 	return process_run(mke2fs, TOOL_LIMIT_MS, NULL, 0, err);
 }
 
+static int image_make(const char *dir, const char *raw, struct err *err)
+{
+	char image[PATH_MAX];
+	char *convert[] = {"qemu-img", "convert",   "-f",  "raw", "-O",
+			   "qcow2",    (char *)raw, image, NULL};
+
+	return path_of(image, err, "%s/layer.qcow2", dir) ||
+			       process_run(convert, TOOL_LIMIT_MS, NULL, 0, err)
+		       ? -1
+		       : 0;
+}
+
 static int blank_make(const char *dir, uint32_t disk_mib, struct err *err)
 {
-	char raw[PATH_MAX], image[PATH_MAX];
-	char *convert[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image, NULL};
+	char raw[PATH_MAX];
 
-	if (path_of(raw, err, "%s/blank", dir) || path_of(image, err, "%s/layer.qcow2", dir) ||
-	    layer_ext4_make(raw, disk_mib, err) ||
-	    process_run(convert, TOOL_LIMIT_MS, NULL, 0, err))
+	if (path_of(raw, err, "%s/blank", dir) || layer_ext4_make(raw, disk_mib, err) ||
+	    image_make(dir, raw, err))
 		return -1;
 	unlink(raw);
 	return 0;
@@ -227,10 +245,8 @@ int layer_root(const char *store_dir, const char *rootfs_id, uint32_t disk_mib,
 		return -1;
 	if (is_found)
 		return 0;
-	if (path_of(dir, err, "%s/layer/new.XXXXXX", store_dir))
+	if (dir_make(store_dir, dir, err))
 		return -1;
-	if (!mkdtemp(dir) || chmod(dir, 0755))
-		return err_errno(err, errno, "%s", dir);
 	memset(out_layer, 0, sizeof(*out_layer));
 	layer_id_make(out_layer->id);
 	strcpy(out_layer->context.user, "user");
@@ -239,4 +255,16 @@ int layer_root(const char *store_dir, const char *rootfs_id, uint32_t disk_mib,
 	return blank_make(dir, disk_mib, err) || layer_commit(store_dir, dir, key, out_layer, err)
 		       ? -1
 		       : 0;
+}
+
+int layer_from_disk(const char *store_dir, const char *disk, const struct layer *layer,
+		    struct err *err)
+{
+	char dir[PATH_MAX], to[PATH_MAX];
+
+	if (path_of(to, err, "%s/layer/%s", store_dir, layer->id) || dir_make(store_dir, dir, err))
+		return -1;
+	if (image_make(dir, disk, err) || manifest_write(dir, layer, err))
+		return -1;
+	return rename(dir, to) ? err_errno(err, errno, "%s", to) : 0;
 }

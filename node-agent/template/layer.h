@@ -20,6 +20,7 @@ struct layer {
 	char id[VM_ARTEFACT_ID_MAX];
 	char parent[VM_ARTEFACT_ID_MAX]; /* empty: it is a blank disk */
 	unsigned depth;
+	bool is_whole; /* the root is on it, and on those below: see BOOT_WHOLE_MARK */
 	struct build_context context;
 };
 
@@ -46,6 +47,11 @@ void layer_id_make(char out_id[VM_ARTEFACT_ID_MAX]);
 /* Into its place; nobody writes to it any more.  layer: all of it is given. */
 int layer_commit(const char *store_dir, const char *dir, const char *key, const struct layer *layer,
 		 struct err *err);
+
+/* A layer with this id, of a template's disk that came here without its layers: nothing lies below
+ * it. */
+int layer_from_disk(const char *store_dir, const char *disk, const struct layer *layer,
+		    struct err *err);
 
 int layer_image(const char *store_dir, const char *id, char out_path[PATH_MAX], struct err *err);
 

@@ -2,12 +2,10 @@
  * From a spec to a template: the steps, each a layer of the disk, in one microVM from the first
  * that the cache does not have; then the snapshot, of a machine booted afresh from the last layer.
  */
-#include "node-agent/template/build_internal.h"
-#include "node-agent/template/build_record.h"
+#include "node-agent/template/layered_internal.h"
 #include "node-agent/template/finish.h"
 #include "node-agent/template/progress.h"
 #include "node-agent/template/step.h"
-#include "node-agent/template/workshop.h"
 
 #include "common/base/check.h"
 #include "common/io/file.h"
@@ -22,20 +20,6 @@
 #include <unistd.h>
 
 enum { DESCRIPTION_MAX = 512 };
-
-struct layered {
-	const struct build_request *request;
-	struct vm_template *template_;
-	struct build_record
-		record; /* of the template: its topmost layer so far, and what is in force */
-	unsigned depth; /* of that layer */
-	int64_t end_ms;
-	struct workshop *workshop; /* NULL: nothing had to be carried out yet */
-	char work_dir[PATH_MAX];   /* of the workshop: initrd, RAM, log */
-	char layer_dir[PATH_MAX];  /* of the layer that is being written; empty: none */
-	unsigned disks_n;          /* how many nodes of QEMU's have been the disk */
-	int *out_exit_code;
-};
 
 static int64_t now_ms(void)
 {
@@ -60,12 +44,33 @@ static void choose_commands(struct layered *build)
 {
 	const struct build_spec *spec = build->request->spec;
 
-	if (!spec->start_cmd && !spec->ready_cmd)
+	if (!spec || (!spec->start_cmd && !spec->ready_cmd))
 		return;
 	free(build->record.start_cmd);
 	free(build->record.ready_cmd);
 	build->record.start_cmd = copy_text(spec->start_cmd);
 	build->record.ready_cmd = copy_text(spec->ready_cmd);
+}
+
+/* The topmost layer of the template below.  One that was copied from another host came without. */
+static int have_layer(struct layered *build, const char *base_dir, struct err *err)
+{
+	const char *store = build->request->store_dir, *id = build->record.layer;
+	struct layer copied = {.is_whole = build->record.is_whole,
+			       .context = build->record.context};
+	char path[PATH_MAX], disk[PATH_MAX];
+	struct layer layer;
+
+	if (layer_image(store, id, path, err) || build_path(disk, err, "%s/disk.img", base_dir))
+		return -1;
+	strcpy(copied.id, id);
+	if (access(path, F_OK) && layer_from_disk(store, disk, &copied, err))
+		return -1;
+	if (layer_read(store, id, &layer, err))
+		return -1;
+	build->depth = layer.depth;
+	build_context_free(&layer.context);
+	return 0;
 }
 
 static int begin(struct layered *build, const char *base_dir, struct err *err)
@@ -82,10 +87,8 @@ static int begin(struct layered *build, const char *base_dir, struct err *err)
 		return -1;
 	if (base_dir && access(path, F_OK) == 0) {
 		if (build_record_read(base_dir, &build->record, err) ||
-		    layer_read(request->store_dir, build->record.layer, &layer, err))
+		    have_layer(build, base_dir, err))
 			return err_wrap(err, "the template below");
-		build->depth = layer.depth;
-		build_context_free(&layer.context);
 	} else {
 		if (layer_root(request->store_dir, build->template_->rootfs_id,
 			       build->template_->shape.disk_mib, &layer, err))
@@ -111,7 +114,7 @@ static void describe_machine(const struct layered *build, const struct vm_templa
 	};
 }
 
-static int workshop_begin(struct layered *build, struct err *err)
+int layered_workshop_begin(struct layered *build, struct err *err)
 {
 	const struct build_request *request = build->request;
 	char initrd[PATH_MAX], mem[PATH_MAX], image[PATH_MAX];
@@ -128,7 +131,7 @@ static int workshop_begin(struct layered *build, struct err *err)
 	    build_path(initrd, err, "%s/initrd", build->work_dir) ||
 	    build_path(mem, err, "%s/mem", build->work_dir) ||
 	    build_path(image, err, "%s/layer.qcow2", build->layer_dir) ||
-	    build_initrd(request, build->template_, initrd, err)) {
+	    build_initrd(request, build->template_, build->record.is_whole, initrd, err)) {
 		free(build->workshop);
 		build->workshop = NULL;
 		goto done;
@@ -137,6 +140,7 @@ static int workshop_begin(struct layered *build, struct err *err)
 	launch.initrd = initrd;
 	launch.mem = mem;
 	launch.overlay = image;
+	launch.archive = build->image ? build->image->path : NULL;
 	build->disks_n = 0;
 	result = workshop_open(build->workshop, &launch, build->work_dir, NULL,
 			       build->end_ms - now_ms(), err) ||
@@ -148,7 +152,7 @@ done:
 	return result;
 }
 
-static void workshop_end(struct layered *build)
+void layered_workshop_end(struct layered *build)
 {
 	if (!build->workshop)
 		return;
@@ -191,11 +195,11 @@ static int flush_guest(struct layered *build, struct err *err)
 	return step_command(build->workshop, &command, &exit_code, err);
 }
 
-/* The layer that was written becomes the topmost one; is_last: the machine is not needed any more.
- */
-static int seal_layer(struct layered *build, const char *key, bool is_last, struct err *err)
+int layered_seal_layer(struct layered *build, const char *key, bool is_last, struct err *err)
 {
-	struct layer layer = {.depth = build->depth + 1, .context = build->record.context};
+	struct layer layer = {.depth = build->depth + 1,
+			      .is_whole = build->record.is_whole || build->image,
+			      .context = build->record.context};
 	char next_dir[PATH_MAX] = "";
 
 	strcpy(layer.parent, build->record.layer);
@@ -209,6 +213,7 @@ static int seal_layer(struct layered *build, const char *key, bool is_last, stru
 		return -1;
 	strcpy(build->layer_dir, next_dir);
 	strcpy(build->record.layer, layer.id);
+	build->record.is_whole = layer.is_whole;
 	build->depth = layer.depth;
 	return 0;
 }
@@ -222,22 +227,23 @@ static int carry_out(struct layered *build, const struct build_step *step, const
 	    layer_begin(request->store_dir, build->record.layer, build->template_->shape.disk_mib,
 			build->layer_dir, err))
 		return -1;
-	if (!build->workshop && workshop_begin(build, err))
+	if (!build->workshop && layered_workshop_begin(build, err))
 		return -1;
 	if (step_carry_out(build->workshop, step, &build->record.context, request->files_dir,
 			   build->out_exit_code, err) ||
 	    step_apply(step, &build->record.context, err))
 		return -1;
-	return seal_layer(build, key, is_last, err);
+	return layered_seal_layer(build, key, is_last, err);
 }
 
-static int take_cached(struct layered *build, const char *key, bool *out_found, struct err *err)
+int layered_take_cached(struct layered *build, const char *key, bool *out_found, struct err *err)
 {
 	struct layer layer;
 
 	if (layer_find(build->request->store_dir, key, &layer, out_found, err) || !*out_found)
 		return *out_found ? -1 : 0;
 	strcpy(build->record.layer, layer.id);
+	build->record.is_whole = layer.is_whole;
 	build->depth = layer.depth;
 	build_context_free(&build->record.context);
 	build->record.context = layer.context;
@@ -248,17 +254,17 @@ static int take_steps(struct layered *build, struct err *err)
 {
 	const struct build_spec *spec = build->request->spec;
 
-	for (size_t i = 0; i < spec->steps_n; i++) {
+	for (size_t i = 0; spec && i < spec->steps_n; i++) {
 		const struct build_step *step = &spec->steps[i];
 		char key[VM_ARTEFACT_ID_MAX], text[DESCRIPTION_MAX];
 		bool is_found = false;
 
 		progress_at_step(i + 1);
 		step_describe(step, text, sizeof(text));
-		step_key(step, build->record.layer, key);
+		step_key(step, build->request->scope, build->record.layer, key);
 		/* Once one was carried out the rest are: their layers would lie over another. */
 		if (!spec->force && !step->force && !build->workshop &&
-		    take_cached(build, key, &is_found, err))
+		    layered_take_cached(build, key, &is_found, err))
 			return -1;
 		progress_say(PROGRESS_INFO, "%s[%zu/%zu] %s", is_found ? "CACHED " : "", i + 1,
 			     spec->steps_n, text);
@@ -291,7 +297,7 @@ static int snapshot(struct layered *build, struct err *err)
 
 	if (vm_template_files(template_, &files, err) || vm_template_write(template_, err) ||
 	    build_record_write(template_->dir, &build->record, err) ||
-	    build_initrd(build->request, template_, files.initrd, err) ||
+	    build_initrd(build->request, template_, build->record.is_whole, files.initrd, err) ||
 	    flatten(build, files.disk, err) || build_overlay(template_, files.overlay, err) ||
 	    build_temporary_dir(build->request->store_dir, vm_dir, err))
 		return -1;
@@ -354,20 +360,25 @@ static int finish(struct layered *build, struct err *err)
 }
 
 int layered_build(const struct build_request *request, const char *base_dir,
-		  struct vm_template *template_, int *out_exit_code, struct err *err)
+		  const struct image *image, struct vm_template *template_, int *out_exit_code,
+		  struct err *err)
 {
 	struct layered build = {
 		.request = request,
+		.image = image,
 		.template_ = template_,
 		.end_ms = now_ms() + request->limit_ms,
 		.out_exit_code = out_exit_code,
 	};
 	int result;
 
-	result = begin(&build, base_dir, err) || take_steps(&build, err) ? -1 : 0;
+	result = begin(&build, base_dir, err) || layered_take_image(&build, err) ||
+				 take_steps(&build, err)
+			 ? -1
+			 : 0;
 	if (result && build.workshop && !*out_exit_code)
 		build_show_log(build.work_dir, VM_FILE_KERNEL);
-	workshop_end(&build);
+	layered_workshop_end(&build);
 	if (build.layer_dir[0])
 		vm_store_remove_tree(build.layer_dir);
 	if (!result)

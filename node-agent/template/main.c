@@ -32,6 +32,9 @@ static const struct options_program program = {
 	.summary = "builds the templates that microVMs are cloned from\n\n"
 		   "  build RECIPE   make a template, or see that it is there\n"
 		   "  build NAME --spec FILE   make one upon another, by steps\n"
+		   "  import NAME --from FILE|DIR   make one of an image, or of a root "
+		   "filesystem\n"
+		   "  import NAME --image REFERENCE   make one of an image of a registry\n"
 		   "  ls             list templates\n"
 		   "  rm NAME        give a template up",
 	.operands = "COMMAND [RECIPE|NAME]",
@@ -57,7 +60,7 @@ static void own_dir(char out[PATH_MAX])
 }
 
 static int find_files(const struct template_options *options, const char *recipe,
-		      char paths[4][PATH_MAX], struct build_request *request, struct err *err)
+		      char paths[5][PATH_MAX], struct build_request *request, struct err *err)
 {
 	const char *recipes = options->recipe_dir;
 	char bin[PATH_MAX];
@@ -73,16 +76,18 @@ static int find_files(const struct template_options *options, const char *recipe
 	is_whole = snprintf(paths[0], PATH_MAX, "%s/%s", recipes, recipe) < PATH_MAX &&
 		   snprintf(paths[1], PATH_MAX, "%s/build-rootfs", recipes) < PATH_MAX &&
 		   snprintf(paths[2], PATH_MAX, "%s/flotilla-guest", bin) < PATH_MAX &&
-		   snprintf(paths[3], PATH_MAX, "%s/flotilla-shim", bin) < PATH_MAX;
+		   snprintf(paths[3], PATH_MAX, "%s/flotilla-shim", bin) < PATH_MAX &&
+		   snprintf(paths[4], PATH_MAX, "%s/unpack-image", recipes) < PATH_MAX;
 	if (!is_whole)
 		return err_set(err, "a path is too long");
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 5; i++)
 		if (access(paths[i], F_OK))
 			return err_set(err, "%s is not there", paths[i]);
 	request->recipe_dir = paths[0];
 	request->builder = paths[1];
 	request->guest = paths[2];
 	request->shim = paths[3];
+	request->unpacker = paths[4];
 	return 0;
 }
 
@@ -124,11 +129,15 @@ static int read_spec(const char *path, struct build_spec *out, struct err *err)
 }
 
 /* A recipe may have a spec of its own, for what it starts. */
-static int choose_spec(const struct template_options *options, struct build_request *request,
-		       struct build_spec *spec, struct err *err)
+static int choose_spec(const struct template_options *options, bool is_import,
+		       struct build_request *request, struct build_spec *spec, struct err *err)
 {
 	char path[PATH_MAX];
 
+	if (is_import)
+		request->recipe_dir = NULL;
+	if (is_import && !options->spec[0])
+		return 0;
 	if (options->spec[0]) {
 		request->recipe_dir = NULL;
 		snprintf(path, sizeof(path), "%s", options->spec);
@@ -142,7 +151,8 @@ static int choose_spec(const struct template_options *options, struct build_requ
 	return 0;
 }
 
-static int build(const struct template_options *options, const char *name)
+/* is_import: of an image, not of a recipe; with a spec its steps come after that. */
+static int build(const struct template_options *options, const char *name, bool is_import)
 {
 	struct build_request request = {
 		.store_dir = options->template_dir,
@@ -150,11 +160,20 @@ static int build(const struct template_options *options, const char *name)
 		.shape = {options->vcpus, options->mem_mib, options->disk_mib},
 		.is_fresh = options->fresh,
 		.files_dir = options->files[0] ? options->files : NULL,
+		.scope = options->scope,
 		.limit_ms = (int64_t)options->limit_ms,
 		.cache_age_s = (int64_t)options->cache_age_ms / 1000,
 		.cache_bytes = options->cache_bytes,
+		.image =
+			{
+				.from = is_import && options->from[0] ? options->from : NULL,
+				.reference = is_import && options->image[0] ? options->image : NULL,
+				.allowed = options->registry_allow,
+				.auth_file =
+					options->registry_auth[0] ? options->registry_auth : NULL,
+			},
 	};
-	static char paths[4][PATH_MAX];
+	static char paths[5][PATH_MAX];
 	static struct vm_template template_;
 	static struct build_spec spec;
 	int exit_code = 0, result;
@@ -165,14 +184,25 @@ static int build(const struct template_options *options, const char *name)
 		progress_use_json();
 	if (!template_name_is_valid(name)) {
 		fprintf(stderr, "flotilla-template: `%s` is no %s's name\n", name,
-			options->spec[0] ? "template" : "recipe");
+			options->spec[0] || is_import ? "template" : "recipe");
 		return EXIT_USAGE;
 	}
-	result = find_files(options, options->spec[0] ? "." : name, paths, &request, &err) ||
-		 choose_spec(options, &request, &spec, &err) ||
+	result = find_files(options, options->spec[0] || is_import ? "." : name, paths, &request,
+			    &err) ||
+		 choose_spec(options, is_import, &request, &spec, &err) ||
 		 build_template(&request, &template_, &exit_code, &err);
 	build_spec_free(&spec);
 	return tell_result(&template_, exit_code, result ? &err : NULL);
+}
+
+static int import(const struct template_options *options, const char *name)
+{
+	if (!options->from[0] == !options->image[0]) {
+		fprintf(stderr, "flotilla-template: import: --from or --image is wanted, one of "
+				"the two\n");
+		return EXIT_USAGE;
+	}
+	return build(options, name, true);
 }
 
 static void print_table(const struct vm_template *templates, size_t n)
@@ -253,12 +283,14 @@ int main(int argc, char **argv)
 	CHECK(sodium_init() >= 0);
 	command = set.operands_n > 0 ? set.operand[0] : "";
 	if (strcmp(command, "build") == 0 && set.operands_n == 2)
-		return build(&options, set.operand[1]);
+		return build(&options, set.operand[1], false);
+	if (strcmp(command, "import") == 0 && set.operands_n == 2)
+		return import(&options, set.operand[1]);
 	if (strcmp(command, "ls") == 0 && set.operands_n == 1)
 		return list(&options);
 	if (strcmp(command, "rm") == 0 && set.operands_n == 2)
 		return remove_template(&options, set.operand[1]);
-	fprintf(stderr, "flotilla-template: build RECIPE, build NAME --spec FILE, ls, or rm NAME "
-			"(--help tells more)\n");
+	fprintf(stderr, "flotilla-template: build RECIPE, build NAME --spec FILE, import NAME, ls, "
+			"or rm NAME (--help tells more)\n");
 	return EXIT_USAGE;
 }

@@ -104,18 +104,22 @@ static int check_copy(const struct build_step *step, struct err *err)
 	return 0;
 }
 
-static int check_env(const struct build_step *step, struct err *err)
+bool build_spec_is_variable(const char *name)
 {
 	static const char letters[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
 
+	return name[0] && !(name[0] >= '0' && name[0] <= '9') && is_made_of(name, letters, 255);
+}
+
+static int check_env(const struct build_step *step, struct err *err)
+{
 	if (json_array_size(step->args) % 2)
 		return err_set(err, "ENV: names and values by turns are wanted");
 	for (size_t i = 0; i < json_array_size(step->args); i += 2) {
 		const char *name = build_step_arg(step, i);
 
-		if (!name[0] || (name[0] >= '0' && name[0] <= '9') ||
-		    !is_made_of(name, letters, 255))
+		if (!build_spec_is_variable(name))
 			return err_set(err, "ENV: `%.60s` is no variable's name", name);
 	}
 	return 0;
@@ -187,6 +191,32 @@ static int read_step(const json_t *value, struct build_step *step, struct err *e
 	return check_args(step, err);
 }
 
+/* {type: "registry", username, password} or {type: "gcp", serviceAccountJson}. */
+static int read_registry(struct build_spec *spec, struct err *err)
+{
+	const json_t *value = json_object_get(spec->document, "fromImageRegistry");
+	const char *type = json_string_value(json_object_get(value, "type"));
+	bool is_gcp = type && strcmp(type, "gcp") == 0;
+
+	if (!value || json_is_null(value))
+		return 0;
+	if (!spec->from_image)
+		return err_set(err, "fromImageRegistry: fromImage is missing");
+	if (!type || (!is_gcp && strcmp(type, "registry") != 0))
+		return err_set(err, "fromImageRegistry: type: registry or gcp is possible here");
+	if (read_text(value, "username", &spec->registry_user, err) ||
+	    read_text(value, is_gcp ? "serviceAccountJson" : "password", &spec->registry_password,
+		      err))
+		return err_wrap(err, "fromImageRegistry");
+	if (is_gcp)
+		spec->registry_user = "_json_key"; /* as Google's registries call it */
+	if (!spec->registry_user || !spec->registry_password)
+		return err_set(err, "fromImageRegistry: credentials are missing");
+	if (strchr(spec->registry_user, ':'))
+		return err_set(err, "fromImageRegistry: username: a colon is not possible");
+	return 0;
+}
+
 static int read_root(struct build_spec *spec, struct err *err)
 {
 	const json_t *root = spec->document, *steps = json_object_get(root, "steps"), *step;
@@ -202,6 +232,8 @@ static int read_root(struct build_spec *spec, struct err *err)
 		return -1;
 	if (spec->from_image && spec->from_template)
 		return err_set(err, "fromImage and fromTemplate exclude each other");
+	if (read_registry(spec, err))
+		return -1;
 	if (!steps || json_is_null(steps))
 		return 0;
 	if (!json_is_array(steps) || json_array_size(steps) > SPEC_STEPS_MAX)

@@ -2,8 +2,8 @@
  * What a template is to be, in the words of E2B's build API (the body of
  * POST /v2/templates/{id}/builds/{id}, as its SDK serialises it):
  *
- *   {fromImage? | fromTemplate?, startCmd?, readyCmd?, force?, steps: [{type, args, force?,
- * filesHash?}]}
+ *   {fromImage? + fromImageRegistry? | fromTemplate?, startCmd?, readyCmd?, force?, steps: [{type,
+ * args, force?, filesHash?}]}
  *
  * The arguments of each kind of step are in step_kinds.def.  Comes from tenants: everything is
  * bounded and checked here, so that what follows need not.  Pure.
@@ -46,6 +46,8 @@ struct build_spec {
 	json_t *document;
 	const char *from_image; /* at most one of the two; NULL: not given */
 	const char *from_template;
+	const char *registry_user; /* of from_image's registry; NULL: nobody in particular */
+	const char *registry_password;
 	const char *start_cmd; /* NULL: none */
 	const char *ready_cmd;
 	bool force; /* of all steps */
@@ -56,6 +58,9 @@ struct build_spec {
 /* A fault says which step is wrong, counted from 1, and in what. */
 int build_spec_parse(const char *text, size_t text_n, struct build_spec *out_spec, struct err *err);
 void build_spec_free(struct build_spec *spec);
+
+/* Fit for the environment. */
+bool build_spec_is_variable(const char *name);
 
 /* NULL: the step has no such argument. */
 const char *build_step_arg(const struct build_step *step, size_t number);

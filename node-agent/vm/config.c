@@ -29,10 +29,11 @@ static int word_of(const char *const words[], size_t words_n, const char *text)
 
 int vm_config_format(const struct vm_config *config, char **out_text, struct err *err)
 {
-	json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "vm", config->vm.text, "purpose",
-				 purpose_words[config->purpose], "warmth",
-				 warmth_words[config->warmth], "template", config->template_dir,
-				 "gateway", config->gateway, "resume", config->resume);
+	json_t *root =
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "vm", config->vm.text, "purpose",
+			  purpose_words[config->purpose], "warmth", warmth_words[config->warmth],
+			  "template", config->template_dir, "gateway", config->gateway, "resume",
+			  config->resume, "resumes_cold", config->resumes_cold);
 	char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
 
 	json_decref(root);
@@ -69,6 +70,7 @@ static int read_root(const json_t *root, struct vm_config *out, struct err *err)
 	strcpy(out->template_dir, dir);
 	strcpy(out->gateway, gateway ? gateway : "");
 	strcpy(out->resume, resume ? resume : "");
+	out->resumes_cold = json_is_true(json_object_get(root, "resumes_cold"));
 	out->purpose = (enum vm_purpose)purpose;
 	out->warmth = (enum vm_warmth)warmth;
 	return 0;

@@ -45,6 +45,7 @@ struct vm_config {
 	/* A clone that goes on from what was saved: the folder, absolute, of the same template;
 	 * only read, and needed until the first `ready`.  Empty: a fresh one. */
 	char resume[PATH_MAX];
+	bool resumes_cold; /* with it: the saved disk alone, in a machine that boots anew */
 };
 
 #define VM_FILE_CONFIG   "config.json"

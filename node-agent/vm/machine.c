@@ -199,6 +199,16 @@ static void add_disks(struct vm_argv *argv, const struct vm_launch *launch)
 	}
 	argv_option(argv, "-device");
 	argv_add(argv, "virtio-blk-pci,drive=disk,write-cache=on,%s", notify_option(launch));
+
+	if (launch->archive) {
+		argv_option(argv, "-blockdev");
+		argv_add(argv, "driver=file,node-name=archive-file,read-only=on,filename=%s",
+			 launch->archive);
+		argv_option(argv, "-blockdev");
+		argv_option(argv, "driver=raw,node-name=archive,read-only=on,file=archive-file");
+		argv_option(argv, "-device");
+		argv_add(argv, "virtio-blk-pci,drive=archive,%s", notify_option(launch));
+	}
 }
 
 static void add_others(struct vm_argv *argv, const struct vm_launch *launch)
@@ -227,7 +237,8 @@ static void add_others(struct vm_argv *argv, const struct vm_launch *launch)
 
 int vm_argv_build(const struct vm_launch *launch, struct vm_argv *out_argv, struct err *err)
 {
-	const char *paths[] = {launch->rootfs, launch->disk, launch->mem, launch->overlay};
+	const char *paths[] = {launch->rootfs, launch->disk, launch->mem, launch->overlay,
+			       launch->archive};
 
 	for (size_t i = 0; i < ARRAY_N(paths); i++)
 		if (paths[i] && strchr(paths[i], ','))

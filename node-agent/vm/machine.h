@@ -61,12 +61,13 @@ struct vm_launch {
 	 * boots from a qcow2 that says itself what it lies over: a layer of a template that is
 	 * being built. */
 	const char *overlay;
-	bool is_cold;       /* a clone that boots anew on its disk: waits for no state */
-	bool is_difference; /* a clone whose state QEMU saved without its RAM */
-	int qmp_fd;         /* each a connected stream socket */
-	int mux_fd;         /* the guest's channel, port flotilla.mux */
-	int console_fd;     /* port flotilla.console */
-	int kernel_fd;      /* the kernel's own words, serial line */
+	const char *archive; /* read only, a third disk: what a builder unpacks; NULL: none */
+	bool is_cold;        /* a clone that boots anew on its disk: waits for no state */
+	bool is_difference;  /* a clone whose state QEMU saved without its RAM */
+	int qmp_fd;          /* each a connected stream socket */
+	int mux_fd;          /* the guest's channel, port flotilla.mux */
+	int console_fd;      /* port flotilla.console */
+	int kernel_fd;       /* the kernel's own words, serial line */
 };
 
 enum { VM_ARGV_MAX = 96, VM_ARGV_TEXT_MAX = 16 * 1024 };

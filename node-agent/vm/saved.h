@@ -7,9 +7,10 @@
  *   disk.qcow2      what was written over the template's disk
  *   memory          the pages that differ from the template's (see saved_memory.h)
  *   device          the devices' state, as QEMU wrote it
+ *   envs            a pause's, of a sandbox that was given any: its environment, as JSON
  *
- * The last two are missing where only the files were kept.  The folder never changes once it is in
- * place, and everything in it is durable by then; it names no path, so that it can be moved.
+ * memory and device are missing where only the files were kept.  The folder never changes once it
+ * is in place, and everything in it is durable by then; it names no path, so that it can be moved.
  * Usable with the very template, machine and QEMU that it was made with.
  *
  * Memory and device carry checksums, which are verified before a machine runs on them.  The disk
@@ -31,6 +32,7 @@
 #define VM_SAVED_DISK     "disk.qcow2"
 #define VM_SAVED_MEMORY   "memory"
 #define VM_SAVED_DEVICE   "device"
+#define VM_SAVED_ENVS     "envs"
 
 struct vm_saved {
 	struct id vm;  /* the microVM that it was */

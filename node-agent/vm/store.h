@@ -12,6 +12,7 @@
  *   running/<id>.<vm>    -> a microVM's folder: snapshot <id> stays while that is there
  *   saved/<id>.<name>    -> a saved state's folder (see saved.h), or one around it: the same
  *   layer/ step/         what templates are built from step by step (node-agent/template/layer.h)
+ *   fetch/<digest>/      copies from other hosts under way (node-agent/carry), for a day
  *   tmp/                 builds under way, removed by the next builder when left behind
  *   accel.json           whether KVM works, as proved in one boot of the host
  *

@@ -282,21 +282,42 @@ int api_get(struct cli *cli, enum api_who who, const char *path, const char *wha
 	return api_call(cli, &call, out_answer);
 }
 
-int api_sandboxes(struct cli *cli, const char *query, json_t **out_array)
+json_t *args_pairs(const struct cli *cli, const char *flag)
+{
+	json_t *pairs = json_object();
+	const char *pair;
+
+	for (size_t i = 0; (pair = args_value_at(&cli->args, flag, i)); i++) {
+		const char *equals = strchr(pair, '=');
+		char key[256];
+
+		if (!equals || equals == pair || equals - pair >= (int)sizeof(key)) {
+			cli_fail(cli, STATUS_USAGE, "--%s %s: write it as K=V", flag, pair);
+			json_decref(pairs);
+			return NULL;
+		}
+		snprintf(key, sizeof(key), "%.*s", (int)(equals - pair), pair);
+		if (json_object_set_new(pairs, key, json_string(equals + 1))) {
+			cli_fail(cli, STATUS_USAGE, "--%s: not in UTF-8", flag);
+			json_decref(pairs);
+			return NULL;
+		}
+	}
+	return pairs;
+}
+
+int api_pages(struct cli *cli, const char *first, const char *what, json_t **out_array)
 {
 	char path[API_URL_MAX], cursor[API_CURSOR_MAX] = "";
 	json_t *all = json_array();
 
 	do {
-		struct api_call call = {.who = API_AS_TENANT,
-					.method = "GET",
-					.path = path,
-					.what = "list of sandboxes"};
+		struct api_call call = {
+			.who = API_AS_TENANT, .method = "GET", .path = path, .what = what};
 		json_t *page = NULL;
 		int status;
 
-		snprintf(path, sizeof(path), "/v2/sandboxes?limit=100%s%s", query,
-			 cursor[0] ? "&nextToken=" : "");
+		snprintf(path, sizeof(path), "%s%s", first, cursor[0] ? "&nextToken=" : "");
 		api_url_add(path, cursor);
 		status = api_call(cli, &call, &page);
 		if (status != STATUS_OK) {
@@ -312,6 +333,14 @@ int api_sandboxes(struct cli *cli, const char *query, json_t **out_array)
 	} while (cursor[0]);
 	*out_array = all;
 	return STATUS_OK;
+}
+
+int api_sandboxes(struct cli *cli, const char *query, json_t **out_array)
+{
+	char first[API_URL_MAX];
+
+	snprintf(first, sizeof(first), "/v2/sandboxes?limit=100%s", query);
+	return api_pages(cli, first, "list of sandboxes", out_array);
 }
 
 int api_sandbox_id(struct cli *cli, const char *prefix, char out_id[64])

@@ -47,6 +47,12 @@ void api_url_add(char *url, const char *text);
 /* A full id for a sandbox named by a prefix of its id. */
 int api_sandbox_id(struct cli *cli, const char *prefix, char out_id[64]);
 
+/* A tenant's list, page after page. first: the first page's path, with a query. */
+int api_pages(struct cli *cli, const char *first, const char *what, json_t **out_array);
+
+/* {"K":"V"} from the values of a repeated flag; NULL when one is no K=V (told, then). */
+json_t *args_pairs(const struct cli *cli, const char *flag);
+
 /* Every sandbox of the tenant, page after page. query: "&state=running" or "". */
 int api_sandboxes(struct cli *cli, const char *query, json_t **out_array);
 

@@ -137,7 +137,9 @@ int command_backup_restore(struct cli *cli)
 	if (!report.has_secrets)
 		cli_note(cli,
 			 "the copy has no secrets: before the start put fleet.key, key.pepper, "
-			 "bus.key and operator.key into %s, or no node and no API key is known",
+			 "bus.key, vault.key and operator.key into %s, or no node, no API key and "
+			 "no "
+			 "secret's value is known",
 			 dir);
 	return STATUS_OK;
 }

@@ -23,7 +23,7 @@ static void print_export(const char *name, const char *value)
 
 /* What E2B's programs are told, by name; a name without a value is to be unset, since it would win.
  */
-enum { ENV_MAX = 6 };
+enum { ENV_MAX = 7 };
 
 struct env {
 	size_t n;
@@ -47,6 +47,7 @@ static void env_collect(const struct cli *cli, const char *ca_path, struct env *
 	*out = (struct env){0};
 	env_add(out, "E2B_API_URL", has_domain ? NULL : cli->settings.api_url);
 	env_add(out, "E2B_SANDBOX_URL", has_domain ? NULL : cli->settings.gateway_url);
+	env_add(out, "E2B_VOLUME_API_URL", has_domain ? NULL : cli->settings.gateway_url);
 	env_add(out, "E2B_DOMAIN", has_domain ? cli->settings.domain : NULL);
 	env_add(out, "E2B_API_KEY", cli->api_key);
 	if (!ca_path[0])

@@ -50,7 +50,8 @@ int command_ha_init(struct cli *cli)
 	json_decref(object);
 	cli_note(cli,
 		 "from now on start this scheduler with --etcd. A further replica needs copies "
-		 "of fleet.key, key.pepper, bus.key and operator.key before its first start");
+		 "of fleet.key, key.pepper, bus.key, vault.key and operator.key before its first "
+		 "start");
 	return STATUS_OK;
 }
 

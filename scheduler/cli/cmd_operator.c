@@ -23,6 +23,15 @@ static const struct column node_columns[] = {
 };
 static const struct listing node_listing = {"nodes", "nodeID", node_columns, ARRAY_N(node_columns)};
 
+static const struct column copy_columns[] = {
+	{"TEMPLATE", "template", COLUMN_TEXT, false}, {"FROM", "fromNodeID", COLUMN_TEXT, false},
+	{"TO", "toNodeID", COLUMN_TEXT, false},       {"STATE", "state", COLUMN_TEXT, false},
+	{"DONE", "doneBytes", COLUMN_RIGHT, false},   {"OF", "bytes", COLUMN_RIGHT, false},
+	{"SINCE", "startedAt", COLUMN_TEXT, false},   {"WHY", "refusal", COLUMN_TEXT, true},
+};
+static const struct listing copy_listing = {"copies", "template", copy_columns,
+					    ARRAY_N(copy_columns)};
+
 static const struct column tenant_columns[] = {
 	{"TENANT", "tenantID", COLUMN_TEXT, false},
 	{"NAME", "name", COLUMN_TEXT, false},
@@ -104,6 +113,11 @@ static int find(struct cli *cli, const struct named *named, const char *wanted, 
 int command_node_ls(struct cli *cli)
 {
 	return list(cli, "/v1/nodes", &node_listing);
+}
+
+int command_node_copies(struct cli *cli)
+{
+	return list(cli, "/v1/transfers", &copy_listing);
 }
 
 int command_node_token(struct cli *cli)

@@ -24,31 +24,6 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* {"K":"V"} from the values of a repeated flag; NULL when one is no K=V (told, then). */
-static json_t *pairs_of(const struct cli *cli, const char *flag)
-{
-	json_t *pairs = json_object();
-	const char *pair;
-
-	for (size_t i = 0; (pair = args_value_at(&cli->args, flag, i)); i++) {
-		const char *equals = strchr(pair, '=');
-		char key[256];
-
-		if (!equals || equals == pair || equals - pair >= (int)sizeof(key)) {
-			cli_fail(cli, STATUS_USAGE, "--%s %s: write it as K=V", flag, pair);
-			json_decref(pairs);
-			return NULL;
-		}
-		snprintf(key, sizeof(key), "%.*s", (int)(equals - pair), pair);
-		if (json_object_set_new(pairs, key, json_string(equals + 1))) {
-			cli_fail(cli, STATUS_USAGE, "--%s: not in UTF-8", flag);
-			json_decref(pairs);
-			return NULL;
-		}
-	}
-	return pairs;
-}
-
 /* The flags that run and exec share; false when one is wrong (told, then). */
 static bool process_flags(const struct cli *cli, int64_t *out_timeout_s)
 {
@@ -76,18 +51,24 @@ static bool has_input(const struct cli *cli)
 static int sandbox_create(struct cli *cli, int64_t timeout_s, struct sandbox *out)
 {
 	const char *template = cli->args.operand[0];
-	json_t *metadata = pairs_of(cli, "metadata"), *answer;
+	json_t *metadata = args_pairs(cli, "metadata"), *secrets, *answer;
 	char what[128], line[160];
 	struct api_call call = {
 		.who = API_AS_TENANT, .method = "POST", .path = "/v2/sandboxes", .what = what};
 	int status;
 
-	if (!metadata)
+	secrets = metadata ? args_pairs(cli, "secret") : NULL;
+	if (!secrets) {
+		json_decref(metadata);
 		return STATUS_USAGE;
+	}
 	snprintf(what, sizeof(what), "template %.100s", template);
 	snprintf(line, sizeof(line), "creating a sandbox from %.100s ...", template);
 	call.body = json_pack("{s:s, s:I, s:o}", "templateID", template, "timeout",
 			      (json_int_t)timeout_s, "metadata", metadata);
+	if (call.body && json_object_size(secrets))
+		json_object_set(call.body, "secretEnvs", secrets);
+	json_decref(secrets);
 	if (!call.body)
 		return cli_fail(cli, STATUS_USAGE, "the template's name is not in UTF-8");
 	cli_progress(cli, line);

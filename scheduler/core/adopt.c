@@ -58,14 +58,25 @@ static struct core_sandbox row_of(const struct core_event *event)
 	return row;
 }
 
+static void keep(struct core_sandbox *row, const struct wire_record *record)
+{
+	row->state = SANDBOX_KEPT;
+	row->source = record->source;
+	row->transient = record->transient;
+	row->how = record->saved_how;
+	row->saved_mib = record->saved_mib;
+	row->timeout_s = 0;
+	row->end_at = (struct wall){0};
+}
+
 bool adopt_record(struct core *core, struct node *node, const struct core_event *event)
 {
 	const struct wire_record *record = event->record.record;
 	const struct tenant *tenant;
 	struct core_sandbox row;
 
-	if (record->kind != WIRE_RECORD_STARTED || record->attempt < node->row.lost_below ||
-	    find_sandbox(core, record->sandbox.text))
+	if ((record->kind != WIRE_RECORD_STARTED && record->kind != WIRE_RECORD_KEPT) ||
+	    record->attempt < node->row.lost_below || find_sandbox(core, record->sandbox.text))
 		return true;
 	tenant = find_tenant(core, record->tenant.text);
 	/* Alone there is nobody who could know the tenant; an empty one nobody will ever know. */
@@ -76,7 +87,11 @@ bool adopt_record(struct core *core, struct node *node, const struct core_event 
 	if (!tenant || core->sandbox_pool.taken_n == core->limits.sandboxes)
 		return false;
 	row = row_of(event);
+	if (record->kind == WIRE_RECORD_KEPT)
+		keep(&row, record);
 	sandbox_adopt(core, &row, (uint32_t)(tenant - core->tenants),
 		      (uint32_t)(node - core->nodes));
+	if (row.transient)
+		settle_later(core, node);
 	return true;
 }

@@ -61,7 +61,7 @@ static size_t lay_out(struct core *core, const struct core_limits *limits, char 
 size_t core_size(const struct core_limits *limits)
 {
 	CHECK(limits->tenants && limits->nodes && limits->templates && limits->sandboxes);
-	CHECK(limits->templates <= UINT16_MAX);
+	CHECK(limits->templates <= UINT16_MAX && limits->transfers_max <= CORE_TRANSFERS_MAX);
 	return lay_out(NULL, limits, NULL);
 }
 
@@ -78,6 +78,8 @@ struct core *core_init(void *memory, const struct core_limits *limits)
 	list_init(&core->pauses);
 	list_init(&core->alive);
 	list_init(&core->unsettled);
+	list_init(&core->wanted);
+	list_init(&core->everywhere);
 	return core;
 }
 
@@ -192,6 +194,7 @@ static struct node *node_add(struct core *core, const struct core_node *row)
 	}
 	node = &core->nodes[slot];
 	node->row = *row;
+	node->fresh = true;
 	if (node->row.next_seq == 0)
 		node->row.next_seq = 1;
 	list_init(&node->sandboxes);
@@ -238,12 +241,14 @@ static void node_report(struct core *core, struct node *node, const struct wire_
 {
 	bool same = room_equal(&node->row.capacity, &poll->capacity);
 
+	dispatch_report(core, node);
 	lease_wake(core, node);
 	place_report(core, node, poll);
 	if (!same)
 		effect_save_node(core, node);
 	join_report(core, node, poll);
 	join_refresh(core, node);
+	transfer_report(core, node, poll);
 }
 
 /* ---- the step ---- */
@@ -272,9 +277,12 @@ static const struct id *event_node(const struct core_event *event)
 	case CORE_EVENT_CREATE:
 	case CORE_EVENT_KILL:
 	case CORE_EVENT_PAUSE:
+	case CORE_EVENT_SNAPSHOT:
+	case CORE_EVENT_DROP_SNAPSHOT:
 	case CORE_EVENT_RESUME:
 	case CORE_EVENT_SET_TIMEOUT:
 	case CORE_EVENT_EXTEND:
+	case CORE_EVENT_SET_NETWORK:
 	case CORE_EVENT_TICK:
 	case CORE_EVENT_N:
 		return NULL;
@@ -320,10 +328,22 @@ static void step_request(struct core *core, const struct core_event *event)
 			admit_pause(core, event);
 		else
 			effect_reply(core, event->pause.request, refusal, NULL);
+	} else if (event->kind == CORE_EVENT_SNAPSHOT) {
+		if (refusal == REFUSAL_NONE)
+			admit_snapshot(core, event);
+		else
+			effect_reply(core, event->snapshot.request, refusal, NULL);
+	} else if (event->kind == CORE_EVENT_DROP_SNAPSHOT) {
+		if (refusal == REFUSAL_NONE)
+			admit_drop(core, event);
+		else
+			effect_reply(core, event->kill.request, refusal, NULL);
 	} else if (refusal != REFUSAL_NONE) {
 		effect_reply(core, event->timeout.request, refusal, NULL);
 	} else if (event->kind == CORE_EVENT_RESUME) {
 		admit_resume(core, event);
+	} else if (event->kind == CORE_EVENT_SET_NETWORK) {
+		admit_network(core, event);
 	} else {
 		admit_timeout(core, event, event->kind == CORE_EVENT_EXTEND);
 	}
@@ -334,6 +354,7 @@ static void tick(struct core *core)
 	lease_tick(core);
 	settle_tick(core);
 	dispatch_tick(core);
+	transfer_tick(core);
 }
 
 static void step_of_fleet(struct core *core, const struct core_event *event)
@@ -364,9 +385,12 @@ static void step_of_fleet(struct core *core, const struct core_event *event)
 	case CORE_EVENT_CREATE:
 	case CORE_EVENT_KILL:
 	case CORE_EVENT_PAUSE:
+	case CORE_EVENT_SNAPSHOT:
+	case CORE_EVENT_DROP_SNAPSHOT:
 	case CORE_EVENT_RESUME:
 	case CORE_EVENT_SET_TIMEOUT:
 	case CORE_EVENT_EXTEND:
+	case CORE_EVENT_SET_NETWORK:
 		step_request(core, event);
 		break;
 	case CORE_EVENT_TICK:

@@ -25,15 +25,20 @@
 #include <stdint.h>
 
 enum {
-	CORE_EFFECTS_MAX = 128,       /* most effects of one step; what is left stays due */
-	CORE_NODE_TEMPLATES_MAX = 64, /* most templates of one node, as in wire.def */
+	CORE_EFFECTS_MAX = 128,        /* most effects of one step; what is left stays due */
+	CORE_NODE_TEMPLATES_MAX = 256, /* most templates of one node, as in wire.def */
 	CORE_PLAN_MAX = 33,
 	CORE_NODE_NAME_MAX = 64,     /* storage, NUL included */
 	CORE_TRIES_MAX = 3,          /* nodes that are asked for one sandbox */
 	CORE_ATTEMPT_MS = 10000,     /* an unanswered attempt is given up after this */
 	CORE_KILL_REPLY_MS = 5000,   /* a kill is answered after this even if the node is not */
 	CORE_PAUSE_REPLY_MS = 60000, /* the same of a pause: a large memory is written to disk */
+	CORE_SNAPSHOTS_MAX = 100,    /* of one tenant; each takes its nodes' disk */
 	CORE_RESEND_MS = 2000,       /* an unanswered order is given again after this */
+	CORE_TRANSFERS_MAX = 32,     /* copies of templates under way in the fleet */
+	CORE_TRANSFERS_KEPT = 16,    /* that failed, for people to see */
+	CORE_TRANSFER_MS = 60000,    /* one of which nothing moved for this long is given up */
+	CORE_WANT_MS = 60000,        /* a create that found no room is remembered for this long */
 	CORE_SILENT_MS = 10000,      /* nothing new is placed on a node unheard for this long */
 	/* A lease is over for sure after itself, this, and a fraction of it for slow clocks. */
 	CORE_LEASE_MARGIN_MS = 2000,
@@ -46,6 +51,12 @@ struct core_limits {
 	uint32_t tenants, nodes, templates, sandboxes;
 	/* A node freezes what it runs this long after a leader's last answer; 0: never. */
 	uint32_t lease_ms;
+	/* Copies of templates between nodes at a time, up to CORE_TRANSFERS_MAX; 0: none is made.
+	 */
+	uint32_t transfers_max;
+	/* Templates that shall be on every node: names with commas between them, `*` for all. NULL:
+	 * none.  Borrowed for as long as the core lives. */
+	const char *everywhere;
 };
 
 /* ---- rows: what the store holds -------------------------------------------------------------- */
@@ -95,15 +106,22 @@ struct core_sandbox {
 	uint32_t incarnation; /* lives begun, with the one that RESUMING tries; at least 1 */
 	/* What the attempt shall resume; 0: it began from the template, or is known to run. */
 	uint64_t saved_attempt;
+	uint64_t from_attempt;       /* of the snapshot that it began from; 0: from its template */
 	uint64_t save;               /* PAUSING: number of the order; else 0 */
 	enum wire_save_how how;      /* PAUSING: what to save; PAUSED: what is saved */
-	uint64_t saved_mib;          /* PAUSED: on its node's disk */
+	uint64_t saved_mib;          /* PAUSED, KEPT: on its node's disk */
 	enum wire_on_limit on_limit; /* what its time limit does; 0: it ends */
 	uint32_t tries;              /* attempts opened so far, 1..CORE_TRIES_MAX */
 	uint64_t deadline_version;   /* 0 at create, one more with each change of end_at */
 	uint64_t deadline_known;     /* the newest that the node has confirmed */
 	struct wall created_at;      /* admitted */
-	struct wall started_at; /* as the node says of its first life; 0: not known that it did */
+	/* As the node says of its first life, or when the snapshot was made; 0: not known that it
+	 * did, or was. */
+	struct wall started_at;
+	struct id source;        /* it is a snapshot of this sandbox; empty: it is none */
+	uint64_t source_attempt; /* SNAPPING: by which that runs */
+	/* A snapshot for creates that are under way: whoever leads after us drops it. */
+	bool transient;
 	struct wall
 		life_at;    /* when this life was asked for: the longest session counts from here */
 	struct wall end_at; /* the time limit as told to the tenant */
@@ -165,6 +183,7 @@ struct core_event {
 			struct id sandbox; /* a fresh id */
 			struct id tenant;
 			char template_[TEMPLATE_NAME_MAX];
+			struct id snapshot; /* to begin from, instead of the template; or empty */
 			uint32_t timeout_s;
 			enum wire_on_limit on_limit; /* as in struct core_sandbox */
 		} create;
@@ -173,7 +192,7 @@ struct core_event {
 			 * TAKING_OVER too, and by a standby left to the leader. */
 			uint64_t request;
 			struct id sandbox;
-			struct id tenant; /* empty: an operator, for any tenant's sandbox */
+			struct id tenant; /* empty: an operator, for any tenant's */
 			enum cause cause;
 		} kill;
 		struct {
@@ -181,6 +200,7 @@ struct core_event {
 			struct id sandbox;
 			struct id tenant; /* as in kill */
 			uint32_t timeout_s;
+			bool cold; /* RESUME: it boots anew on its files, whatever is saved */
 		} timeout;
 		struct {
 			uint64_t request;
@@ -188,6 +208,13 @@ struct core_event {
 			struct id tenant; /* as in kill */
 			enum wire_save_how how;
 		} pause;
+		struct {
+			uint64_t request;
+			struct id snapshot; /* a fresh id */
+			struct id sandbox;
+			struct id tenant; /* as in kill */
+			bool transient;   /* as in struct core_sandbox */
+		} snapshot;
 	};
 };
 
@@ -267,7 +294,8 @@ enum core_role core_role(const struct core *core);
 
 /* ---- questions: change nothing --------------------------------------------------------------- */
 
-/* Sandboxes that have not ended. Rows and pointers are good until the next step. NULL: no such. */
+/* Sandboxes, and snapshots, that have not ended. Rows and pointers are good until the next step.
+ * NULL: no such. */
 const struct core_sandbox *core_sandbox_find(const struct core *core, const struct id *id);
 
 /* All of them in the order of their slots: start with *cursor 0, NULL at the end. */
@@ -305,6 +333,25 @@ uint64_t core_lost_below(const struct core *core, const struct id *node);
 bool core_node_find(const struct core *core, const struct id *id, struct core_node_view *out_view);
 bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_view *out_view);
 
+/* Copies of templates that are under way. */
+struct core_transfer_view {
+	uint64_t number;
+	const char *template_; /* good until the next step */
+	struct id from, to;
+	bool offered; /* the source can be fetched from; bytes is meaningful only then */
+	uint64_t bytes, done_bytes;
+	struct mono began_at;
+	enum refusal refusal; /* of one that failed: why, and when */
+	struct mono ended_at;
+};
+
+bool core_transfer_next(const struct core *core, uint32_t *cursor,
+			struct core_transfer_view *out_view);
+
+/* The last ones that came to nothing, up to CORE_TRANSFERS_KEPT, the newest first. */
+bool core_transfer_failed_next(const struct core *core, uint32_t *cursor,
+			       struct core_transfer_view *out_view);
+
 struct core_tenant_view {
 	struct core_tenant row;
 	uint32_t concurrent;
@@ -319,7 +366,10 @@ const struct core_template *core_template_next(const struct core *core, uint32_t
 
 struct core_counts {
 	uint32_t tenants, nodes, nodes_awake, nodes_joined, nodes_lost, templates, sandboxes;
+	uint32_t snapshots; /* kept, or being made; counted among the sandboxes */
 	uint32_t running, placing, ending, paused; /* pausing is running, resuming placing */
+	uint32_t transfers;                        /* under way */
+	uint64_t transfers_done, transfers_failed; /* since BOOT */
 	uint64_t ignored; /* events that could not be taken: unknown ids, beyond a limit */
 };
 

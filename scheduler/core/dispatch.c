@@ -15,6 +15,7 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 	switch (row->state) {
 	case SANDBOX_PLACING:
 	case SANDBOX_RESUMING:
+	case SANDBOX_SNAPPING:
 		/* Alone after a restart too: the same attempt, the same answer. One of several
 		 * boots as a standby: others may lead in between, so then the log says. */
 		return core->role != CORE_STANDBY;
@@ -27,6 +28,7 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
 	case SANDBOX_PAUSED:
+	case SANDBOX_KEPT:
 	case SANDBOX_STATE_N:
 		return false;
 	}
@@ -58,6 +60,14 @@ void dispatch_session(struct node *node)
 		list_remove(link);
 		list_prepend(&node->waiting, link);
 	}
+	node->fresh = true;
+}
+
+void dispatch_report(struct core *core, struct node *node)
+{
+	if (node->fresh && list_first(&node->waiting))
+		effect_wake(core, node); /* if it has not joined, joining wakes it */
+	node->fresh = false;
 }
 
 static void order_claim(struct wire_order *order, const struct core_sandbox *row)
@@ -71,7 +81,7 @@ static void order_claim(struct wire_order *order, const struct core_sandbox *row
 	memcpy(order->plan, row->plan, sizeof(order->plan));
 	order->price_version = row->price_version;
 	order->on_limit = row->on_limit;
-	order->resume = row->saved_attempt;
+	order->resume = row->state == SANDBOX_PLACING ? row->from_attempt : row->saved_attempt;
 }
 
 static void order_send(struct core *core, const struct sandbox *sandbox)
@@ -88,6 +98,7 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 	case SANDBOX_PLACING:
 	case SANDBOX_RESUMING:
 		order_claim(order, row);
+		order->cold = row->saved_attempt && sandbox->resumes_cold;
 		break;
 	case SANDBOX_RUNNING:
 		order->kind = WIRE_ORDER_DEADLINE;
@@ -104,9 +115,16 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 		order->kind = WIRE_ORDER_KILL;
 		order->cause = row->cause;
 		break;
+	case SANDBOX_SNAPPING:
+		order->kind = WIRE_ORDER_SNAPSHOT;
+		order->tenant = row->tenant;
+		order->source = row->source_attempt;
+		order->transient = row->transient;
+		break;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
 	case SANDBOX_PAUSED:
+	case SANDBOX_KEPT:
 	case SANDBOX_STATE_N:
 		check_broken("an order is wanted", __FILE__, __LINE__);
 	}
@@ -133,6 +151,7 @@ void dispatch_poll(struct core *core, struct node *node)
 		list_remove(link);
 		list_append(&node->sent, link);
 	}
+	transfer_poll(core, node);
 	if (list_first(&node->waiting))
 		effect_wake(core, node);
 }
@@ -176,6 +195,9 @@ static enum refusal dispatch_refusal(enum refusal refusal)
 {
 	if (refusal == REFUSAL_VM_FAILED || refusal == REFUSAL_CREATE_FAILED)
 		return refusal;
+	/* The snapshot, as that is all that a create can want of what is saved. */
+	if (refusal == REFUSAL_SAVED_GONE)
+		return REFUSAL_TEMPLATE_UNKNOWN;
 	return REFUSAL_CAPACITY;
 }
 
@@ -185,6 +207,10 @@ static void answer_refused(struct core *core, struct sandbox *sandbox, struct no
 	struct core_sandbox *row = &sandbox->row;
 	uint32_t next = POOL_NONE;
 
+	if (snapshot_is(row)) {
+		snapshot_refused(core, sandbox, record);
+		return;
+	}
 	/* A late no cannot undo a yes. */
 	if (row->state == SANDBOX_RUNNING || row->state == SANDBOX_PAUSING ||
 	    row->state == SANDBOX_PAUSED)
@@ -203,11 +229,14 @@ static void answer_refused(struct core *core, struct sandbox *sandbox, struct no
 		sandbox_finish(core, sandbox);
 		return;
 	}
-	node->refusing = true; /* its room is not what it seems, until it reports again */
-	if (sandbox->create_request && row->tries < CORE_TRIES_MAX) {
+	/* Its room is not what it seems, until it reports again. */
+	node->refusing |= record->refusal != REFUSAL_SAVED_GONE;
+	if (sandbox->create_request && row->tries < CORE_TRIES_MAX && !row->from_attempt) {
 		struct template_ *template_ = find_template(core, row->template_);
 		sandbox->refused_by[row->tries - 1] = sandbox->node;
 		next = place_pick(template_, sandbox->refused_by, row->tries);
+		if (next == POOL_NONE)
+			transfer_want(core, template_);
 	}
 	if (next != POOL_NONE) {
 		row->ended_at.ns = 0;
@@ -278,6 +307,8 @@ static void answer_deadline(struct core *core, struct sandbox *sandbox, const st
 		row->deadline_known = version;
 		effect_save_sandbox(core, sandbox);
 		dispatch_refresh(core, sandbox);
+		if (version == row->deadline_version && core->role == CORE_ALONE)
+			sandbox_confirm(core, sandbox, REFUSAL_NONE);
 	}
 }
 
@@ -302,6 +333,9 @@ static void answer(struct core *core, struct sandbox *sandbox, struct node *node
 		break;
 	case WIRE_RECORD_DISCARDED:
 		pause_gone(core, sandbox, record);
+		break;
+	case WIRE_RECORD_KEPT:
+		snapshot_kept(core, sandbox, record);
 		break;
 	}
 }
@@ -335,14 +369,20 @@ void dispatch_tick(struct core *core)
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
 		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_PAUSE_REPLY_MS)
 			break;
-		sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
+		if (snapshot_is(&sandbox->row))
+			snapshot_give_up(core, sandbox, CAUSE_PLATFORM);
+		else
+			sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
 	}
 	while (effects_left(core) >= 4 && (link = list_first(&core->confirms))) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
 		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_KILL_REPLY_MS)
 			break;
-		/* Alone it is durable and nobody else decides, so that it will happen. */
+		/* Alone it is durable and nobody else decides, so that it will happen; but of new
+		 * rules for what runs it is to be known that they are in force. */
 		sandbox_confirm(core, sandbox,
-				core->role == CORE_ALONE ? REFUSAL_NONE : REFUSAL_UNCONFIRMED);
+				core->role == CORE_ALONE && sandbox->row.state != SANDBOX_RUNNING
+					? REFUSAL_NONE
+					: REFUSAL_UNCONFIRMED);
 	}
 }

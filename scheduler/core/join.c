@@ -16,9 +16,10 @@ static void boot_nodes(struct core *core)
 	     at = pool_next(&core->node_pool, at + 1)) {
 		struct node *node = &core->nodes[at];
 		join_add(core, node);
-		/* A crash may have come between two steps of giving up. */
-		if (node->row.lost_below)
-			list_append(&core->unsettled, &node->settle_link);
+		/* A crash may have come between two steps of giving up, and left snapshots that
+		 * nobody waits for. */
+		if (node->row.lost_below || core->role == CORE_ALONE)
+			settle_later(core, node);
 	}
 }
 
@@ -132,6 +133,8 @@ static void join(struct core *core, struct node *node, bool joined)
 	if (node->joined == joined)
 		return;
 	place_join(core, node, joined);
+	if (joined && core->state_n[SANDBOX_KEPT])
+		settle_later(core, node);
 	if (joined && list_first(&node->waiting))
 		effect_wake(core, node);
 }
@@ -142,7 +145,8 @@ static void heard_out(struct core *core, struct node *node)
 		return;
 	node->settle_epoch = node->heard_epoch;
 	if (core->state_n[SANDBOX_PLACING] || core->state_n[SANDBOX_RESUMING] ||
-	    core->state_n[SANDBOX_ENDING])
+	    core->state_n[SANDBOX_ENDING] || core->state_n[SANDBOX_DISCARDING] ||
+	    core->state_n[SANDBOX_SNAPPING] || core->state_n[SANDBOX_KEPT])
 		settle_node(core, node);
 }
 

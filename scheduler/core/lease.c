@@ -36,6 +36,7 @@ void lease_silence(struct core *core, struct node *node)
 	if (!node->awake)
 		return;
 	node->awake = false;
+	node->fresh = true;
 	list_remove(&node->awake_link);
 	place_withdraw(core, node);
 }

@@ -52,6 +52,8 @@ void admit_pause(struct core *core, const struct core_event *event)
 	case SANDBOX_NONE:
 	case SANDBOX_ENDING:
 	case SANDBOX_DISCARDING:
+	case SANDBOX_SNAPPING:
+	case SANDBOX_KEPT:
 	case SANDBOX_ENDED:
 	case SANDBOX_STATE_N:
 		effect_reply(core, request, REFUSAL_SANDBOX_UNKNOWN, NULL);
@@ -59,14 +61,24 @@ void admit_pause(struct core *core, const struct core_event *event)
 	}
 }
 
+enum refusal pause_node_refuses(const struct core *core, const struct sandbox *saved)
+{
+	const struct node *node = &core->nodes[saved->node];
+	const struct core_sandbox *row = &saved->row;
+	struct core_template shape = {
+		.vcpus = row->vcpus, .mem_mib = row->mem_mib, .disk_mib = row->disk_mib};
+
+	if (!node->awake || !node->joined || node->row.cordoned || node->leaving ||
+	    node->trouble[0] || lease_is_lost(node))
+		return REFUSAL_SAVED_AWAY;
+	return place_room(node, &shape) ? REFUSAL_NONE : REFUSAL_CAPACITY;
+}
+
 static enum refusal resume_refuses(const struct core *core, const struct sandbox *sandbox,
 				   uint32_t timeout_s)
 {
 	const struct tenant *tenant = &core->tenants[sandbox->tenant];
-	const struct node *node = &core->nodes[sandbox->node];
 	const struct core_sandbox *row = &sandbox->row;
-	struct core_template shape = {
-		.vcpus = row->vcpus, .mem_mib = row->mem_mib, .disk_mib = row->disk_mib};
 	enum refusal refusal;
 
 	if (timeout_s == 0)
@@ -78,10 +90,7 @@ static enum refusal resume_refuses(const struct core *core, const struct sandbox
 	refusal = quota_refuses(tenant, row->vcpus, row->mem_mib);
 	if (refusal != REFUSAL_NONE)
 		return refusal;
-	if (!node->awake || !node->joined || node->row.cordoned || node->leaving ||
-	    node->trouble[0] || lease_is_lost(node))
-		return REFUSAL_SAVED_AWAY;
-	return place_room(node, &shape) ? REFUSAL_NONE : REFUSAL_CAPACITY;
+	return pause_node_refuses(core, sandbox);
 }
 
 static void resume(struct core *core, struct sandbox *sandbox, const struct core_event *event)
@@ -102,6 +111,7 @@ static void resume(struct core *core, struct sandbox *sandbox, const struct core
 	row->end_at.ns = core->wall.ns + (int64_t)row->timeout_s * NS_PER_S;
 	row->deadline_version = row->deadline_known = 0;
 	sandbox->create_request = event->timeout.request;
+	sandbox->resumes_cold = event->timeout.cold;
 	sandbox_move(core, sandbox, SANDBOX_RESUMING);
 	effect_save_sandbox(core, sandbox);
 }
@@ -117,7 +127,8 @@ void admit_resume(struct core *core, const struct core_event *event)
 		break;
 	case SANDBOX_RESUMING:
 		/* Whoever gave up waiting may wait again. */
-		if (sandbox->create_request || !request) {
+		if (sandbox->create_request || !request ||
+		    event->timeout.cold != sandbox->resumes_cold) {
 			effect_reply(core, request, REFUSAL_IN_FLIGHT, sandbox);
 			break;
 		}
@@ -134,6 +145,8 @@ void admit_resume(struct core *core, const struct core_event *event)
 	case SANDBOX_PAUSING:
 	case SANDBOX_ENDING:
 	case SANDBOX_DISCARDING:
+	case SANDBOX_SNAPPING:
+	case SANDBOX_KEPT:
 	case SANDBOX_ENDED:
 	case SANDBOX_STATE_N:
 		admit_timeout(core, event, true);
@@ -205,6 +218,7 @@ void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_re
 	switch (row->state) {
 	case SANDBOX_PAUSED:
 	case SANDBOX_RESUMING:
+	case SANDBOX_KEPT:
 		row->cause = record->cause == CAUSE_NONE ? CAUSE_PLATFORM : record->cause;
 		break;
 	case SANDBOX_ENDING:
@@ -214,6 +228,7 @@ void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_re
 	case SANDBOX_PLACING:
 	case SANDBOX_RUNNING:
 	case SANDBOX_PAUSING:
+	case SANDBOX_SNAPPING:
 	case SANDBOX_ENDED:
 	case SANDBOX_STATE_N:
 		return;

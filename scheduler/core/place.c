@@ -53,14 +53,18 @@ uint64_t place_room(const struct node *node, const struct core_template *shape)
 	return times(capacity->disk_mib, used->disk_mib, shape->disk_mib, room);
 }
 
+bool place_may(const struct node *node)
+{
+	return node->awake && node->joined && !node->row.cordoned && !node->leaving &&
+	       !node->trouble[0] && !lease_is_lost(node);
+}
+
 uint8_t place_rank_plus_1(const struct core *core, const struct node *node,
 			  const struct offer *offer)
 {
 	uint64_t room;
 
-	if (!offer->current || !node->awake || !node->joined || node->row.cordoned)
-		return 0;
-	if (node->refusing || node->leaving || node->trouble[0] || lease_is_lost(node))
+	if (!offer->current || !place_may(node) || node->refusing)
 		return 0;
 	room = place_room(node, &core->templates[offer->template_].row);
 	if (room == 0)
@@ -150,6 +154,7 @@ struct template_ *place_add_template(struct core *core, const struct core_templa
 			    core->rank_memory + (slot * (size_t)PLACE_RANK_N + rank) * bytes,
 			    core->limits.nodes);
 	index_add(&core->template_index, slot);
+	transfer_template_added(core, template_);
 	return template_;
 }
 
@@ -191,6 +196,7 @@ static void report_offer(struct core *core, struct node *node, const struct wire
 	for (uint32_t i = 0; i < node->offer_n; i++)
 		if (node->offers[i].template_ == offer.template_)
 			return; /* listed twice: the first counts */
+	transfer_offered(template_, (uint32_t)(node - core->nodes));
 	offer.warm_n = (uint16_t)(reported->warm_n < UINT16_MAX ? reported->warm_n : UINT16_MAX);
 	node->offers[node->offer_n] = offer;
 	offer_set_current(core, node, &node->offers[node->offer_n++],

@@ -67,6 +67,7 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	const struct list *pause = list_first(&core->pauses);
 	const struct list *alive = list_first(&core->alive);
 	int64_t first_ns = INT64_MAX;
+	struct mono transfer;
 
 	if (!core->booted)
 		return false;
@@ -85,6 +86,8 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	if (alive)
 		sooner(&first_ns, LIST_OBJECT(alive, struct node, alive_link)->counts_from,
 		       lease_patience_ms(core));
+	if (transfer_next_deadline(core, &transfer))
+		sooner(&first_ns, transfer, 0);
 	if (list_first(&core->unsettled))
 		sooner(&first_ns, core->now, 0);
 	if (first_ns == INT64_MAX)
@@ -211,6 +214,10 @@ void core_count(const struct core *core, struct core_counts *out_counts)
 		.placing = core->state_n[SANDBOX_PLACING] + core->state_n[SANDBOX_RESUMING],
 		.ending = core->state_n[SANDBOX_ENDING] + core->state_n[SANDBOX_DISCARDING],
 		.paused = core->state_n[SANDBOX_PAUSED],
+		.snapshots = core->state_n[SANDBOX_SNAPPING] + core->state_n[SANDBOX_KEPT],
+		.transfers = core->transfers_n,
+		.transfers_done = core->transfers_done_n,
+		.transfers_failed = core->transfers_failed_n,
 		.ignored = core->ignored_n,
 	};
 	for (uint32_t at = pool_next(&core->node_pool, 0); at != POOL_NONE;

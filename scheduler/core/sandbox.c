@@ -29,10 +29,43 @@ bool sandbox_holds(enum sandbox_state state)
 	case SANDBOX_ENDED:
 	case SANDBOX_PAUSED:
 	case SANDBOX_DISCARDING:
+	case SANDBOX_SNAPPING:
+	case SANDBOX_KEPT:
 	case SANDBOX_STATE_N:
 		return false;
 	}
 	return false;
+}
+
+/* Of one of them there is no row but in these states. */
+static bool snapshot_may_be(const struct core_sandbox *row)
+{
+	bool snapshot = snapshot_is(row);
+
+	switch (row->state) {
+	case SANDBOX_SNAPPING:
+		return snapshot && row->source_attempt && !row->started_at.ns;
+	case SANDBOX_KEPT:
+		return snapshot && row->started_at.ns && row->cause == CAUSE_NONE;
+	case SANDBOX_DISCARDING:
+	case SANDBOX_ENDED:
+		return true;
+	case SANDBOX_NONE:
+	case SANDBOX_PLACING:
+	case SANDBOX_RUNNING:
+	case SANDBOX_ENDING:
+	case SANDBOX_PAUSING:
+	case SANDBOX_PAUSED:
+	case SANDBOX_RESUMING:
+	case SANDBOX_STATE_N:
+		return !snapshot;
+	}
+	return false;
+}
+
+static bool counts_as_snapshot(enum sandbox_state state)
+{
+	return state == SANDBOX_SNAPPING || state == SANDBOX_KEPT;
 }
 
 void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
@@ -43,6 +76,7 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	CHECK(row->state > SANDBOX_NONE && row->state < SANDBOX_STATE_N);
 	CHECK(id_equal(&row->node, &node->row.id));
 	CHECK(row->attempt != 0 && row->incarnation != 0);
+	CHECK(snapshot_may_be(row));
 	CHECK(row->state != SANDBOX_RESUMING || row->saved_attempt != 0);
 	CHECK(row->saved_attempt == 0 || row->state == SANDBOX_RESUMING ||
 	      row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED);
@@ -57,7 +91,7 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	      row->state == SANDBOX_RESUMING);
 	CHECK(!sandbox->confirm_request || row->state == SANDBOX_ENDING ||
 	      row->state == SANDBOX_DISCARDING || row->state == SANDBOX_PAUSING ||
-	      row->state == SANDBOX_RUNNING);
+	      row->state == SANDBOX_RUNNING || row->state == SANDBOX_SNAPPING);
 	CHECK(!sandbox->confirm_request || list_is_linked(&sandbox->timer_link));
 	CHECK(!list_is_linked(&sandbox->timer_link) || sandbox->confirm_request ||
 	      row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING);
@@ -97,6 +131,8 @@ void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state
 	core->state_n[from] -= from != SANDBOX_NONE;
 	core->state_n[to] += to != SANDBOX_ENDED;
 	sandbox->row.state = to;
+	core->tenants[sandbox->tenant].snapshots_n += counts_as_snapshot(to);
+	core->tenants[sandbox->tenant].snapshots_n -= counts_as_snapshot(from);
 	list_remove(&sandbox->timer_link);
 	if (sandbox_holds(to) && !sandbox_holds(from))
 		hold(core, sandbox);
@@ -122,7 +158,8 @@ static void open_attempt(struct core *core, struct sandbox *sandbox)
 {
 	sandbox->row.attempt = sandbox_attempt(core);
 	sandbox->row.tries++;
-	place_take_warm(core, &core->nodes[sandbox->node], sandbox->row.template_);
+	if (!sandbox->row.from_attempt)
+		place_take_warm(core, &core->nodes[sandbox->node], sandbox->row.template_);
 	sandbox_move(core, sandbox, SANDBOX_PLACING);
 	effect_save_sandbox(core, sandbox);
 }
@@ -138,6 +175,18 @@ static struct sandbox *sandbox_add(struct core *core, const struct core_sandbox 
 	sandbox->row = *row;
 	sandbox->tenant = tenant;
 	index_add(&core->sandbox_index, slot);
+	return sandbox;
+}
+
+struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			     uint32_t node)
+{
+	struct sandbox *sandbox = sandbox_add(core, row, tenant);
+
+	sandbox_sit(core, sandbox, node);
+	sandbox->row.attempt = sandbox_attempt(core);
+	sandbox_move(core, sandbox, SANDBOX_SNAPPING);
+	effect_save_sandbox(core, sandbox);
 	return sandbox;
 }
 
@@ -164,6 +213,7 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 	sandbox_sit(core, sandbox, (uint32_t)(node - core->nodes));
 	if (sandbox_holds(row->state))
 		hold(core, sandbox);
+	core->tenants[sandbox->tenant].snapshots_n += counts_as_snapshot(row->state);
 	core->state_n[row->state]++;
 	sandbox_verify(core, sandbox);
 }
@@ -215,7 +265,7 @@ struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row,
 
 	sandbox->row.state = SANDBOX_NONE;
 	sandbox_sit(core, sandbox, node);
-	sandbox_move(core, sandbox, SANDBOX_RUNNING);
+	sandbox_move(core, sandbox, row->state);
 	effect_add(core, CORE_EFFECT_ADOPT_SANDBOX)->sandbox = sandbox->row;
 	return sandbox;
 }
@@ -226,8 +276,10 @@ void sandbox_await(struct core *core, struct sandbox *sandbox, uint64_t request)
 	sandbox->confirm_request = request;
 	if (request)
 		start_timer(core, sandbox,
-			    sandbox->row.state == SANDBOX_PAUSING ? &core->pauses
-								  : &core->confirms);
+			    sandbox->row.state == SANDBOX_PAUSING ||
+					    sandbox->row.state == SANDBOX_SNAPPING
+				    ? &core->pauses
+				    : &core->confirms);
 }
 
 void sandbox_confirm(struct core *core, struct sandbox *sandbox, enum refusal refusal)

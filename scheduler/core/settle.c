@@ -18,12 +18,31 @@ static bool given_up(const struct node *node, const struct core_sandbox *row)
 static bool not_begun(const struct core_sandbox *row)
 {
 	return row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING ||
+	       row->state == SANDBOX_SNAPPING ||
+	       (row->state == SANDBOX_DISCARDING && snapshot_is(row) && row->started_at.ns == 0) ||
 	       (row->state == SANDBOX_ENDING && (row->started_at.ns == 0 || row->saved_attempt));
 }
 
-bool settle_is_due(const struct node *node, const struct core_sandbox *row)
+/* A snapshot for creates that a leader before us had under way; or we, before we were started. */
+static bool left_over(const struct core *core, const struct node *node,
+		      const struct core_sandbox *row)
 {
-	return given_up(node, row) || (not_begun(row) && row->attempt >> 32 < node->settle_epoch);
+	return row->transient && core->role != CORE_STANDBY && node->joined &&
+	       row->attempt >> 32 < core->epoch &&
+	       (row->state == SANDBOX_KEPT ||
+		(row->state == SANDBOX_SNAPPING && core->role == CORE_ALONE));
+}
+
+bool settle_is_due(const struct core *core, const struct node *node, const struct core_sandbox *row)
+{
+	return given_up(node, row) || (not_begun(row) && row->attempt >> 32 < node->settle_epoch) ||
+	       left_over(core, node, row);
+}
+
+void settle_later(struct core *core, struct node *node)
+{
+	if (!list_is_linked(&node->settle_link))
+		list_append(&core->unsettled, &node->settle_link);
 }
 
 /* When what the node ran was frozen for sure; without leases, when it was last heard. */
@@ -48,6 +67,10 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 		pause_again(core, sandbox, REFUSAL_CANCELLED);
 		return;
 	}
+	if (!given_up(node, row) && left_over(core, node, row)) {
+		snapshot_give_up(core, sandbox, CAUSE_PLATFORM);
+		return;
+	}
 	if (given_up(node, row)) {
 		if (row->state == SANDBOX_PLACING)
 			row->refusal = sandbox->create_request ? REFUSAL_PLACEMENT_TIMEOUT
@@ -57,7 +80,7 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 		if (row->ended_at.ns < row->started_at.ns)
 			row->ended_at = row->started_at;
 	} else {
-		if (row->state == SANDBOX_PLACING)
+		if (row->state == SANDBOX_PLACING || row->state == SANDBOX_SNAPPING)
 			row->refusal = REFUSAL_CANCELLED;
 		row->cause = CAUSE_NONE;
 		row->ended_at = core->wall;
@@ -72,11 +95,10 @@ void settle_node(struct core *core, struct node *node)
 	for (; link; link = next) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, node_link);
 		next = list_next(&node->sandboxes, link);
-		if (!settle_is_due(node, &sandbox->row))
+		if (!settle_is_due(core, node, &sandbox->row))
 			continue;
 		if (effects_left(core) < SETTLE_EFFECTS) {
-			if (!list_is_linked(&node->settle_link))
-				list_append(&core->unsettled, &node->settle_link);
+			settle_later(core, node);
 			return;
 		}
 		settle(core, node, sandbox);

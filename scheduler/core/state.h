@@ -7,11 +7,13 @@
  *   place.c      which node
  *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
  *   pause.c      what pausing and resuming add to that
+ *   snapshot.c   snapshots of what runs
  *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
  *   join.c       who leads, and which nodes it has heard out
  *   lease.c      which nodes are heard, which may still be running something, which are lost
  *   settle.c     ends what never began, and what was given up
  *   adopt.c      makes rows of what only a node's log knew
+ *   transfer.c   templates that are copied from node to node
  *   usage.c      a node's journal in, each record once
  *   questions.c  what can be asked
  *   verify.c     every sum counted again
@@ -29,6 +31,8 @@
 enum {
 	PLACE_CLASS_N = 11,               /* of room, see place.c */
 	PLACE_RANK_N = 2 * PLACE_CLASS_N, /* with a warm clone, then without */
+	TEMPLATE_HOLDERS = 4,             /* nodes that are remembered to have a template */
+	NODE_SHUNNED_MAX = 8,             /* templates that one node failed to get */
 	ORDERS_PER_POLL_MAX = 64,         /* as many as an answer takes, see wire.def */
 };
 
@@ -36,6 +40,7 @@ struct tenant {
 	struct core_tenant row;
 	uint32_t concurrent;
 	uint64_t vcpus, mem_mib;
+	uint32_t snapshots_n; /* kept, or being made */
 };
 
 struct template_ {
@@ -44,6 +49,11 @@ struct template_ {
 	uint32_t offering_n;   /* those of them that have joined, so that it can be placed there */
 	uint32_t ranks_filled; /* bit r: ranks[r] is not empty */
 	struct bitset ranks[PLACE_RANK_N];
+	struct list wanted_link; /* in core.wanted: a create found no room, or took the last, at */
+	struct mono wanted_at;
+	struct list everywhere_link;        /* in core.everywhere */
+	uint32_t holders[TEMPLATE_HOLDERS]; /* slots, and 1, of nodes that offered it lately; 0 */
+	uint32_t holder_next;
 };
 
 /* One template on one node. */
@@ -54,6 +64,28 @@ struct offer {
 	bool current;        /* has the template's present shape, on a node that is awake */
 };
 
+/* A template that a node failed to get. */
+struct shunned {
+	uint32_t template_, fails_n; /* 0: an empty place */
+	struct mono until;
+};
+
+/* A template on its way from one node to another. */
+struct transfer {
+	uint64_t number;              /* 0: an empty place */
+	uint32_t template_, from, to; /* slots */
+	bool offered;                 /* the source said what there is to fetch: */
+	char artefact[64];
+	uint8_t digest[32];
+	uint64_t bytes;
+	uint64_t prepared_bytes, done_bytes;  /* as the source, as the destination said last */
+	bool from_knows, to_knows;            /* their last report told of it */
+	struct mono from_sent_at, to_sent_at; /* of the order; 0: it was not given yet */
+	struct mono began_at, moved_at;       /* the last progress */
+	enum refusal refusal;                 /* when it has failed, at: */
+	struct mono ended_at;
+};
+
 struct node {
 	struct core_node row;
 	struct wire_room used;
@@ -61,10 +93,15 @@ struct node {
 	bool joined; /* heard out under this leader's epoch; alone: always; as a standby: never */
 	bool blocks; /* TAKING_OVER: nothing is admitted before it joined */
 	bool told_epoch; /* an answer with ours is wanted, or went out, in this session */
+	/* It opened a session, or was silent, and has not reported since: whatever waits for it
+	 * was not called for, or in vain. */
+	bool fresh;
 	bool behind; /* its last report's log ended before what was taken of it: it was put back */
 	bool refusing; /* said no to an attempt, and has not reported since */
 	bool leaving;  /* as last reported, like these */
 	char trouble[129];
+	uint64_t platform; /* hash of what it said; 0: it takes no copies */
+	struct shunned shunned[NODE_SHUNNED_MAX];
 	uint64_t lost_carried; /* the node ended its attempts below this */
 	/* Once next_seq reaches heard_seq, all that came of attempts of epochs before heard_epoch
 	 * is known, and nothing more will: when it reported that end of its log, the node had
@@ -86,8 +123,11 @@ struct sandbox {
 	uint32_t tenant, node; /* slots */
 	struct list node_link;
 	uint64_t create_request; /* who waits for the node's yes; 0: nobody */
+	/* RESUMING: as whoever waits for it asked.  Not in the row: who was not answered asks
+	 * again. */
+	bool resumes_cold;
 	/* Who waits for what a record must confirm; ENDING, DISCARDING: a kill, RUNNING: a time
-	 * limit, PAUSING: the pause. */
+	 * limit, PAUSING: the pause, SNAPPING: the snapshot. */
 	uint64_t confirm_request;
 	/* In core.attempts or, if one waits, in core.confirms or core.pauses. */
 	struct list timer_link;
@@ -115,7 +155,14 @@ struct core {
 	/* Sandboxes PLACING by this leader, and RESUMING while somebody waits; the oldest first. */
 	struct list attempts;
 	struct list confirms; /* sandboxes with a confirm_request, the oldest first, but for: */
-	struct list pauses;   /* those that are PAUSING */
+	struct list pauses;   /* those that are PAUSING or SNAPPING */
+	struct list wanted;   /* templates that found no room, the one asked for last at the end */
+	struct list everywhere; /* templates that shall be on every node */
+	struct transfer transfers[CORE_TRANSFERS_MAX];
+	uint32_t transfers_n;
+	uint64_t transfers_done_n, transfers_failed_n;
+	struct transfer
+		failed[CORE_TRANSFERS_KEPT]; /* transfers_failed_n's rest is the next place */
 	uint32_t state_n[SANDBOX_STATE_N];
 	struct pool tenant_pool, node_pool, template_pool, sandbox_pool;
 	struct index tenant_index, node_index, template_index, sandbox_index;
@@ -149,6 +196,7 @@ struct sandbox *find_sandbox(struct core *core, const char *id);
 
 void admit_create(struct core *core, const struct core_event *event);
 void admit_kill(struct core *core, const struct core_event *event);
+void admit_network(struct core *core, const struct core_event *event);
 void admit_timeout(struct core *core, const struct core_event *event, bool only_later);
 
 /* The sandbox, if it may be known to this tenant (empty: an operator, who may know all). */
@@ -187,6 +235,9 @@ void place_give_room(struct core *core, struct node *node, const struct core_san
 /* A sandbox was placed: probably it takes a warm clone. */
 void place_take_warm(struct core *core, struct node *node, const char *template_);
 
+/* Whether anything new may be placed on the node at all, room aside. */
+bool place_may(const struct node *node);
+
 /* How many more of this shape the node has room for. */
 uint64_t place_room(const struct node *node, const struct core_template *shape);
 
@@ -203,7 +254,11 @@ void sandbox_load(struct core *core, const struct core_sandbox *row);
 struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			      uint32_t node, uint64_t request);
 
-/* Only its node's log knew it: a slot with the row, as RUNNING. */
+/* A snapshot: a slot with the row; its node shall make it. */
+struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			     uint32_t node);
+
+/* Only its node's log knew it: a slot with the row, RUNNING or KEPT. */
 struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			      uint32_t node);
 
@@ -266,6 +321,26 @@ void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_re
 /* A later life than is known here has begun, under another leader.  False: it has not. */
 bool pause_follow(struct core *core, struct node *node, const struct core_event *event);
 
+/* Why nothing that is saved on its node can go on there now; NONE: it can. */
+enum refusal pause_node_refuses(const struct core *core, const struct sandbox *saved);
+
+/* ---- snapshot.c ---- */
+
+void admit_snapshot(struct core *core, const struct core_event *event);
+void admit_drop(struct core *core, const struct core_event *event);
+
+/* The snapshot, if this tenant may begin something from it. */
+struct sandbox *snapshot_find(struct core *core, const struct id *id, const struct id *tenant);
+
+bool snapshot_is(const struct core_sandbox *row);
+
+/* Its node says that it has it; that it has not, or will not. */
+void snapshot_kept(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+void snapshot_refused(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+
+/* Nobody wants it any more: its node shall drop it. */
+void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cause);
+
 /* ---- dispatch.c ---- */
 
 /* What the sandbox wants of its node is queued; true: something is. */
@@ -274,6 +349,9 @@ bool dispatch_queue(struct core *core, struct sandbox *sandbox);
 /* The same, when it may have changed: the node is woken for it. */
 void dispatch_refresh(struct core *core, struct sandbox *sandbox);
 void dispatch_session(struct node *node);
+
+/* A poll of it is there to be answered: for what waited for that. */
+void dispatch_report(struct core *core, struct node *node);
 void dispatch_poll(struct core *core, struct node *node);
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record);
 void dispatch_tick(struct core *core);
@@ -332,13 +410,40 @@ void lease_lose(struct core *core, struct node *node, uint64_t lost_below);
 void settle_node(struct core *core, struct node *node);
 void settle_tick(struct core *core);
 
+/* There may be something to settle on it: with the next tick. */
+void settle_later(struct core *core, struct node *node);
+
 /* Whether the sandbox never began, or was given up. */
-bool settle_is_due(const struct node *node, const struct core_sandbox *row);
+bool settle_is_due(const struct core *core, const struct node *node,
+		   const struct core_sandbox *row);
 
 /* ---- adopt.c ---- */
 
 /* A record of a sandbox that is perhaps not known here. False: it cannot be taken yet. */
 bool adopt_record(struct core *core, struct node *node, const struct core_event *event);
+
+/* ---- transfer.c ---- */
+
+/* A template is new. */
+void transfer_template_added(struct core *core, struct template_ *template_);
+
+/* There is no room for one more of it, as far as is known. */
+void transfer_want(struct core *core, struct template_ *template_);
+
+/* The node offers it. */
+void transfer_offered(struct template_ *template_, uint32_t node);
+
+/* What the node says of transfers; and whether it shall get something. */
+void transfer_report(struct core *core, struct node *node, const struct wire_poll *poll);
+
+/* Orders of transfers for the node, which has joined: at most three. */
+void transfer_poll(struct core *core, const struct node *node);
+void transfer_tick(struct core *core);
+bool transfer_next_deadline(const struct core *core, struct mono *out_at);
+void transfer_verify(const struct core *core);
+
+/* What a transfer is called at the gateway. */
+struct id transfer_id(uint64_t number);
 
 /* ---- usage.c ---- */
 

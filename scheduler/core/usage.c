@@ -24,6 +24,7 @@ static bool record_is_usage(const struct wire_record *record)
 	case WIRE_RECORD_REFUSED:
 	case WIRE_RECORD_RUNS_ON:
 	case WIRE_RECORD_DISCARDED:
+	case WIRE_RECORD_KEPT:
 		return false;
 	}
 	return false;

@@ -47,7 +47,7 @@ static void verify_node(const struct core *core, uint32_t slot)
 		CHECK(list_is_linked(&core->sandboxes[at].node_link));
 		/* What can be settled is, or stays due. */
 		CHECK(!core->booted || list_is_linked(&node->settle_link) ||
-		      !settle_is_due(node, row));
+		      !settle_is_due(core, node, row));
 	}
 	CHECK(used.vcpus == node->used.vcpus && used.mem_mib == node->used.mem_mib);
 	CHECK(used.disk_mib == node->used.disk_mib && used.sandboxes == node->used.sandboxes);
@@ -69,10 +69,13 @@ static void verify_tenant(const struct core *core, uint32_t slot)
 {
 	const struct tenant *tenant = &core->tenants[slot];
 	uint64_t vcpus = 0, mem_mib = 0;
-	uint32_t concurrent = 0;
+	uint32_t concurrent = 0, snapshots_n = 0;
 
 	for (uint32_t at = pool_next(&core->sandbox_pool, 0); at != POOL_NONE;
 	     at = pool_next(&core->sandbox_pool, at + 1)) {
+		snapshots_n += core->sandboxes[at].tenant == slot &&
+			       (core->sandboxes[at].row.state == SANDBOX_SNAPPING ||
+				core->sandboxes[at].row.state == SANDBOX_KEPT);
 		if (core->sandboxes[at].tenant != slot ||
 		    !sandbox_holds(core->sandboxes[at].row.state))
 			continue;
@@ -80,7 +83,7 @@ static void verify_tenant(const struct core *core, uint32_t slot)
 		vcpus += core->sandboxes[at].row.vcpus;
 		mem_mib += core->sandboxes[at].row.mem_mib;
 	}
-	CHECK(concurrent == tenant->concurrent);
+	CHECK(concurrent == tenant->concurrent && snapshots_n == tenant->snapshots_n);
 	CHECK(vcpus == tenant->vcpus && mem_mib == tenant->mem_mib);
 }
 
@@ -115,14 +118,17 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 	CHECK(!sandbox->create_request || ours);
 	CHECK(!sandbox->confirm_request || core->role == CORE_ALONE || core->role == CORE_LEADING);
 	CHECK(core->role != CORE_ALONE || !sandbox->confirm_request ||
-	      row->state == SANDBOX_ENDING || row->state == SANDBOX_DISCARDING ||
-	      row->state == SANDBOX_PAUSING);
+	      row->state == SANDBOX_RUNNING || row->state == SANDBOX_ENDING ||
+	      row->state == SANDBOX_DISCARDING || row->state == SANDBOX_PAUSING ||
+	      row->state == SANDBOX_SNAPPING);
 	CHECK(row->state != SANDBOX_RUNNING || !sandbox->confirm_request ||
 	      row->deadline_known < row->deadline_version);
 	if (row->state == SANDBOX_PLACING) {
 		CHECK(list_is_linked(&sandbox->timer_link) == ours);
 		CHECK(list_is_linked(&sandbox->order_link) == ours);
 	}
+	if (row->state == SANDBOX_SNAPPING)
+		CHECK(list_is_linked(&sandbox->order_link) == ours);
 	if (row->state == SANDBOX_RESUMING) {
 		CHECK(list_is_linked(&sandbox->order_link) == ours);
 		CHECK(!list_is_linked(&sandbox->timer_link) || ours);
@@ -161,4 +167,5 @@ void core_check(const struct core *core)
 		blocking_n += core->nodes[at].blocks;
 	CHECK(blocking_n == core->blocking_n);
 	CHECK(core->role != CORE_TAKING_OVER || blocking_n > 0);
+	transfer_verify(core);
 }

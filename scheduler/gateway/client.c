@@ -290,3 +290,12 @@ void client_set_reading(struct client *client, bool on)
 	else if (uv_read_start((uv_stream_t *)&client->tcp, on_allocate, on_read) < 0)
 		client_close(client);
 }
+
+struct sockaddr_storage client_peer(const struct client *client)
+{
+	struct sockaddr_storage address = {.ss_family = AF_INET};
+	int n = sizeof(address);
+
+	(void)uv_tcp_getpeername(&client->tcp, (struct sockaddr *)&address, &n);
+	return address;
+}

@@ -100,6 +100,7 @@ void client_resume(struct client *client);
 /* Sends; of the exchange's stream consumed_n bytes get their credit when all of it was taken. */
 void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffers_n,
 		 size_t consumed_n);
+struct sockaddr_storage client_peer(const struct client *client); /* of one that is gone: 0.0.0.0 */
 void client_send_sealed(struct client *client); /* what its TLS session has to say */
 bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n);
 void bytes_remove(struct bytes *bytes, size_t n); /* from the front; frees when empty */

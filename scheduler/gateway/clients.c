@@ -181,7 +181,10 @@ void clients_stop(struct gateway *gateway)
 
 		link = list_next(&gateway->clients, link);
 		client->is_last = true;
-		if (client->request == REQUEST_HEAD && !client->in.n && client->queued_n)
+		/* Who keeps volumes comes again, to whoever is here then. */
+		if (client->request == REQUEST_RAW && client->route.port == MOUNT_PORT)
+			client_close(client);
+		else if (client->request == REQUEST_HEAD && !client->in.n && client->queued_n)
 			client_finish(client);
 		else if (client->request == REQUEST_HEAD && !client->in.n)
 			client_close(client);

@@ -1,7 +1,7 @@
 /*
  * An exchange's other leg: a stream to a port of the guest, plain or with TLS inside, or a
- * connection to the API.  Whatever it is, bytes go out as far as it has room, and what came in is
- * given credit for when the tenant has taken it.
+ * connection to the API, or to who keeps volumes.  Whatever it is, bytes go out as far as it has
+ * room, and what came in is given credit for when the tenant has taken it.
  */
 #ifndef FLOTILLA_GATEWAY_LEG_H
 #define FLOTILLA_GATEWAY_LEG_H
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "scheduler/gateway/route.h"
 
 struct client;
 struct mux_event;
@@ -49,6 +51,9 @@ void leg_flush(struct client *client);
 
 /* At any time; nothing is told any more. */
 void leg_close(struct client *client);
+
+/* How an exchange ends whose API, or whoever is in its place, is not there. */
+enum outcome leg_api_away(const struct client *client);
 
 /* leg_api.c: the API's kind of the above. */
 size_t leg_api_write(struct client *client, const uint8_t *bytes, size_t bytes_n);

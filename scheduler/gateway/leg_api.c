@@ -1,6 +1,6 @@
 /*
- * The leg to the API, for requests to api.<domain>: a connection of its own for each, which nothing
- * is read from while the tenant has not taken what came before.
+ * The leg to the API, for requests to api.<domain>, or to who keeps volumes: a connection of its
+ * own for each, which nothing is read from while the tenant has not taken what came before.
  */
 #include "scheduler/gateway/leg.h"
 
@@ -24,6 +24,11 @@ struct api_write {
 	size_t n;
 	char bytes[];
 };
+
+enum outcome leg_api_away(const struct client *client)
+{
+	return client->route.is_volumes ? OUTCOME_VOLUMES_AWAY : OUTCOME_API_AWAY;
+}
 
 static void on_closed(uv_handle_t *handle)
 {
@@ -60,7 +65,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 		link->has_ended = true;
 		response_on_end(client);
 	} else if (n < 0) {
-		response_on_reset(client, OUTCOME_API_AWAY);
+		response_on_reset(client, leg_api_away(client));
 	} else {
 		client->leg.unread_n += (size_t)n;
 		response_on_data(client, (const uint8_t *)buffer->base, (size_t)n);
@@ -87,7 +92,7 @@ static void on_connect(uv_connect_t *request, int status)
 	if (!link->client)
 		return;
 	if (status < 0) {
-		response_on_reset(link->client, OUTCOME_API_AWAY);
+		response_on_reset(link->client, leg_api_away(link->client));
 		return;
 	}
 	link->is_connected = true;
@@ -98,6 +103,7 @@ static void on_connect(uv_connect_t *request, int status)
 
 bool leg_open_api(struct client *client)
 {
+	const struct gateway_options *options = client->gateway->options;
 	struct api_link *link = calloc(1, sizeof(*link));
 	struct sockaddr_storage to;
 
@@ -108,7 +114,8 @@ bool leg_open_api(struct client *client)
 	link->connect.data = link;
 	uv_tcp_init(client->gateway->loop, &link->tcp);
 	client->leg = (struct leg){.api = link};
-	CHECK(address_to_sockaddr(&client->gateway->options->api_backend, &to));
+	CHECK(address_to_sockaddr(
+		client->route.is_volumes ? &options->volumes_backend : &options->api_backend, &to));
 	if (!uv_tcp_connect(&link->connect, &link->tcp, (struct sockaddr *)&to, on_connect))
 		return true;
 	leg_api_close(client);
@@ -126,7 +133,7 @@ static void on_written(uv_write_t *request, int status)
 	if (!link->client)
 		return;
 	if (status < 0)
-		response_on_reset(link->client, OUTCOME_API_AWAY);
+		response_on_reset(link->client, leg_api_away(link->client));
 	else if (!link->queued_n)
 		request_on_writable(link->client);
 }

@@ -1,4 +1,6 @@
 /* A request's way to the guest: its head is read, routed, rewritten; its body passes as it is. */
+#include <sodium.h>
+
 #include "scheduler/gateway/client.h"
 
 ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bool *out_ended)
@@ -75,7 +77,11 @@ static enum outcome route(struct client *client, const struct http_head *head)
 {
 	struct route *to = &client->route;
 
-	*to = route_decide(head, client->gateway->options->api_backend.host[0]);
+	*to = route_decide(head,
+			   (struct route_backends){
+				   .api = client->gateway->options->api_backend.host[0],
+				   .volumes = client->gateway->options->volumes_backend.host[0],
+			   });
 	if (to->outcome != OUTCOME_MISSING_HEADER && to->outcome != OUTCOME_BAD_HOST)
 		return to->outcome;
 	if (!client->found.text[0]) {
@@ -98,10 +104,12 @@ static enum outcome open_leg(struct client *client, const struct http_head *head
 	enum outcome outcome;
 
 	*out_host = NULL;
-	if (client->route.is_api)
-		return leg_open_api(client) ? OUTCOME_ROUTED : OUTCOME_API_AWAY;
+	if (client->route.is_api || client->route.is_volumes)
+		return leg_open_api(client) ? OUTCOME_ROUTED : leg_api_away(client);
 	if (!tunnel)
 		return OUTCOME_NOT_FOUND;
+	if (port == MOUNT_PORT)
+		return leg_open_guest(client, tunnel, false) ? OUTCOME_ROUTED : OUTCOME_TOO_MANY;
 	ingress = tunnel_ingress(tunnel);
 	outcome = ingress_judge(ingress, port, head);
 	if (outcome != OUTCOME_ROUTED)
@@ -111,6 +119,18 @@ static enum outcome open_leg(struct client *client, const struct http_head *head
 										: OUTCOME_TOO_MANY;
 }
 
+/* Mounts are for who keeps volumes alone: others hear what they hear of envd's internal paths. */
+static bool may_mount(const struct client *client, const struct http_head *head)
+{
+	struct http_text given = http_head_value(head, MOUNT_TOKEN_FIELD);
+	char right[ENVD_TOKEN_TEXT_MAX];
+
+	if (given.n != sizeof(right) - 1)
+		return false;
+	fleet_key_mount_token(&client->gateway->key, &client->route.sandbox, right);
+	return !sodium_memcmp(given.at, right, given.n);
+}
+
 /* Its sandbox is not here: perhaps it is paused, or its shim still on the way. */
 static bool hold(struct client *client)
 {
@@ -118,13 +138,25 @@ static bool hold(struct client *client)
 
 	if (gateway->is_stopping)
 		return false;
-	client->is_waking = wake_begin(gateway, &client->route.sandbox);
+	/* A volume is no reason to let a paused sandbox go on. */
+	client->is_waking =
+		client->route.port != MOUNT_PORT && wake_begin(gateway, &client->route.sandbox);
 	if (!client->is_waking && !gateway_is_starting(gateway))
 		return false;
 	client->request = REQUEST_HELD;
 	client_set_deadline(client, client->is_waking ? gateway->options->wake_ms
 						      : gateway->options->hold_ms);
 	return true;
+}
+
+/* The API limits who asks by his address, which it cannot see; guests are told nothing of it. */
+static const char *told_address(const struct client *client, struct address *out)
+{
+	struct sockaddr_storage peer = client_peer(client);
+
+	return client->route.is_api && address_from_sockaddr((struct sockaddr *)&peer, out)
+		       ? out->host
+		       : NULL;
 }
 
 /* False when it has to wait: the head stays where it is. */
@@ -134,7 +166,9 @@ static bool begin(struct client *client, const struct http_head *head)
 	char masked[INGRESS_MASKED_MAX];
 	struct tunnel *tunnel = NULL;
 	enum outcome outcome;
+	struct address peer;
 	size_t head_n, sent_n;
+	bool is_for_sandbox;
 	const char *host;
 
 	read_head(client, head);
@@ -144,9 +178,14 @@ static bool begin(struct client *client, const struct http_head *head)
 		client_set_deadline(client, 0);
 		return false;
 	}
-	if (outcome == OUTCOME_ROUTED && !client->route.is_api)
+	if (outcome == OUTCOME_ROUTED && client->route.port == MOUNT_PORT &&
+	    !may_mount(client, head))
+		outcome = OUTCOME_INTERNAL;
+	is_for_sandbox =
+		outcome == OUTCOME_ROUTED && !client->route.is_api && !client->route.is_volumes;
+	if (is_for_sandbox)
 		tunnel = tunnels_find(gateway, &client->route.sandbox);
-	if (outcome == OUTCOME_ROUTED && !client->route.is_api && !tunnel && hold(client))
+	if (is_for_sandbox && !tunnel && hold(client))
 		return false;
 	client->is_waking = false;
 	gateway->metrics.requests++;
@@ -158,7 +197,7 @@ static bool begin(struct client *client, const struct http_head *head)
 		return true;
 	}
 	begin_exchange(client, head);
-	head_n = rewrite_request(head, host, gateway->head_buffer);
+	head_n = rewrite_request(head, host, told_address(client, &peer), gateway->head_buffer);
 	if (!head_n) {
 		response_answer(client, OUTCOME_BAD_HEAD);
 		return true;

@@ -35,14 +35,18 @@ static bool must_stay(const struct http_header *header)
 	       http_text_equal_nocase(header->name, "host");
 }
 
-/* host: instead of the head's own, or NULL. */
+static const char forwarded_for[] = "X-Forwarded-For";
+
+/* host, from: instead of the head's own, or NULL. */
 static void write_end_to_end_fields(struct http_writer *writer, const struct http_head *head,
-				    const char *host)
+				    const char *host, const char *from)
 {
 	for (size_t at = 0; at < head->headers_n; at++) {
 		const struct http_header *header = &head->headers[at];
 
 		if (host && http_text_equal_nocase(header->name, "host"))
+			continue;
+		if (from && http_text_equal_nocase(header->name, forwarded_for))
 			continue;
 		if (must_stay(header) || !http_head_is_hop(head, header))
 			http_write_header_text(writer, header->name, header->value);
@@ -69,7 +73,8 @@ static struct http_text origin_form(struct http_text target)
 	return (struct http_text){path.at, (size_t)(target.at + target.n - path.at)};
 }
 
-size_t rewrite_request(const struct http_head *head, const char *host, char out[REWRITE_HEAD_MAX])
+size_t rewrite_request(const struct http_head *head, const char *host, const char *from,
+		       char out[REWRITE_HEAD_MAX])
 {
 	struct http_writer writer;
 
@@ -78,7 +83,9 @@ size_t rewrite_request(const struct http_head *head, const char *host, char out[
 	/* HTTP/1.0 may do without, HTTP/1.1 may not. */
 	if (host || !http_head_find(head, "host"))
 		http_write_header(&writer, "Host", host ? host : "localhost");
-	write_end_to_end_fields(&writer, head, host);
+	if (from)
+		http_write_header(&writer, forwarded_for, from);
+	write_end_to_end_fields(&writer, head, host, from);
 	if (head->body == HTTP_BODY_CHUNKED)
 		http_write_header(&writer, "Transfer-Encoding", "chunked");
 	if (head->upgrade)
@@ -106,7 +113,7 @@ size_t rewrite_response(const struct http_head *head, int request_minor,
 	out[line_n++] = '\r';
 	out[line_n++] = '\n';
 	http_writer_init(&writer, out + line_n, (size_t)(REWRITE_HEAD_MAX - line_n));
-	write_end_to_end_fields(&writer, head, NULL);
+	write_end_to_end_fields(&writer, head, NULL, NULL);
 	/* Also on what answers a HEAD, where it describes a body that does not come. */
 	if (coding.n && !plan->dechunk && head->status >= 200 && head->status != 204)
 		http_write_header(&writer, "Transfer-Encoding", "chunked");

@@ -13,16 +13,18 @@
 #include "scheduler/gateway/route.h"
 
 enum {
-	REWRITE_HEAD_MAX = HTTP_HEAD_MAX + 1024, /* a head never grows by more */
+	REWRITE_HEAD_MAX = HTTP_HEAD_MAX, /* a larger one could not be read again */
 	REWRITE_ANSWER_MAX = 2048,
 };
 
 /*
  * The request as the guest sees it: HTTP/1.1, origin form, one request a connection
- * ("Connection: close"), upgrades kept; host: instead of the client's, or NULL.  Returns its
- * length; 0 when it cannot be sent.
+ * ("Connection: close"), upgrades kept; host: instead of the client's, or NULL; from: the client's
+ * address, said in X-Forwarded-For instead of what was there, or NULL.  Returns its length; 0 when
+ * it cannot be sent.
  */
-size_t rewrite_request(const struct http_head *head, const char *host, char out[REWRITE_HEAD_MAX]);
+size_t rewrite_request(const struct http_head *head, const char *host, const char *from,
+		       char out[REWRITE_HEAD_MAX]);
 
 /* How the tenant gets a response. */
 struct rewrite_plan {

@@ -12,7 +12,8 @@ enum { HOST_MAX = 256, PATH_MAX_DECODED = 2048 /* NUL included */ };
 
 /* What the host does to its own guest agent; never for tenants. */
 static const char *const internal_paths[] = {
-	"/init", "/freeze", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw", "/upgrade",
+	"/init",   "/freeze",  "/unfreeze", "/collapse",     "/fsfreeze",
+	"/fsthaw", "/upgrade", "/sync",     "/observations",
 };
 
 /* Without the port, and without the brackets of an IPv6 address. */
@@ -165,16 +166,29 @@ static enum outcome judge_path(struct http_text target)
 	return OUTCOME_ROUTED;
 }
 
-struct route route_decide(const struct http_head *head, bool has_api)
+static bool is_volume_path(struct http_text target)
+{
+	static const char prefix[] = "/volumecontent/";
+
+	return target.n >= sizeof(prefix) - 1 && !memcmp(target.at, prefix, sizeof(prefix) - 1);
+}
+
+struct route route_decide(const struct http_head *head, struct route_backends has)
 {
 	struct http_text name = host_name(http_head_value(head, "host"));
 	bool is_shared = http_text_equal_nocase(name, "localhost") || is_address(name) ||
 			 http_text_starts_nocase(name, "sandbox.");
 	struct route route = is_shared ? by_fields(head) : by_host(name);
 
-	if (has_api && http_text_starts_nocase(name, "api.") &&
-	    !http_head_find(head, "e2b-sandbox-id"))
-		return (struct route){.outcome = OUTCOME_ROUTED, .is_api = true};
+	bool is_api = http_text_starts_nocase(name, "api.");
+
+	if (!http_head_find(head, "e2b-sandbox-id")) {
+		if (has.volumes && is_volume_path(head->target) &&
+		    (is_api || is_shared || route.outcome == OUTCOME_BAD_HOST))
+			return (struct route){.outcome = OUTCOME_ROUTED, .is_volumes = true};
+		if (has.api && is_api)
+			return (struct route){.outcome = OUTCOME_ROUTED, .is_api = true};
+	}
 	if (route.outcome == OUTCOME_BAD_HOST) {
 		route = by_fields(head);
 		if (route.outcome == OUTCOME_MISSING_HEADER)

@@ -6,7 +6,8 @@
  * else the first label of the Host does: <port>-<id>.<anything>.  A Host of neither shape (the name
  * of the gateway's own machine) goes by the fields too, if they are there.  Old clients append
  * "-<client>" to the id; it is dropped.  Where the gateway has an API to go to,
- * api.<anything> is it, unless the fields name a sandbox.
+ * api.<anything> is it, unless the fields name a sandbox; where it has volumes, what is below
+ * /volumecontent/ of such a host, or of one that sandboxes share, is theirs, unless likewise.
  */
 #ifndef FLOTILLA_GATEWAY_ROUTE_H
 #define FLOTILLA_GATEWAY_ROUTE_H
@@ -15,6 +16,7 @@
 
 #include "common/base/ids.h"
 #include "common/http/head.h"
+#include "common/mux/mount.h"
 
 enum { ENVD_PORT = 49983 };
 
@@ -28,10 +30,16 @@ enum outcome {
 struct route {
 	enum outcome outcome; /* ROUTED, or a refusal */
 	bool is_api;          /* ROUTED: to the API and not to a sandbox */
+	bool is_volumes;      /* ROUTED: likewise, to those who keep volumes */
 	struct id sandbox;    /* ROUTED, INTERNAL, BAD_PATH */
 	uint16_t port;        /* likewise; never zero */
 };
 
-struct route route_decide(const struct http_head *head, bool has_api);
+/* What there is behind the gateway, besides sandboxes. */
+struct route_backends {
+	bool api, volumes;
+};
+
+struct route route_decide(const struct http_head *head, struct route_backends has);
 
 #endif

@@ -173,11 +173,8 @@ static void on_timer(uv_timer_t *timer)
 
 static uint32_t place_of(const struct client *client)
 {
-	struct sockaddr_storage address = {.ss_family = AF_INET};
-	int n = sizeof(address);
+	struct sockaddr_storage address = client_peer(client);
 
-	/* Of one that is gone by now it does not matter. */
-	(void)uv_tcp_getpeername(&client->tcp, (struct sockaddr *)&address, &n);
 	return sources_place(&client->gateway->searches->sources, (struct sockaddr *)&address);
 }
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum codec_type { CODEC_ID, CODEC_TEXT, CODEC_HASH, CODEC_I64, CODEC_U64, CODEC_BOOL };
+enum codec_type { CODEC_ID, CODEC_TEXT, CODEC_LONG, CODEC_HASH, CODEC_I64, CODEC_U64, CODEC_BOOL };
 enum codec_kind { CODEC_KEY, CODEC_MUST, CODEC_MAY };
 
 struct codec_field {
@@ -64,6 +64,8 @@ static json_t *codec_get(const struct codec_field *field, const struct store_op 
 		return json_string(((const struct id *)at)->text);
 	case CODEC_TEXT:
 		return json_string(at);
+	case CODEC_LONG:
+		return json_string(*(char *const *)at);
 	case CODEC_HASH:
 		CHECK(field->size == STORE_HASH_N);
 		sodium_bin2hex(hex, sizeof(hex), at, STORE_HASH_N);
@@ -103,6 +105,12 @@ static int codec_set(const struct codec_field *field, const json_t *json, struct
 	case CODEC_TEXT:
 		/* A NUL in the middle is no text either. */
 		return text && strlen(text) == n ? codec_set_text(at, field->size, text) : -1;
+	case CODEC_LONG:
+		if (!text || strlen(text) != n)
+			return -1;
+		*(char **)at = strdup(text);
+		CHECK(*(char **)at);
+		return 0;
 	case CODEC_HASH:
 		if (!text || n != 2 * STORE_HASH_N)
 			return -1;
@@ -263,10 +271,12 @@ int codec_decode(const char *key, const void *value, size_t value_n, struct stor
 					 : err_set(err, "it is no JSON object");
 	json_decref(json);
 	if (fault)
-		return err_wrap(err, "%.200s", key);
-	if (codec_key(out, own_key) || strcmp(own_key, key) != 0)
-		return err_set(err, "%.200s: the value is another object's", key);
-	return 0;
+		err_wrap(err, "%.200s", key);
+	else if (codec_key(out, own_key) || strcmp(own_key, key) != 0)
+		fault = err_set(err, "%.200s: the value is another object's", key);
+	if (fault)
+		store_op_clear(out);
+	return fault ? -1 : 0;
 }
 
 static int codec_rank(enum store_op_kind kind)

@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum { CODEC_KEY_MAX = 256, CODEC_VALUE_MAX = 16 * 1024 };
+enum { CODEC_KEY_MAX = 256, CODEC_VALUE_MAX = 64 * 1024 };
 
 #define CODEC_PREFIX "/flotilla/d/"
 
@@ -20,7 +20,8 @@ enum { CODEC_KEY_MAX = 256, CODEC_VALUE_MAX = 16 * 1024 };
 int codec_encode(const struct store_op *op, char out_key[CODEC_KEY_MAX], char **out_value,
 		 struct err *err);
 
-/* Zeroes out what the value does not say. */
+/* Zeroes out what the value does not say. What is read may have texts of its own: store_op_clear.
+ * After a fault it has none. */
 int codec_decode(const char *key, const void *value, size_t value_n, struct store_op *out,
 		 struct err *err);
 

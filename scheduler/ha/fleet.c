@@ -74,8 +74,10 @@ int fleet_check(const struct etcd_kv *kv, const uint8_t fingerprint[HA_FINGERPRI
 	if (fleet_decode(kv, out, err))
 		return -1;
 	if (sodium_memcmp(out->fingerprint, fingerprint, HA_FINGERPRINT_N) != 0)
-		return err_set(err, "the fleet in etcd has other secrets: copy fleet.key, "
-				    "key.pepper, bus.key and operator.key from a replica of it");
+		return err_set(
+			err,
+			"the fleet in etcd has other secrets: copy fleet.key, "
+			"key.pepper, bus.key, vault.key and operator.key from a replica of it");
 	return 0;
 }
 

@@ -22,7 +22,8 @@
 #include <unistd.h>
 
 enum {
-	INIT_BATCH_N = 50,          /* keys in a transaction */
+	INIT_BATCH_N = 50,          /* keys in a transaction, at most */
+	INIT_BATCH_BYTES = 1 << 19, /* once it is so large, it is sent: etcd takes 1.5 MiB */
 	INIT_TRIES_N = 5,           /* of one whose outcome is unknown */
 	INIT_EPOCH_SLACK = 1 << 20, /* what leaders may have used since this store heard of one */
 };
@@ -41,7 +42,7 @@ struct init {
 		char key[CODEC_KEY_MAX];
 		char *value;
 	} batch[INIT_BATCH_N];
-	size_t batch_n;
+	size_t batch_n, batch_bytes;
 	struct store_op op; /* of the row that is read */
 };
 
@@ -174,7 +175,7 @@ static int init_flush(struct init *init, struct err *err)
 	for (size_t i = 0; i < init->batch_n; i++)
 		free(init->batch[i].value);
 	init->done_n += fault ? 0 : (int64_t)init->batch_n;
-	init->batch_n = 0;
+	init->batch_n = init->batch_bytes = 0;
 	if (!fault && init->options->on_progress)
 		init->options->on_progress(init->options->data, init->done_n, init->all_n);
 	return fault;
@@ -185,7 +186,10 @@ static int init_add(struct init *init, struct err *err)
 	if (codec_encode(&init->op, init->batch[init->batch_n].key,
 			 &init->batch[init->batch_n].value, err))
 		return -1;
-	return ++init->batch_n == INIT_BATCH_N ? init_flush(init, err) : 0;
+	init->batch_bytes += strlen(init->batch[init->batch_n++].value);
+	return init->batch_n == INIT_BATCH_N || init->batch_bytes >= INIT_BATCH_BYTES
+		       ? init_flush(init, err)
+		       : 0;
 }
 
 /* As the last of all; one whose answer was lost is found by its generation. */
@@ -222,7 +226,9 @@ static int init_rows(struct init *init, enum store_op_kind kind, enum store_read
 		init->op.kind = kind;
 		init->op.wall_ns = now;
 		init_row(reader, statement, &init->op);
-		if (init_add(init, err)) {
+		int fault = init_add(init, err);
+		store_op_clear(&init->op);
+		if (fault) {
 			sqlite_reset(reader, statement);
 			return -1;
 		}

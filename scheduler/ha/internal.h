@@ -23,7 +23,7 @@ enum ha_timer {
 	HA_TIMER_N,
 };
 
-enum { HA_PAUSE_MS = 200, HA_REFUSED_PAUSE_MS = 1000, HA_PAGE_N = 500 };
+enum { HA_PAUSE_MS = 200, HA_REFUSED_PAUSE_MS = 1000, HA_PAGE_N = 200 };
 
 /* ---- campaign.c ---- */
 

@@ -37,6 +37,8 @@ static void mirror_add(struct mirror_ops *ops, const struct etcd_kv *kv)
 
 static void mirror_empty(struct mirror_ops *ops)
 {
+	for (size_t i = 0; i < ops->n; i++)
+		store_op_clear(&ops->items[i]);
 	ops->n = 0;
 	ops->is_whole = ops->is_due = false;
 }
@@ -208,6 +210,7 @@ static void mirror_on_page(void *data, const struct etcd_answer *answer)
 	codec_sort(mirror->reading.items, mirror->reading.n);
 	for (size_t i = 0; i < mirror->waiting.n; i++)
 		*mirror_next(&mirror->reading) = mirror->waiting.items[i];
+	mirror->waiting.n = 0; /* their texts went with them */
 	struct mirror_ops swap = mirror->waiting;
 	mirror->waiting = mirror->reading;
 	mirror->waiting.is_whole = mirror->needs_whole;
@@ -364,7 +367,10 @@ void mirror_open(struct ha *ha)
 
 void mirror_close(struct ha *ha)
 {
-	free(ha->mirror.reading.items);
-	free(ha->mirror.waiting.items);
-	free(ha->mirror.given.items);
+	struct mirror_ops *all[] = {&ha->mirror.reading, &ha->mirror.waiting, &ha->mirror.given};
+
+	for (size_t i = 0; i < ARRAY_N(all); i++) {
+		mirror_empty(all[i]);
+		free(all[i]->items);
+	}
 }

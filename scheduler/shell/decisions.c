@@ -54,11 +54,17 @@ static void tell(struct decisions *decisions, const struct store_op *op)
 	case STORE_OP_TOKEN:
 	case STORE_OP_PLAN:
 	case STORE_OP_PRICE:
+	case STORE_OP_TEMPLATE:
+	case STORE_OP_BUILD:
+	case STORE_OP_TAG:
+	case STORE_OP_SECRET:
+	case STORE_OP_VOLUME:
 	case STORE_OP_REVISION:
 	case STORE_OP_EPOCH:
 	case STORE_OP_PROBE:
 	case STORE_OP_SANDBOX_NEW:
 	case STORE_OP_SANDBOX_ADOPT:
+	case STORE_OP_NETWORK:
 	case STORE_OP_EFFECT:
 		break;
 	}
@@ -69,7 +75,7 @@ static void write_op(struct decisions *decisions, const struct store_op *op)
 	struct store_op *row = engine_write(decisions->engine, op->kind);
 	int64_t wall_ns = op->wall_ns ? op->wall_ns : row->wall_ns;
 
-	*row = *op;
+	store_op_copy(row, op);
 	row->wall_ns = wall_ns;
 }
 
@@ -77,7 +83,7 @@ static void write_op(struct decisions *decisions, const struct store_op *op)
 
 struct decision {
 	struct decisions *decisions;
-	struct store_op op;
+	struct store_op op; /* without texts of its own: only who is meant is looked at */
 	decisions_cb cb;
 	void *data;
 };

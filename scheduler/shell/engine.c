@@ -59,10 +59,34 @@ static void engine_take_note(struct store_sandbox_extra *extra,
 		extra->network = strndup((const char *)note->network.data, note->network.n);
 		CHECK(extra->network);
 	}
+	if (note->mounts.n) {
+		extra->mounts = strndup((const char *)note->mounts.data, note->mounts.n);
+		CHECK(extra->mounts);
+	}
 	if (note->idempotency_key[0]) {
 		extra->idempotency_key = strdup(note->idempotency_key);
 		CHECK(extra->idempotency_key);
 		memcpy(extra->idempotency_hash, note->idempotency_hash, STORE_HASH_N);
+	}
+}
+
+/* With the row whose version it goes by: in the same transaction, and behind it. */
+static void engine_add_network(struct engine *engine, const struct id *sandbox, int64_t wall_ns)
+{
+	struct store_batch *batch = &engine->rounds[engine->gathering].batch;
+	struct store_op *op;
+
+	if (!engine->network && !engine->is_network_told)
+		return;
+	op = store_batch_add(batch, STORE_OP_NETWORK, wall_ns);
+	op->network.sandbox = *sandbox;
+	op->network.is_next = engine->network != NULL;
+	op->network.text = engine->network;
+	engine->network = NULL;
+	if (!op->network.is_next) {
+		op->network.text = strndup((const char *)engine->adopting->network.data,
+					   engine->adopting->network.n);
+		CHECK(op->network.text);
 	}
 }
 
@@ -94,6 +118,8 @@ static void engine_take_effect(struct engine *engine, const struct core_effect *
 	}
 	op = store_batch_add(batch, STORE_OP_EFFECT, wall_ns);
 	op->effect = *effect;
+	if (effect->kind == CORE_EFFECT_SAVE_SANDBOX)
+		engine_add_network(engine, &effect->sandbox.id, wall_ns);
 }
 
 void engine_take_step(struct engine *engine, struct core_event *event)
@@ -114,7 +140,7 @@ void engine_step(struct engine *engine, struct core_event *event)
 void engine_create(struct engine *engine, struct core_event *event,
 		   struct store_sandbox_extra *extra)
 {
-	CHECK(event->kind == CORE_EVENT_CREATE);
+	CHECK(event->kind == CORE_EVENT_CREATE || event->kind == CORE_EVENT_SNAPSHOT);
 	engine->creating = extra;
 	engine_step(engine, event);
 	engine->creating = NULL;
@@ -122,8 +148,19 @@ void engine_create(struct engine *engine, struct core_event *event,
 	free(extra->metadata);
 	free(extra->envs);
 	free(extra->network);
+	free(extra->mounts);
 	free(extra->idempotency_key);
 	memset(extra, 0, sizeof(*extra));
+}
+
+void engine_network(struct engine *engine, struct core_event *event, char *network)
+{
+	CHECK(event->kind == CORE_EVENT_SET_NETWORK);
+	engine->network = network;
+	engine_step(engine, event);
+	/* Refused. */
+	free(engine->network);
+	engine->network = NULL;
 }
 
 void engine_record(struct engine *engine, struct core_event *event,
@@ -135,8 +172,11 @@ void engine_record(struct engine *engine, struct core_event *event,
 		event->record.timeout_s = note->timeout_s;
 	}
 	engine->adopting = note;
+	engine->is_network_told =
+		note && note->network.n && event->record.record->kind == WIRE_RECORD_USAGE;
 	engine_step(engine, event);
 	engine->adopting = NULL;
+	engine->is_network_told = false;
 }
 
 struct store_op *engine_write(struct engine *engine, enum store_op_kind kind)

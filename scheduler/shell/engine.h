@@ -75,10 +75,13 @@ struct wall engine_wall_of(struct mono at); /* 0 for 0 */
 /* Steps the core, with now and wall filled in. Nothing while the engine is not available. */
 void engine_step(struct engine *engine, struct core_event *event);
 
-/* Steps CREATE; what the core does not keep of a sandbox is written with its first row. The texts
- * of extra are taken over. */
+/* Steps CREATE or SNAPSHOT; what the core does not keep of a sandbox is written with its first row.
+ * The texts of extra are taken over. */
 void engine_create(struct engine *engine, struct core_event *event,
 		   struct store_sandbox_extra *extra);
+
+/* Steps SET_NETWORK; network: JSON of what is asked for of it, never empty, taken over. */
+void engine_network(struct engine *engine, struct core_event *event, char *network);
 
 /* Steps RECORD; note: what its scheduler wrote into the claim, or NULL. What of it only the store
  * keeps is copied when the sandbox is adopted. */

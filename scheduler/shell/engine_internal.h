@@ -35,6 +35,8 @@ struct engine {
 	struct core_effects effects; /* of the step being taken */
 	struct store_sandbox_extra *creating;
 	const struct wire_sandbox_note *adopting; /* of the record being stepped, or NULL */
+	bool is_network_told; /* and that record is of a change of what a sandbox may reach */
+	char *network;        /* of the SET_NETWORK being stepped, or NULL */
 	struct engine_round rounds[2];
 	size_t gathering; /* index; the other round is being committed or empty */
 	bool flushing;

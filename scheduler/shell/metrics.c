@@ -50,6 +50,9 @@ char *scheduler_metrics_print(struct scheduler_metrics *metrics, const struct co
 	metrics->sandboxes[2] = counts.ending;
 	metrics->nodes = counts.nodes;
 	metrics->nodes_awake = counts.nodes_awake;
+	metrics->transfers = counts.transfers;
+	metrics->transfers_done = counts.transfers_done;
+	metrics->transfers_failed = counts.transfers_failed;
 	metrics->tenants = counts.tenants;
 	metrics->ignored = counts.ignored;
 	out = open_memstream(&text, out_n);

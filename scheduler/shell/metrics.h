@@ -6,7 +6,7 @@
 #include "proto/wire.h"
 #include "scheduler/core/core.h"
 
-enum { METRIC_ANSWER_N = 6, METRIC_REFUSAL_N = 32, METRIC_STATE_N = 3 };
+enum { METRIC_ANSWER_N = 6, METRIC_REFUSAL_N = 64, METRIC_STATE_N = 3 };
 
 struct scheduler_metrics {
 #define METRIC METRIC_MEMBER

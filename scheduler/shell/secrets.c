@@ -68,6 +68,7 @@ int secrets_open(struct secrets *secrets, const char *dir, struct err *err)
 	if (secrets_random_file(dir, "fleet.key", secrets->fleet.bytes, err) ||
 	    secrets_random_file(dir, "key.pepper", secrets->pepper, err) ||
 	    secrets_random_file(dir, "bus.key", secrets->bus_seed, err) ||
+	    secrets_random_file(dir, "vault.key", secrets->vault, err) ||
 	    secrets_operator_file(dir, secrets->operator_key, err))
 		return err_wrap(err, "secrets");
 	return 0;
@@ -84,6 +85,7 @@ void secrets_fingerprint(const struct secrets *secrets, uint8_t out[SECRET_HASH_
 	crypto_generichash_update(&state, secrets->fleet.bytes, sizeof(secrets->fleet.bytes));
 	crypto_generichash_update(&state, secrets->pepper, SECRET_N);
 	crypto_generichash_update(&state, secrets->bus_seed, SECRET_N);
+	crypto_generichash_update(&state, secrets->vault, SECRET_N);
 	crypto_generichash_update(&state, (const uint8_t *)secrets->operator_key, KEY_TEXT_N);
 	crypto_generichash_final(&state, out, SECRET_HASH_N);
 	sodium_memzero(&state, sizeof(state));

@@ -14,13 +14,14 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from fleet import BIN, DAEMONS, TEMPLATES, Daemon, Failed, Fleet, request, wait_for  # noqa: E402
+import own_store  # noqa: E402
+from fleet import BIN, DAEMONS, TEMPLATES, Daemon, Failed, Fleet, ensure_template, request, wait_for  # noqa: E402
 from disks import Disks  # noqa: E402
 from etcd import Etcd, Member  # noqa: E402
 from network import Network  # noqa: E402
 
 API, GATEWAY, TUNNEL, BUS = 3000, 3001, 3002, 3003
-SECRETS = ("fleet.key", "key.pepper", "bus.key", "operator.key")
+SECRETS = ("fleet.key", "key.pepper", "bus.key", "vault.key", "operator.key")
 ETCD_DISK_MIB = 384  # a write-ahead log takes 64 MiB at a time
 
 
@@ -33,7 +34,7 @@ class Cluster:
         self.root = tempfile.mkdtemp(prefix="flotilla-chaos-")
         self.disks = Disks(self.root, faulty)
         self.schedulers, self.agents = {}, {}
-        self.gateway = self.network = self.etcd = None
+        self.gateway = self.network = self.etcd = self.templates = None
         self.early_key = None  # of a tenant from before there were several schedulers
 
     def __enter__(self):
@@ -50,9 +51,10 @@ class Cluster:
     # ---- the start, as an operator does it ----
 
     def _start(self):
-        Fleet.ensure_template(type("Template", (), {"template": "base", "templates": TEMPLATES})())
+        ensure_template()
+        self.templates = own_store.make(TEMPLATES, ["base"])
         self.network = Network([*self.masters, *self.members, *self.hosts, "gw"])
-        self.secret_files = {name: secrets.token_bytes(32) for name in SECRETS[:3]}
+        self.secret_files = {name: secrets.token_bytes(32) for name in SECRETS if name != "operator.key"}
         self.secret_files["operator.key"] = b"e2b_" + secrets.token_hex(20).encode() + b"\n"
         self._add_gateway()
         for name in self.masters:
@@ -139,7 +141,7 @@ class Cluster:
         with open(os.open(self.path(f"{name}.token"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write(token)
         self.agents[name] = self._daemon(name, "flotilla-agent", state, [
-            "--state-dir", self.path(state), "--run-dir", self.path(f"run-{name}"), "--template-dir", TEMPLATES,
+            "--state-dir", self.path(state), "--run-dir", self.path(f"run-{name}"), "--template-dir", self.templates,
             "--scheduler", ",".join(f"tcp://{self.network.address(master)}:{BUS}" for master in self.masters),
             "--enrol-token-file", self.path(f"{name}.token"), "--node-name", name, *self.agent_options],
             self.disks.env(state, "flotilla-agent")).start()
@@ -254,3 +256,4 @@ class Cluster:
             print(f"kept: {self.root}", file=sys.stderr)
         else:
             shutil.rmtree(self.root, ignore_errors=True)
+            shutil.rmtree(self.templates or "", ignore_errors=True)

@@ -391,9 +391,9 @@ def later_settings_win_and_a_folder_cannot_take_your_key():
 def env_is_read_back_by_a_shell():
     with World() as world:
         odd = "http://h/'$(exit 9)' \""
-        script = 'eval "$("$0" env --gateway-url "$1")" && printf "%s\\n" "$E2B_API_URL" "$E2B_SANDBOX_URL" "$E2B_API_KEY"'
+        script = 'eval "$("$0" env --gateway-url "$1")" && printf "%s\\n" "$E2B_API_URL" "$E2B_SANDBOX_URL" "$E2B_VOLUME_API_URL" "$E2B_API_KEY"'
         done = subprocess.run(["sh", "-c", script, PROGRAM, odd], env=world.env, capture_output=True, text=True, timeout=30)
-        assert done.stdout.splitlines() == [world.fleet.url, odd, KEY], done
+        assert done.stdout.splitlines() == [world.fleet.url, odd, odd, KEY], done
         status(world.run("env", env={"FLOTILLA_API_KEY": ""}), 4)
 
 
@@ -408,6 +408,51 @@ def env_of_a_domain_names_it_and_whom_to_believe():
         shown = json.loads(world.run("env", "--domain", "sbx.test", "-o", "json").stdout)["data"]
         assert shown == {"E2B_DOMAIN": "sbx.test", "E2B_API_KEY": KEY}, shown
         status(world.run("env", "--domain", "sbx.test", "--ca-file", "/nowhere"), 2, "/nowhere")
+
+
+def secrets_come_from_files_and_input_and_are_never_shown():
+    with World() as world:
+        done = status(world.run("secret", "set", "api", input="from input\n"), 0)
+        assert "api" in done.stdout and "from input" not in done.stdout, done
+        assert [(row[1], row[2]) for row in world.fleet.seen] == [
+            ("/secrets/api", {"value": "from input"}), ("/secrets", {"value": "from input", "name": "api"})], world.fleet.seen
+        with open(os.path.join(world.home, "value"), "w") as file:
+            file.write("two\nlines\n")
+        status(world.run("secret", "set", "api", "--from-file", file.name, "-m", "for=tests"), 0)
+        assert world.fleet.seen[2][1:3] == ("/secrets/api", {"value": "two\nlines\n", "metadata": {"for": "tests"}})
+        shown = json.loads(world.run("secret", "describe", "api", "-o", "json").stdout)["data"]
+        assert shown["currentVersion"] == 2 and shown["metadata"] == {"for": "tests"}, shown
+        for text in ("", "x" * 16385, "nul\0here"):
+            status(world.run("secret", "set", "api", input=text), 2, "1 to 16384 bytes")
+        status(world.run("secret", "set", "api", "--from-file", "/nowhere"), 2, "/nowhere")
+        status(world.run("secret", "describe", "nope"), 3, "Secret 'nope' not found")
+        status(world.run("secret", "set", "b", input="x"), 0)
+        world.fleet.page_n = 1
+        assert world.run("secret", "ls", "-o", "name").stdout.split() == ["api", "b"]
+        status(world.run("secret", "rm", "nope", "api"), 3, "secret api is forgotten")
+        assert world.run("secret", "ls", "-o", "name").stdout.split() == ["b"]
+        status(world.run("run", "base", "--secret", "KEY=b", "--secret", "OTHER=c", "--", "true"), 0)
+        made = [row[2] for row in world.fleet.seen if row[1] == "/v2/sandboxes"]
+        assert made[0]["secretEnvs"] == {"KEY": "b", "OTHER": "c"}, made
+        status(world.run("run", "base", "--secret", "KEY", "--", "true"), 2, "K=V")
+
+
+def on_a_terminal_a_secrets_value_is_typed_unseen():
+    with World() as world:
+        ours, theirs = pty.openpty()
+        run = subprocess.Popen([PROGRAM, "secret", "set", "api"], env=world.env, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
+        seen = b""
+        while b"value: " not in seen:
+            seen += os.read(ours, 4096)
+        os.write(ours, b"typed\n")
+        assert run.wait(30) == 0 and world.fleet.seen[-1][2]["value"] == "typed", world.fleet.seen
+        os.close(theirs)
+        try:
+            seen += os.read(ours, 4096)
+        except OSError:
+            pass
+        os.close(ours)
+        assert b"typed" not in seen, seen
 
 
 def template_build_runs_the_builder_beside_the_program():

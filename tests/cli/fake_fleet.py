@@ -31,6 +31,7 @@ class FakeFleet:
         self.seen, self.sandboxes, self.ended, self.processes = [], {}, {}, {}
         self.made = 0
         self.page_n = 100
+        self.secrets = {}
         self.cause = None  # of a sandbox that is lost
         handler = type("Bound", (Handler,), {"fleet": self})
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -129,6 +130,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 fleet.ended[parts[1]] = "request"
                 return self.answer(204)
             return self.answer(200, {**fleet.sandboxes[parts[1]], "envdAccessToken": "token-" + parts[1]})
+        if parts[0] == "secrets":
+            return self.secret(parts[1:], query, body)
         if path == "/v1/usage":
             known = [*fleet.ended, *fleet.sandboxes]
             return self.answer(200, fleet.usage([name for name in known if query.get("sandbox", name) == name]))
@@ -158,6 +161,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if parts[:2] == ["v1", "tenants"] and parts[3:] == ["keys"]:
             return self.answer(201, {"keyID": "key_1", "key": "e2b_abc", "tenant": parts[2]})
         return self.answer(404, {"code": 404, "message": "no such route"})
+
+    def secret(self, name, query, body):
+        kept = self.fleet.secrets
+        if not name and self.command == "GET":
+            rows = [kept[one] for one in sorted(kept) if one > query.get("nextToken", "")]
+            more = [("X-Next-Token", rows[self.fleet.page_n - 1]["name"])] if len(rows) > self.fleet.page_n else []
+            return self.answer(200, rows[:self.fleet.page_n], more)
+        named = body["name"] if not name else urllib.parse.unquote(name[0])
+        if name and named not in kept:
+            return self.answer(404, {"code": 404, "message": "Secret '%s' not found" % named})
+        if self.command == "DELETE":
+            del kept[named]
+            return self.answer(204)
+        if self.command == "POST":
+            before = kept.get(named, {"currentVersion": 0, "metadata": {}})
+            kept[named] = {"secretID": "sec_" + "0" * 20, "name": named, "currentVersion": before["currentVersion"] + 1,
+                           "metadata": body.get("metadata", before["metadata"]),
+                           "createdAt": "2026-11-22T10:00:00.000Z", "updatedAt": "2026-11-22T10:00:00.000Z"}
+        return self.answer(200 if name else 201, kept[named])
 
     # --- envd, at the gateway
 

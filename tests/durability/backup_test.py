@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "sched_shell"))
 from rig import BIN, Rig, run_tests, wait_for  # noqa: E402
 
-SECRETS = ["fleet.key", "key.pepper", "bus.key", "operator.key"]
+SECRETS = ["fleet.key", "key.pepper", "bus.key", "vault.key", "operator.key"]
 
 
 def flotilla(*words, status=0):

@@ -48,7 +48,8 @@ static struct core_sandbox box_row(int number)
 				   .vcpus = (uint32_t)box->vcpus,
 				   .mem_mib = (uint32_t)box->mem_mib,
 				   .state = box->state,
-				   .attempt = (1ull << 32) + (unsigned)number,
+				   .attempt = ((uint64_t)box->lives_n << 32) + (unsigned)number,
+				   .incarnation = (uint32_t)box->lives_n,
 				   .created_at = {number + 1}};
 
 	snprintf(row.id.text, sizeof(row.id.text), "i%020d", number);
@@ -56,6 +57,8 @@ static struct core_sandbox box_row(int number)
 	snprintf(row.node.text, sizeof(row.node.text), "nod_%d", box->node);
 	if (box->state != SANDBOX_PLACING)
 		row.started_at.ns = number + 2;
+	if (box->state == SANDBOX_PAUSED)
+		row.saved_attempt = row.attempt;
 	return row;
 }
 
@@ -68,6 +71,7 @@ static void add_box(struct store_batch *batch)
 					   .node = (int)rng_below(&trace.rng, TRACE_NODES),
 					   .vcpus = 1 + (int64_t)rng_below(&trace.rng, 4),
 					   .mem_mib = 128 + (int64_t)rng_below(&trace.rng, 4000),
+					   .lives_n = 1,
 					   .state = SANDBOX_PLACING};
 	trace.open[trace.open_n++] = number;
 	add(batch, STORE_OP_SANDBOX_NEW)->sandbox.row = box_row(number);
@@ -152,7 +156,7 @@ static void add_fact(struct store_batch *batch, int number, enum wire_record_kin
 				       .sandbox = row.id,
 				       .tenant = row.tenant,
 				       .attempt = row.attempt,
-				       .incarnation = 1,
+				       .incarnation = row.incarnation,
 				       .price_version = 1,
 				       .cause = cause,
 				       .vcpus = row.vcpus,
@@ -169,6 +173,14 @@ static void add_fact(struct store_batch *batch, int number, enum wire_record_kin
 	box->ms = to_ms;
 }
 
+static void begin_life(struct store_batch *batch, int number)
+{
+	trace.boxes[number].state = SANDBOX_RUNNING;
+	trace.boxes[number].ms = 0;
+	trace.now.running++;
+	add_fact(batch, number, WIRE_RECORD_STARTED, 0, CAUSE_NONE);
+}
+
 /* The next thing in the life of an open sandbox. */
 static void add_life(struct store_batch *batch, int place)
 {
@@ -180,9 +192,16 @@ static void add_life(struct store_batch *batch, int place)
 		box->ms + (int64_t)rng_below(&trace.rng, rng_one_in(&trace.rng, 4) ? 700 : 90000);
 
 	if (box->state == SANDBOX_PLACING) {
-		box->state = SANDBOX_RUNNING;
-		trace.now.running++;
-		add_fact(batch, number, WIRE_RECORD_STARTED, 0, CAUSE_NONE);
+		begin_life(batch, number);
+	} else if (box->state == SANDBOX_PAUSED) {
+		box->lives_n++;
+		trace.now.paused--;
+		begin_life(batch, number);
+	} else if (rng_one_in(&trace.rng, 8)) {
+		box->state = SANDBOX_PAUSED;
+		trace.now.running--;
+		trace.now.paused++;
+		add_fact(batch, number, WIRE_RECORD_ENDED, to_ms, CAUSE_PAUSE);
 	} else if (!rng_one_in(&trace.rng, 3)) {
 		add_fact(batch, number, WIRE_RECORD_USAGE, to_ms, CAUSE_NONE);
 		return;
@@ -194,6 +213,44 @@ static void add_life(struct store_batch *batch, int place)
 		trace.open[place] = trace.open[--trace.open_n];
 	}
 	save_box(batch, number);
+}
+
+/* A tenant sets one of its secrets anew, or deletes it. */
+static void add_secret(struct store_batch *batch)
+{
+	size_t tenant = rng_below(&trace.rng, TRACE_TENANTS);
+	size_t name = rng_below(&trace.rng, TRACE_SECRETS);
+	int64_t *version = &trace.secrets[tenant][name];
+	bool is_deleted = *version && rng_one_in(&trace.rng, 4);
+	struct store_secret *secret = &add(batch, STORE_OP_SECRET)->secret;
+
+	trace.now.secrets -= *version;
+	*version = is_deleted ? 0 : *version + 1;
+	trace.now.secrets += *version;
+	snprintf(secret->tenant.text, sizeof(secret->tenant.text), "ten_%zu", tenant);
+	snprintf(secret->id.text, sizeof(secret->id.text), "sec_%zu_%zu", tenant, name);
+	snprintf(secret->name, sizeof(secret->name), "name %zu", name);
+	secret->version = *version;
+	secret->metadata = strdup("{}");
+	secret->sealed = is_deleted ? NULL : strdup("sealed");
+}
+
+/* A tenant makes a volume, or deletes the one that it has. */
+static void add_volume(struct store_batch *batch)
+{
+	size_t tenant = rng_below(&trace.rng, TRACE_TENANTS);
+	bool *is_there = &trace.has_volume[tenant];
+	struct store_op *op = add(batch, STORE_OP_VOLUME);
+
+	*is_there = !*is_there;
+	trace.now.volumes += *is_there ? 1 : -1;
+	if (*is_there)
+		trace.volumes[tenant] = trace.volumes_n++;
+	else
+		op->volume.deleted_at_ns = op->wall_ns;
+	snprintf(op->volume.id.text, sizeof(op->volume.id.text), "vol_%d", trace.volumes[tenant]);
+	snprintf(op->volume.tenant.text, sizeof(op->volume.tenant.text), "ten_%zu", tenant);
+	strcpy(op->volume.name, "v");
 }
 
 static void add_node_save(struct store_batch *batch, int node)
@@ -223,6 +280,10 @@ static void add_batch(struct store_batch *batch)
 		} else if (trace.facts_n && rng_one_in(&trace.rng, 12)) {
 			size_t again = rng_below(&trace.rng, trace.facts_n);
 			post(batch, trace.facts[again].node, &trace.records[again]);
+		} else if (rng_one_in(&trace.rng, 40)) {
+			add_secret(batch);
+		} else if (rng_one_in(&trace.rng, 40)) {
+			add_volume(batch);
 		} else if (rng_one_in(&trace.rng, 300)) {
 			add(batch, STORE_OP_EPOCH);
 			trace.now.epoch++;

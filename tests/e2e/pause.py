@@ -86,13 +86,32 @@ def it_can_be_paused_again_and_again():
 
 def files_alone_are_kept_if_that_was_asked():
     key = fleet.tenant("files")
-    sandbox = create(key)
+    sandbox = create(key, envVars={"COLOUR": "blue", "QUOTED": "a \"b\"\nc"})
     run(key, sandbox, "echo kept > /home/user/file; echo lost > /dev/shm/file")
     before = run(key, sandbox, BOOT_ID)
     pause(key, sandbox, memory=False)
     resume(key, sandbox)
     assert run(key, sandbox, BOOT_ID) != before
     assert run(key, sandbox, "cat /home/user/file; ls /dev/shm") == "kept"
+    # What it was given is there again, also the second time.
+    pause(key, sandbox, memory=False)
+    resume(key, sandbox)
+    assert run(key, sandbox, "echo \"$COLOUR $QUOTED\"") == "blue a \"b\"\nc"
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+
+
+def what_was_paused_with_its_memory_boots_anew_if_that_was_asked():
+    key = fleet.tenant("cold")
+    sandbox = create(key, envVars={"COLOUR": "blue"})
+    run(key, sandbox, "echo kept > /home/user/file; sync; echo lost > /dev/shm/file")
+    before = run(key, sandbox, BOOT_ID)
+    pause(key, sandbox)
+    resume(key, sandbox, memory=False)
+    assert run(key, sandbox, BOOT_ID) != before
+    assert run(key, sandbox, "cat /home/user/file; ls /dev/shm; echo $COLOUR") == "kept\nblue"
+    pause(key, sandbox)
+    resume(key, sandbox, memory=True)
+    assert run(key, sandbox, "cat /home/user/file; echo $COLOUR") == "kept\nblue"
     assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
 
 
@@ -178,6 +197,7 @@ if __name__ == "__main__":
             what_runs_goes_on_with_its_memory_its_files_and_its_numbers,
             it_can_be_paused_again_and_again,
             files_alone_are_kept_if_that_was_asked,
+            what_was_paused_with_its_memory_boots_anew_if_that_was_asked,
             the_time_limit_pauses_if_that_was_asked,
             what_is_paused_outlives_every_daemon_and_leaves_nothing_when_it_is_ended,
             traffic_wakes_what_is_to_be_woken,

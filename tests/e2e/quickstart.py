@@ -8,18 +8,21 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from fleet import ROOT, TEMPLATES, free_port, run_tests  # noqa: E402
+import own_store  # noqa: E402
+from fleet import ROOT, TEMPLATES, ensure_template, free_port, run_tests  # noqa: E402
 
 home = tempfile.mkdtemp(prefix="flotilla-quickstart-")
+ensure_template()
+store = own_store.make(TEMPLATES, ["base"])
 
 
-def four_free_ports():
-    """The first of four neighbours that nobody listens on."""
+def five_free_ports():
+    """The first of five neighbours that nobody listens on."""
     import socket
     while True:
         first = free_port()
         try:
-            for port in range(first, first + 4):
+            for port in range(first, first + 5):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
             return first
@@ -28,7 +31,7 @@ def four_free_ports():
 
 
 environment = {**os.environ, "HOME": home, "FLOTILLA_STATE": os.path.join(home, "state"),
-               "FLOTILLA_CACHE": os.path.join(home, "cache"), "FLOTILLA_PORT": str(four_free_ports())}
+               "FLOTILLA_CACHE": os.path.join(home, "cache"), "FLOTILLA_PORT": str(five_free_ports())}
 
 
 def quickstart(*words):
@@ -51,7 +54,7 @@ def processes():
 
 def it_ends_with_a_jobs_output_and_its_bill():
     os.makedirs(environment["FLOTILLA_CACHE"])
-    os.symlink(TEMPLATES, os.path.join(environment["FLOTILLA_CACHE"], "templates"))
+    os.symlink(store, os.path.join(environment["FLOTILLA_CACHE"], "templates"))
     done = quickstart()
     assert done.returncode == 0, done
     assert "6 * 7 = 42" in done.stdout, done
@@ -60,7 +63,7 @@ def it_ends_with_a_jobs_output_and_its_bill():
 
 def run_again_it_starts_only_what_is_missing():
     before = quickstart("status").stdout
-    assert before.count(" running") == 3, before
+    assert before.count(" running") == 4, before
     done = quickstart()
     assert done.returncode == 0 and "starting" not in done.stderr and "6 * 7 = 42" in done.stdout, done
     assert quickstart("status").stdout == before
@@ -69,7 +72,7 @@ def run_again_it_starts_only_what_is_missing():
 def stop_leaves_nothing_running():
     done = quickstart("stop")
     assert done.returncode == 0, done
-    assert quickstart("status").stdout.count("not running") == 3
+    assert quickstart("status").stdout.count("not running") == 4
     assert not processes(), processes()
 
 
@@ -79,3 +82,4 @@ try:
 finally:
     quickstart("stop")
     shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(store, ignore_errors=True)

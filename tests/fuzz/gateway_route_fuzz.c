@@ -24,7 +24,7 @@ static void check_route(const struct route *route)
 		CHECK(outcome_status(route->outcome) >= 400);
 		return;
 	}
-	if (route->is_api)
+	if (route->is_api || route->is_volumes)
 		return;
 	CHECK(route->port);
 	CHECK(id_parse(route->sandbox.text, strlen(route->sandbox.text), &id));
@@ -34,7 +34,7 @@ static void check_request(const struct http_head *head)
 {
 	struct http_head again;
 	size_t scanned_n = 0, head_n;
-	size_t n = rewrite_request(head, NULL, out);
+	size_t n = rewrite_request(head, NULL, NULL, out);
 
 	if (!n)
 		return;
@@ -104,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t scanned_n = 0, head_n;
 
 	if (http_request_parse(bytes, size, &scanned_n, &head, &head_n) == HTTP_OK) {
-		struct route route = route_decide(&head, size % 2);
+		struct route route = route_decide(
+			&head, (struct route_backends){.api = size % 2, .volumes = size / 2 % 2});
 
 		check_route(&route);
 		check_request(&head);

@@ -111,6 +111,10 @@ static void every_refusal_has_its_answer(void **state)
 		{"POST //x/..//%69nit/ HTTP/1.1\r\nHost: 49983-" ONE
 		 ".x.test\r\nContent-Length: 0\r\n\r\n",
 		 "404", "not found"},
+		{"GET /observations?after=0 HTTP/1.1\r\nHost: 49983-" ONE ".x.test\r\n\r\n", "404",
+		 "not found"},
+		{"POST /Sync HTTP/1.1\r\nHost: 49983-" ONE ".x.test\r\nContent-Length: 0\r\n\r\n",
+		 "404", "not found"},
 		{"GET /nothing HTTP/1.1\r\nHost: localhost\r\n" FIELDS "\r\n", "502",
 		 "without an answer"},
 		{"GET /garbage HTTP/1.1\r\nHost: localhost\r\n" FIELDS "\r\n", "502",

@@ -434,10 +434,13 @@ static void the_apis_host_leads_to_the_api(void **state)
 	api_open();
 	open_both();
 	tenant_send(&tenant, "POST /v2/sandboxes HTTP/1.1\r\nHost: api.sbx.test:8443\r\n"
-			     "x-api-key: e2b_00\r\nTransfer-Encoding: chunked\r\n\r\n"
+			     "x-api-key: e2b_00\r\nX-Forwarded-For: 192.0.2.9\r\n"
+			     "Transfer-Encoding: chunked\r\n\r\n"
 			     "2\r\n{}\r\n0\r\n\r\n");
 	tenant_expect(&tenant, "HTTP/1.1 201 Created\r\n");
-	tenant_expect(&tenant, "POST /v2/sandboxes HTTP/1.1\r\nHost: api.sbx.test:8443\r\n"
+	tenant_expect(&tenant, "POST /v2/sandboxes HTTP/1.1\r\n"
+			       "X-Forwarded-For: 127.0.0.1\r\n" /* whoever says otherwise */
+			       "Host: api.sbx.test:8443\r\n"
 			       "x-api-key: e2b_00\r\n");
 	tenant_expect(&tenant, "2\r\n{}\r\n0\r\n\r\n");
 	/* On the same connection, and without TLS too. */

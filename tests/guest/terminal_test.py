@@ -64,6 +64,15 @@ def foreground_of(pid):
         return int(stat.read().rsplit(")", 1)[1].split()[5])
 
 
+def name_of(pid):
+    """What a process runs; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm") as comm:
+            return comm.read().strip()
+    except FileNotFoundError:
+        return None
+
+
 class Terminals(TerminalTest):
     def test_a_process_has_a_terminal_of_its_own(self):
         stream, pid = self.open("test -t 0 && test -t 1 && test -t 2 && stty size && "
@@ -93,7 +102,7 @@ class Terminals(TerminalTest):
         self.until(stream, b"xterm-256color 42\r\n")
         self.send(pid, b"sleep 1000\n")
         self.until(stream, b"sleep 1000")
-        host_test.wait_until(lambda: foreground_of(pid) != pid)  # the shell has given its terminal away
+        host_test.wait_until(lambda: name_of(foreground_of(pid)) == "sleep")  # no longer a copy of the shell
         self.send(pid, b"\x03")  # ^C reaches what runs in the foreground
         self.send(pid, b"echo code $?\n")
         self.until(stream, b"code 130\r\n")
@@ -179,12 +188,14 @@ class Terminals(TerminalTest):
         self.finish(stream)
 
     def test_its_end_hangs_up_what_it_leaves_behind(self):
-        script = "sh -c 'echo $$; exec sleep 1000' & sleep 0.2; " \
-                 "sh -c 'trap \"\" HUP; echo $$; exec sleep 1000' & sleep 0.2; exit 4"
-        stream, _ = self.open(script)
-        shown, end = self.finish(stream)
-        self.assertEqual(end["exitCode"], 4)  # though somebody still holds the terminal
-        hung_up, immune = (int(number) for number in shown.split())
+        script = "stty -echo; sh -c 'echo $$; exec sleep 1000' & read line; " \
+                 "sh -c 'trap \"\" HUP; echo $$; exec sleep 1000' & read line; exit 4"
+        stream, pid = self.open(script)
+        hung_up = int(self.until(stream, b"\n"))
+        self.send(pid, b"\n")
+        immune = int(self.until(stream, b"\n"))
+        self.send(pid, b"\n")
+        self.assertEqual(self.finish(stream)[1]["exitCode"], 4)  # though somebody still holds the terminal
         host_test.wait_until(lambda: not os.path.exists(f"/proc/{hung_up}"))
         os.kill(immune, signal.SIGKILL)
 
@@ -199,10 +210,15 @@ class Terminals(TerminalTest):
         self.assertEqual(self.kill(pid)[0], 404)
 
     def test_one_that_lets_go_of_its_terminal_can_take_it_up_again(self):
-        stream, pid = self.open("echo bye; exec < /dev/null > /dev/null 2>&1; sleep 0.3; stty size > /dev/tty < /dev/tty;"
-                                "exit 3")
+        gone, go_on = self.path("gone"), self.path("go-on")
+        stream, pid = self.open("echo bye; exec < /dev/null > /dev/null 2>&1; "
+                                f"touch {gone}; until test -e {go_on}; do sleep 0.01; done; "
+                                "stty size > /dev/tty < /dev/tty; exit 3")
         self.assertEqual(self.until(stream, b"bye\r\n"), b"bye\r\n")
+        host_test.wait_until(lambda: os.path.exists(gone))
         self.assertEqual(self.resize(pid, cols=3, rows=2)[0], 200)
+        with open(go_on, "w"):
+            pass
         shown, end = self.finish(stream)
         self.assertEqual((shown, end["exitCode"]), (b"2 3\r\n", 3))
 
@@ -216,18 +232,20 @@ class Terminals(TerminalTest):
         self.assertEqual(self.finish(again)[0], b"it\r\ngot it\r\n")
 
     def test_a_deadline_ends_it(self):
-        stream, pid = self.open("sleep 1000", headers={"connect-timeout-ms": "200"})
+        # Long enough for the start to be told of on a busy machine.
+        stream, pid = self.open("sleep 1000", headers={"connect-timeout-ms": "2000"})
         self.assertEqual(stream.finish()[2]["error"]["code"], "deadline_exceeded")
         late = self.guest.stream("process.Process/Connect", {"process": {"pid": pid}})
         self.assertEqual(late.finish()[2]["status"], "signal: killed")
 
     def test_what_cannot_start_leaves_no_terminal(self):
-        before = len(os.listdir(f"/proc/{self.guest.process.pid}/fd"))
+        open_n = lambda: len(os.listdir(f"/proc/{self.guest.process.pid}/fd"))
+        before = open_n()
         for process in [{"cmd": "/no/such"}, {"cmd": "/bin/sh", "cwd": "/etc/passwd"}] * 50:
             error = self.guest.stream("process.Process/Start", {
                 "process": process, "pty": {"size": {"cols": 1, "rows": 1}}}).finish()[2]["error"]
             self.assertEqual(error["code"], "invalid_argument")
-        self.assertLess(len(os.listdir(f"/proc/{self.guest.process.pid}/fd")), before + 3)
+        host_test.wait_until(lambda: open_n() < before + 3)  # connections that we closed, it may still close
 
     def test_many_at_a_time_each_show_their_own(self):
         shown = {}

@@ -129,12 +129,26 @@ static void replica_apply(struct replica *replica, const struct store_op *op)
 	case STORE_OP_PLAN:
 		snprintf(at, room, "plan:%s ", op->plan.name);
 		break;
+	case STORE_OP_TEMPLATE:
+		snprintf(at, room, "template:%s ", op->template_.id.text);
+		break;
+	case STORE_OP_BUILD:
+		snprintf(at, room, "build:%s ", op->build.id);
+		break;
+	case STORE_OP_TAG:
+		snprintf(at, room, "tag:%s ", op->tag.tag);
+		break;
+	case STORE_OP_VOLUME:
+		snprintf(at, room, "volume:%s ", op->volume.id.text);
+		break;
+	case STORE_OP_SECRET:
 	case STORE_OP_PRICE:
 	case STORE_OP_REVISION:
 	case STORE_OP_EPOCH:
 	case STORE_OP_PROBE:
 	case STORE_OP_SANDBOX_NEW:
 	case STORE_OP_SANDBOX_ADOPT:
+	case STORE_OP_NETWORK:
 	case STORE_OP_EFFECT:
 		fail_msg("not expected here");
 	}

@@ -52,6 +52,21 @@ static void nobody_can_smuggle_a_field_into_a_head(void **state)
 	assert_false(http_write_end(&writer));
 }
 
+static void a_head_with_more_fields_than_we_read_is_not_sent(void **state)
+{
+	struct http_writer writer;
+	char bytes[1024];
+
+	(void)state;
+	http_writer_init(&writer, bytes, sizeof(bytes));
+	http_write_status(&writer, 200);
+	for (int i = 0; i < HTTP_HEADERS_MAX; i++)
+		http_write_header(&writer, "A", "b");
+	assert_true(http_write_end(&writer));
+	http_write_header(&writer, "A", "b");
+	assert_false(http_write_end(&writer));
+}
+
 static void a_head_that_does_not_fit_is_not_sent(void **state)
 {
 	struct http_writer writer;
@@ -118,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_can_be_read),
 		cmocka_unit_test(nobody_can_smuggle_a_field_into_a_head),
+		cmocka_unit_test(a_head_with_more_fields_than_we_read_is_not_sent),
 		cmocka_unit_test(a_head_that_does_not_fit_is_not_sent),
 		cmocka_unit_test(targets_are_split),
 		cmocka_unit_test(queries_are_decoded),

@@ -42,22 +42,22 @@ static void a_watch_tells_each_change_once_in_its_order_over_a_restart(void **un
 	world_close(&world);
 }
 
-static void compact(struct world *world, int64_t revision)
+/* By etcd's own client, while nothing of the loop runs.  Its 5 s are too few on a slow disk. */
+static void etcdctl(const struct world *world, const char *words)
 {
 	char command[512];
 
 	snprintf(command, sizeof(command),
-		 "ETCDCTL_API=3 etcdctl --endpoints %s compaction --physical %lld >/dev/null",
-		 world->rig.endpoints, (long long)revision);
+		 "ETCDCTL_API=3 etcdctl --command-timeout 60s --endpoints %s %s >/dev/null",
+		 world->rig.endpoints, words);
 	assert_int_equal(system(command), 0);
 }
 
 static void a_watch_that_missed_what_was_compacted_says_so(void **unused)
 {
 	struct world world;
-	int64_t revision = 0;
-
-	char command[512];
+	int64_t revision;
+	char words[64];
 
 	(void)unused;
 	world_open(&world, 1, NULL);
@@ -67,14 +67,13 @@ static void a_watch_that_missed_what_was_compacted_says_so(void **unused)
 	/* It does not hear us, as if the network were cut: nothing of the loop runs meanwhile. */
 	etcd_rig_kill(&world.rig, 0);
 	etcd_rig_start(&world.rig, 0);
-	snprintf(
-		command, sizeof(command),
-		"for i in 1 2 3; do ETCDCTL_API=3 etcdctl --endpoints %s put /w/$i x >/dev/null || "
-		"exit 1; done",
-		world.rig.endpoints);
-	assert_int_equal(system(command), 0);
+	for (int i = 1; i <= 3; i++) {
+		snprintf(words, sizeof(words), "put /w/%d x", i);
+		etcdctl(&world, words);
+	}
 	revision = world.answer.revision + 3;
-	compact(&world, revision);
+	snprintf(words, sizeof(words), "compaction --physical %lld", (long long)revision);
+	etcdctl(&world, words);
 	while (!world.is_lost)
 		turn(&world);
 	assert_int_equal(world.lost, ETCD_LOST_COMPACTED);
@@ -141,8 +140,10 @@ static void everything_can_be_closed_from_within_a_callback(void **unused)
 	watch(&world, "/a", 1);
 	etcd_range(world.etcd, &range, close_all_on_answer, &world);
 	etcd_range(world.etcd, &range, on_answer, &world); /* is not called any more */
+	while (world.etcd)                                 /* the watch may tell something first */
+		turn(&world);
 	uv_run(&world.loop, UV_RUN_DEFAULT);
-	assert_null(world.etcd);
+	assert_true(world.is_answered);
 	assert_int_equal(uv_loop_close(&world.loop), 0);
 
 	world_open_client(&world, world.rig.endpoints, 0, NULL);

@@ -22,6 +22,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import own_domain  # noqa: E402
+import own_store  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("FLOTILLA_BUILD", os.path.join(ROOT, "build", "release"))
@@ -110,17 +111,30 @@ class Daemon:
             raise Failed(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
 
 
+def ensure_template(name="base"):
+    """Builds the template if the shared store does not have it: minutes once, nothing after.  What is no
+    recipe's a test has built by itself."""
+    if not os.path.isdir(os.path.join(ROOT, "deploy", "templates", name)):
+        return
+    done = subprocess.run([os.path.join(BIN, "flotilla-template"), "build", name, "--template-dir", TEMPLATES],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(f"flotilla-template build {name}: {done.stderr}")
+
+
 class Fleet:
-    def __init__(self, agents=1, template="base", agent_options=(), scheduler_options=(), keep=False,
-                 templates=TEMPLATES, domain=None, tls_port=443):
-        """domain: tenants come in by its names, with TLS; see own_domain.py for where that can be done."""
-        self.keep, self.template, self.templates = keep, template, templates
+    def __init__(self, agents=1, template="base", agent_options=(), scheduler_options=(), volumes_options=(), keep=False,
+                 also=(), domain=None, tls_port=443):
+        """template: the one that is waited for; also: more of those in the shared store.
+        domain: tenants come in by its names, with TLS; see own_domain.py for where that can be done."""
+        self.keep, self.template, self.also = keep, template, also
+        self.templates = None  # the store of its agents
         self.agent_n, self.agent_options = agents, list(agent_options)
-        self.scheduler_options = list(scheduler_options)
+        self.scheduler_options, self.volumes_options = list(scheduler_options), list(volumes_options)
         self.domain, self.tls_port = domain, tls_port
         self.root = tempfile.mkdtemp(prefix="flotilla-test-")
         self.agents = []
-        self.scheduler = self.gateway = None
+        self.scheduler = self.gateway = self.volumes = None
 
     def __enter__(self):
         try:
@@ -138,36 +152,32 @@ class Fleet:
         return Daemon(name, [os.path.join(os.path.abspath(DAEMONS), program), *options, "--ready-file", ready],
                       self.path(f"{name}.log"), ready, env)
 
-    def ensure_template(self):
-        """Builds the template if the store does not have it: minutes once, nothing after.  What is no
-        recipe's a test has built by itself."""
-        if not os.path.isdir(os.path.join(ROOT, "deploy", "templates", self.template)):
-            return
-        done = subprocess.run([os.path.join(BIN, "flotilla-template"), "build", self.template,
-                               "--template-dir", self.templates], capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(f"flotilla-template build {self.template}: {done.stderr}")
-
     def _start(self):
-        self.ensure_template()
+        ensure_template(self.template)
+        self.templates = own_store.make(TEMPLATES, [self.template, *self.also])
         self.api_backend = f"127.0.0.1:{free_port()}"  # the gateway asks there before anybody listens
         os.makedirs(self.path("scheduler"), mode=0o700)
         # Both sides read the fleet's key; made here, so that neither has to wait for the other.
         key = os.open(self.path("scheduler", "fleet.key"), os.O_WRONLY | os.O_CREAT, 0o600)
         os.write(key, secrets.token_bytes(32))
         os.close(key)
+        volumes_at = f"127.0.0.1:{free_port()}"
         self.gateway = self._daemon("flotilla-gateway", "gateway", [
             "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
             "--fleet-key", self.path("scheduler", "fleet.key"), "--api-backend", self.api_backend,
-            *self._domain_options()]).start()
+            "--volumes-backend", volumes_at, *self._domain_options()]).start()
         # What agents and clients remember must be the same after a restart.
         self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["tenants"], self.gateway.addresses["tunnels"]
+        self.volumes = self._daemon("flotilla-volumes", "volumes", [
+            "--state-dir", self.path("volumes"), "--listen", volumes_at, "--api-backend", self.api_backend,
+            "--gateway", self.gateway.addresses["tenants"], "--fleet-key", self.path("scheduler", "fleet.key"), "--reserve", "0",
+            *self.volumes_options]).start()
         self.scheduler = self._daemon("flotilla-scheduler", "scheduler", [
             "--state-dir", self.path("scheduler"), "--bus-listen", "127.0.0.1:0",
             "--api-listen", self.api_backend,
             *(["--domain", self.domain_text()] if self.domain else []),
             "--gateway-tunnel", self.gateway.addresses["tunnels"],
-            "--gateway-url", "http://" + self.gateway.addresses["tenants"], *self.scheduler_options]).start()
+            "--gateway-url", "http://" + self.gateway.addresses["tenants"], "--volumes", volumes_at, *self.scheduler_options]).start()
         for flag, name in (("--api-listen", "api"), ("--bus-listen", "bus")):
             at = self.scheduler.argv.index(flag) + 1
             self.scheduler.argv[at] = self.scheduler.addresses[name]
@@ -249,7 +259,8 @@ class Fleet:
         if self.domain:
             return {"E2B_API_KEY": key, "E2B_DOMAIN": self.domain_text(), "NODE_EXTRA_CA_CERTS": self.ca, "SSL_CERT_FILE": self.ca}
         return {"E2B_API_KEY": key, "E2B_API_URL": "http://" + self.scheduler.addresses["api"],
-                "E2B_SANDBOX_URL": "http://" + self.gateway.addresses["tenants"]}
+                "E2B_SANDBOX_URL": "http://" + self.gateway.addresses["tenants"],
+                "E2B_VOLUME_API_URL": "http://" + self.gateway.addresses["tenants"]}
 
     def vm_processes(self):
         """{pid: command line} of every shim and QEMU of this fleet."""
@@ -266,7 +277,7 @@ class Fleet:
 
     def __exit__(self, kind, value, trace):
         faults = []
-        for daemon in [*self.agents, self.scheduler, self.gateway]:
+        for daemon in [*self.agents, self.scheduler, self.gateway, self.volumes]:
             try:
                 if daemon:
                     daemon.stop()
@@ -280,11 +291,12 @@ class Fleet:
                 pass
         failed = kind is not None and not (kind is SystemExit and not value.code)
         if failed:
-            for daemon in [self.scheduler, self.gateway, *self.agents]:
+            for daemon in [self.scheduler, self.gateway, self.volumes, *self.agents]:
                 if daemon and os.path.exists(daemon.log):
                     print(f"--- {daemon.name}\n{daemon.tail()}", file=sys.stderr)
         if not self.keep:
             shutil.rmtree(self.root, ignore_errors=True)
+            shutil.rmtree(self.templates or "", ignore_errors=True)
         if faults and not failed:
             raise Failed("\n".join(faults))
 

@@ -15,6 +15,7 @@ import program  # noqa: E402
 WORK = os.path.join(ROOT, "build", "sdk")
 NODE = os.path.join(WORK, "node_modules", "node", "bin", "node")
 PACKAGES = ("e2b-old", "e2b-mid", "e2b-new")
+COMPUTE = "computesdk"  # and its adapter for E2B
 ADDS = "@e2b/code-interpreter"  # exports all of e2b, and this much more
 
 
@@ -44,6 +45,12 @@ def run(script, *words, env):
     """Runs a script against the packages, as any program of a user's would."""
     shutil.copy(script, WORK)
     return subprocess.run([NODE, os.path.basename(script), *words], cwd=WORK, env={**os.environ, **env}, timeout=600)
+
+
+def try_out(script, package, env):
+    """Whether all tests of a program did as expected; nothing is recorded."""
+    shutil.copy(script, WORK)
+    return program.run([NODE, os.path.basename(script), package], package, WORK, {**os.environ, **env})
 
 
 def drive(script, package, *words, env):

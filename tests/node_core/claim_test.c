@@ -285,6 +285,91 @@ static void an_older_time_limit_does_not_undo_a_newer_one(void **state)
 	assert_int_equal(host->log_n, 0);
 }
 
+static void order_network(struct host *host, uint64_t attempt, uint64_t version)
+{
+	static uint64_t payload = 1000;
+	struct wire_order order = host_claim_order(attempt);
+	struct node_event event = {.kind = NODE_EVENT_ORDER};
+
+	order.kind = WIRE_ORDER_DEADLINE;
+	order.deadline_version = version;
+	order.end_wall_ns = host->wall.ns + 50 * NS_PER_S;
+	event.order.order = &order;
+	event.order.payload = host_keep_payload(host, ++payload);
+	host_step(host, &event);
+}
+
+static void network_set(struct host *host, const struct node_effect *asked, bool ok)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_NETWORK_SET,
+				   .network = {asked->network.vm, asked->network.change, ok}};
+
+	host_step(host, &event);
+}
+
+static void new_rules_are_told_when_they_are_in_force(void **state)
+{
+	struct host *host = *state;
+	uint64_t vm = host_run(host, 1), records_n = host->records_n;
+	struct node_effect first, second;
+
+	order_network(host, 1, 1);
+	first = *host_last(host, NODE_EFFECT_VM_NETWORK);
+	assert_int_equal(first.network.vm, vm);
+	assert_int_equal(host->records_n, records_n);
+	/* Not in force: it is not told, and the order comes again. */
+	network_set(host, &first, false);
+	assert_int_equal(host->records_n, records_n);
+	order_network(host, 1, 1);
+	first = *host_last(host, NODE_EFFECT_VM_NETWORK);
+	order_network(host, 1, 2);
+	second = *host_last(host, NODE_EFFECT_VM_NETWORK);
+	assert_int_not_equal(first.network.change, second.network.change);
+	network_set(host, &first, true); /* of rules that are not wanted any more */
+	assert_int_equal(host->records_n, records_n);
+	network_set(host, &second, true);
+	assert_int_equal(host_last_record(host)->deadline_version, 2);
+	assert_int_equal(host_last_record(host)->kind, WIRE_RECORD_USAGE);
+	assert_int_equal(host_last(host, NODE_EFFECT_JOURNAL_RECORD)->note_of,
+			 second.network.payload);
+	host_forget_log(host);
+	order_network(host, 1, 2); /* again: it is known */
+	assert_int_equal(host_count(host, NODE_EFFECT_VM_NETWORK), 0);
+	assert_int_equal(host_count(host, NODE_EFFECT_PAYLOAD_DROP), 1);
+	/* What is held goes with its sandbox. */
+	order_network(host, 1, 3);
+	host_forget_log(host);
+	host_ended(host, vm, CAUSE_REQUEST);
+	assert_int_equal(host_count(host, NODE_EFFECT_PAYLOAD_DROP), 1);
+}
+
+static void rules_of_a_leader_before_are_pending_until_they_are_in_force(void **state)
+{
+	struct host *host = *state;
+	struct node_effect asked;
+
+	host_run(host, 1);
+	order_network(host, 1, 1);
+	asked = *host_last(host, NODE_EFFECT_VM_NETWORK);
+	assert_int_equal(host_poll(host).pending_n, 0);
+	host_answer(host, 9);
+	assert_int_equal(host_poll(host).pending_n, 1);
+	network_set(host, &asked, true);
+	assert_int_equal(host_poll(host).pending_n, 0);
+	assert_int_equal(host_last_record(host)->deadline_version, 1);
+	/* A shim that does not answer keeps no leader waiting for ever, and is not believed later.
+	 */
+	order_network(host, 1, 2);
+	asked = *host_last(host, NODE_EFFECT_VM_NETWORK);
+	host_answer(host, 10);
+	assert_int_equal(host_poll(host).pending_n, 1);
+	host_pass(host, 10000);
+	host_answer(host, 10);
+	assert_int_equal(host_poll(host).pending_n, 0);
+	network_set(host, &asked, true);
+	assert_int_equal(host_last_record(host)->deadline_version, 1);
+}
+
 static void time_limits_out_of_this_world_are_bounded(void **state)
 {
 	struct host *host = *state;
@@ -323,6 +408,8 @@ int main(void)
 		ROW(an_answer_of_an_epoch_that_is_over_changes_nothing),
 		ROW(before_ready_no_order_is_taken),
 		ROW(an_older_time_limit_does_not_undo_a_newer_one),
+		ROW(new_rules_are_told_when_they_are_in_force),
+		ROW(rules_of_a_leader_before_are_pending_until_they_are_in_force),
 		ROW(time_limits_out_of_this_world_are_bounded),
 	};
 

@@ -115,7 +115,8 @@ void host_order(struct host *host, const struct wire_order *order)
 	struct node_event event = {.kind = NODE_EVENT_ORDER};
 
 	event.order.order = order;
-	if (order->kind == WIRE_ORDER_CLAIM)
+	if (order->kind == WIRE_ORDER_CLAIM || order->kind == WIRE_ORDER_SNAPSHOT ||
+	    order->kind == WIRE_ORDER_SEND || order->kind == WIRE_ORDER_FETCH)
 		event.order.payload = host_keep_payload(host, order->attempt);
 	host_step(host, &event);
 }

@@ -123,7 +123,7 @@ static void a_resume_restores_the_folder_and_uses_it_up_when_it_runs(void **stat
 	const struct node_effect *start = host_last(host, NODE_EFFECT_VM_START);
 
 	assert_int_equal(start->start.resume, folder);
-	assert_false(start->start.warm);
+	assert_false(start->start.warm || start->start.cold);
 	assert_int_equal(host_used(host).sandboxes, 1);
 	host_vm(host, NODE_EVENT_VM_READY, vm);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_CLAIM)->claim.vm, vm);
@@ -139,6 +139,18 @@ static void a_resume_restores_the_folder_and_uses_it_up_when_it_runs(void **stat
 	host_paused(host, vm);
 	assert_int_equal(host->saved_n, 1);
 	assert_int_equal(host->saved[0].attempt, 2);
+}
+
+static void a_resume_is_cold_when_its_order_says_so(void **state)
+{
+	struct host *host = *state;
+	uint64_t folder = pause_first(host);
+	struct wire_order order = host_resume_order(2, 1);
+
+	order.cold = true;
+	host_order(host, &order);
+	assert_int_equal(host_last(host, NODE_EFFECT_VM_START)->start.resume, folder);
+	assert_true(host_last(host, NODE_EFFECT_VM_START)->start.cold);
 }
 
 static void a_resume_that_fails_leaves_what_was_saved(void **state)
@@ -379,6 +391,7 @@ int main(void)
 		TEST(a_pause_that_came_to_nothing_is_told_and_not_tried_again),
 		TEST(no_more_are_paused_than_there_is_room_for),
 		TEST(a_resume_restores_the_folder_and_uses_it_up_when_it_runs),
+		TEST(a_resume_is_cold_when_its_order_says_so),
 		TEST(a_resume_that_fails_leaves_what_was_saved),
 		TEST(a_resume_of_what_is_not_there_is_refused),
 		TEST(two_claims_do_not_resume_the_same),

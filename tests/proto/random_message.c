@@ -159,6 +159,16 @@ static void mend_record(struct wire_record *record)
 		if (record->refusal == REFUSAL_NONE)
 			record->refusal = REFUSAL_PAUSE_FAILED;
 	}
+	if (record->kind == WIRE_RECORD_KEPT && id_is_empty(&record->source))
+		record->source = record->sandbox;
+}
+
+static void mend_transfer(struct wire_transfer *transfer)
+{
+	if (transfer->state == WIRE_TRANSFER_FAILED && transfer->refusal == REFUSAL_NONE)
+		transfer->refusal = REFUSAL_TRANSFER_LOST;
+	if (transfer->state == WIRE_TRANSFER_SENDING && !transfer->template_id[0])
+		strcpy(transfer->template_id, "content");
 }
 
 static void mend_order(struct wire_order *order)
@@ -170,12 +180,18 @@ static void mend_order(struct wire_order *order)
 		order->mem_mib += !order->mem_mib;
 		order->ttl_ms += !order->ttl_ms;
 	}
+	if ((order->kind == WIRE_ORDER_SEND || order->kind == WIRE_ORDER_FETCH) &&
+	    !order->template[0])
+		strcpy(order->template, "base");
+	if (order->kind == WIRE_ORDER_FETCH && !order->artefact[0])
+		strcpy(order->artefact, "content");
 	if (order->kind == WIRE_ORDER_KILL && order->cause == CAUSE_NONE)
 		order->cause = CAUSE_REQUEST;
 	order->deadline_version += !order->deadline_version;
 	if (order->how == WIRE_SAVE_SNAPSHOT || order->kind == WIRE_ORDER_PAUSE)
 		order->how = WIRE_SAVE_PAUSE;
 	order->save += !order->save;
+	order->source += !order->source;
 }
 
 /* What the rules of wire.def ask for, which chance would hardly ever give. */
@@ -188,6 +204,8 @@ static void mend(const struct wire_shape *shape, void *message)
 
 	if (shape == &wire_shape_record) {
 		mend_record(message);
+	} else if (shape == &wire_shape_transfer) {
+		mend_transfer(message);
 	} else if (shape == &wire_shape_order) {
 		mend_order(message);
 	} else if (shape == &wire_shape_poll) {

@@ -118,7 +118,10 @@ void fleet_obey(struct fleet *fleet, struct fleet_node *node, const struct wire_
 		limit(fleet, node, memory, order);
 		break;
 	case WIRE_ORDER_PAUSE:
-		check_broken("nobody asks for a pause here", __FILE__, __LINE__);
+	case WIRE_ORDER_SNAPSHOT:
+	case WIRE_ORDER_SEND:
+	case WIRE_ORDER_FETCH:
+		check_broken("nobody asks for it here", __FILE__, __LINE__);
 	}
 }
 

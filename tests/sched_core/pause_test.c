@@ -174,6 +174,36 @@ static void a_resume_claims_what_was_saved_on_its_node(void **state)
 	assert_int_equal(world_poll(world, one)->resume, attempt);
 }
 
+static void a_resume_is_cold_when_that_was_asked_and_only_then(void **state)
+{
+	uint64_t request;
+
+	(void)state;
+	pause_one();
+	request = world_resume_cold(world, "i1", "ten_a", 120);
+	assert_true(world_poll(world, one)->cold);
+	say(WIRE_RECORD_REFUSED, world_find(world, "i1")->attempt, 2);
+	assert_int_equal(refusal_of(request), REFUSAL_CAPACITY);
+	/* The next one has nothing of that. */
+	resume_one();
+	assert_false(world_poll(world, one)->cold);
+}
+
+static void who_wants_it_with_its_memory_does_not_get_it_without(void **state)
+{
+	uint64_t request;
+
+	(void)state;
+	pause_one();
+	request = world_resume_cold(world, "i1", "ten_a", 120);
+	world_pass(world, CORE_ATTEMPT_MS);
+	assert_int_equal(refusal_of(request), REFUSAL_PLACEMENT_TIMEOUT);
+	assert_int_equal(refusal_of(resume_one()), REFUSAL_IN_FLIGHT);
+	request = world_resume_cold(world, "i1", "ten_a", 120);
+	say(WIRE_RECORD_STARTED, world_find(world, "i1")->attempt, 2);
+	assert_int_equal(refusal_of(request), REFUSAL_NONE);
+}
+
 static void resuming_what_runs_extends_it(void **state)
 {
 	uint64_t request;
@@ -425,6 +455,8 @@ int main(void)
 		ALONE(an_unanswered_pause_stays_wanted),
 		ALONE(a_limit_can_pause),
 		ALONE(a_resume_claims_what_was_saved_on_its_node),
+		ALONE(a_resume_is_cold_when_that_was_asked_and_only_then),
+		ALONE(who_wants_it_with_its_memory_does_not_get_it_without),
 		ALONE(resuming_what_runs_extends_it),
 		ALONE(a_refused_resume_is_paused_as_before),
 		ALONE(an_unanswered_resume_goes_on_and_may_be_asked_again),

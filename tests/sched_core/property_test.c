@@ -159,6 +159,9 @@ static void obey(struct model *model, struct model_node *node, const struct wire
 		CHECK(!is_new);
 		pause(model, node, memory, order);
 		break;
+	case WIRE_ORDER_SEND:
+	case WIRE_ORDER_FETCH:
+		check_broken("no template is copied here", __FILE__, __LINE__);
 	case WIRE_ORDER_DEADLINE:
 		CHECK(!is_new);
 		if (memory->answer != RUNNING ||
@@ -167,6 +170,8 @@ static void obey(struct model *model, struct model_node *node, const struct wire
 		memory->deadline_version = order->deadline_version;
 		journal_add(model, node, WIRE_RECORD_USAGE, memory);
 		break;
+	case WIRE_ORDER_SNAPSHOT:
+		check_broken("nobody asks for a snapshot here", __FILE__, __LINE__);
 	}
 }
 

@@ -68,6 +68,46 @@ static void a_claim_is_given_again_and_given_up_when_it_stays_unanswered(void **
 	assert_int_equal(world_stored(world, "i1")->refusal, REFUSAL_CANCELLED);
 }
 
+/* Else the claim would wait until the node's parked poll is over: four seconds of its ten. */
+static void what_waits_is_given_at_the_first_report_after_a_restart(void **state)
+{
+	(void)state;
+	world_create(world, "i1", "ten_a", "base", 60);
+	world_restart(world);
+	world->woken[0] = false;
+	world_report(world, one);
+	assert_true(world->woken[0]);
+	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_CLAIM);
+	world_report(world, one);
+	assert_false(world->woken[0]);
+}
+
+static void what_was_lost_with_a_connection_is_given_at_the_next_ones_first_report(void **state)
+{
+	(void)state;
+	world_create(world, "i1", "ten_a", "base", 60);
+	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_CLAIM);
+	world_report(world, one);
+	assert_false(world->woken[0]);
+	world_node_event(world, one, CORE_EVENT_NODE_SESSION);
+	assert_false(world->woken[0]); /* there is no poll to answer yet */
+	world_report(world, one);
+	assert_true(world->woken[0]);
+	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_CLAIM);
+}
+
+static void what_waits_for_a_silent_node_is_given_when_it_wakes(void **state)
+{
+	(void)state;
+	world_run(world, "i1", 60);
+	world_node_event(world, one, CORE_EVENT_NODE_SILENT);
+	world_kill(world, "i1", "ten_a");
+	world->woken[0] = false;
+	world_report(world, one);
+	assert_true(world->woken[0]);
+	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_KILL);
+}
+
 static void a_yes_that_comes_after_the_restart_makes_it_run(void **state)
 {
 	uint64_t attempt;
@@ -211,6 +251,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STORY(a_running_sandbox_runs_on_and_keeps_its_end),
 		STORY(a_claim_is_given_again_and_given_up_when_it_stays_unanswered),
+		STORY(what_waits_is_given_at_the_first_report_after_a_restart),
+		STORY(what_was_lost_with_a_connection_is_given_at_the_next_ones_first_report),
+		STORY(what_waits_for_a_silent_node_is_given_when_it_wakes),
 		STORY(a_yes_that_comes_after_the_restart_makes_it_run),
 		STORY(a_no_that_comes_after_the_restart_ends_it),
 		STORY(a_kill_is_not_forgotten),

@@ -101,6 +101,27 @@ static void a_leader_admits_when_every_node_has_joined(void **state)
 	assert_int_equal(world->admitted_n, 1);
 }
 
+/* Once, when it joins: before that it would get none. */
+static void what_waits_for_a_node_is_given_when_it_joins(void **state)
+{
+	struct wire_record record = world_started(world, one, "i1", 3);
+	struct core_event kill = {.kind = CORE_EVENT_KILL, .kill.cause = CAUSE_BUDGET};
+
+	(void)state;
+	world_send(world, one, &record);
+	world_lead(world);
+	world_report(world, one);
+	kill.kill.sandbox = world_id("i1");
+	world->woken[0] = false;
+	world_step(world, &kill);
+	assert_false(world->woken[0]);
+	world_join(world, one);
+	assert_true(world->woken[0]);
+	assert_int_equal(world_poll(world, one)->kind, WIRE_ORDER_KILL);
+	world_join(world, one);
+	assert_false(world->woken[0]);
+}
+
 static void a_fleet_without_nodes_admits_at_once(void **state)
 {
 	struct world *empty = world_open();
@@ -350,6 +371,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STORY(a_leader_admits_when_every_node_has_joined),
 		STORY(a_node_that_has_not_seen_the_epoch_is_answered_at_once_and_once),
+		STORY(what_waits_for_a_node_is_given_when_it_joins),
 		STORY(a_fleet_without_nodes_admits_at_once),
 		STORY(a_dead_node_delays_admission_by_its_lease_only),
 		STORY(a_lease_counts_from_the_last_hearing),

@@ -119,6 +119,9 @@ uint64_t world_kill(struct world *world, const char *sandbox, const char *tenant
 uint64_t world_timeout(struct world *world, enum core_event_kind kind, const char *sandbox,
 		       const char *tenant, uint32_t timeout_s);
 
+uint64_t world_resume_cold(struct world *world, const char *sandbox, const char *tenant,
+			   uint32_t timeout_s);
+
 uint64_t world_pause(struct world *world, const char *sandbox, const char *tenant);
 
 /* The answer to a request; NULL: not yet. It was answered at most once. */

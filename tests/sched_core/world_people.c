@@ -82,6 +82,20 @@ uint64_t world_timeout(struct world *world, enum core_event_kind kind, const cha
 	return world->request;
 }
 
+uint64_t world_resume_cold(struct world *world, const char *sandbox, const char *tenant,
+			   uint32_t timeout_s)
+{
+	struct core_event event = {.kind = CORE_EVENT_RESUME};
+
+	event.timeout.request = ++world->request;
+	event.timeout.sandbox = world_id(sandbox);
+	event.timeout.tenant = world_id(tenant);
+	event.timeout.timeout_s = timeout_s;
+	event.timeout.cold = true;
+	world_step(world, &event);
+	return world->request;
+}
+
 uint64_t world_pause(struct world *world, const char *sandbox, const char *tenant)
 {
 	struct core_event event = {.kind = CORE_EVENT_PAUSE};

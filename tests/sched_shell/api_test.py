@@ -167,14 +167,14 @@ def keys_open_what_they_are_for_and_nothing_else():
         status, answer = rig.api("GET", "/v2/sandboxes", key=bad)
         assert status == 401 and answer["code"] == 401 and answer["message"], (bad, answer)
     assert rig.api("GET", "/v2/sandboxes", headers={"Authorization": "Bearer " + key})[0] == 200
-    for path in ("/v1/nodes", "/v1/sandboxes", "/v1/tenants"):
+    for path in ("/v1/nodes", "/v1/transfers", "/v1/sandboxes", "/v1/tenants"):
         status, answer = rig.api("GET", path, key=key)
         assert status == 403 and answer["code"] == "forbidden", answer
     status, answer = rig.api("POST", "/v2/sandboxes", {"templateID": "base"}, key=rig.operator_key)
     assert status == 403 and answer["code"] == 403, answer
     with open(rig.path("state", "scheduler.db"), "rb") as file, open(rig.path("state", "scheduler.db-wal"), "rb") as wal:
         assert key.encode() not in file.read() + wal.read(), "a key is stored"
-    for name in ("fleet.key", "operator.key", "key.pepper", "bus.key"):
+    for name in ("fleet.key", "operator.key", "key.pepper", "bus.key", "vault.key"):
         assert os.stat(rig.path("state", name)).st_mode & 0o777 == 0o600, name
 
 
@@ -220,13 +220,24 @@ def bad_bodies_are_refused_by_name():
             ({"templateID": "base", "envVars": "A=1"}, "envVars"), ({"templateID": "base", "envVars": {"A=B": "1"}}, "envVars"),
             ({"templateID": "base", "envVars": {"": "1"}}, "envVars"),
             ({"templateID": "base", "autoResume": {"enabled": True}, "autoPauseMemory": False}, "autoResume"), ({"templateID": "base", "volumeMounts": [{"name": "v"}]}, "volumeMounts"),
-            ({"templateID": "base", "network": {"denyOut": ["0.0.0.0/0"]}}, "denyOut"), ({"templateID": "base", "network": []}, "network"),
+            *(({"templateID": "base", "network": {"denyOut": [entry]}}, f"invalid denied CIDR {entry}")
+              for entry in ("", "a.example", "1.2.3", "1.2.3.4/33", "1.2.3.4/", "01.2.3.4", "1.2.3.4/01", "::/0", "1.2.3.4 ")),
+            *(({"templateID": "base", "network": {"allowOut": [entry], "denyOut": ["0.0.0.0/0"]}}, f"invalid allowed address {entry}")
+              for entry in ("", "1.2.3", "1.2.3.4/33", "a..example", "a b", ".", "*.", "a.*", "::1", "x" * 64 + ".example", "http://a.example")),
+            ({"templateID": "base", "network": {"allowOut": ["a.example"]}},
+             "When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all other traffic."),
+            *(({"templateID": "base", "network": {field: list_}}, f"{field}: should be a list of at most 64 texts")
+              for field in ("allowOut", "denyOut") for list_ in ("1.2.3.4", [1], {}, ["1.2.3.4"] * 65)),
+            ({"templateID": "base", "network": {"allowOut": ["x" * 60 + "." + "y" * 60 + ".example"] * 60, "denyOut": ["0.0.0.0/0"]}}, "network: should have at most"),
+            ({"templateID": "base", "network": {"rules": {"a.example": [{"transform": {"headers": {"X": "y"}}}]}}}, "rules"), ({"templateID": "base", "network": {"egressProxy": {"address": "a"}}}, "egressProxy"),
+            ({"templateID": "base", "allow_internet_access": "no"}, "allow_internet_access"),
+            ({"templateID": "base", "network": []}, "network"),
             ({"templateID": "base", "network": {"allowPublicTraffic": 0}}, "allowPublicTraffic"),
             *(({"templateID": "base", "network": {"maskRequestHost": host}}, "maskRequestHost")
               for host in (7, "a b", "a\r\nX: y", "http://a", "a:b", "a:", "a:123456", "a/b", "x" * 256, "ä.test", "a:1:2")),
             *(({"templateID": "base", "network": {"httpsPorts": ports}}, "httpsPorts")
               for ports in (443, ["443"], [0], [65536], [49983], [443.0], [1] * 65)),
-            ({"templateID": "base", "mcp": {"x": {}, "y": 1}}, "mcp")):
+            ({"templateID": "base", "mcp": [{"x": {}}]}, "mcp"), ({"templateID": "base", "mcp": "x"}, "mcp")):
         status, answer = rig.api("POST", "/v2/sandboxes", body, key=key)
         assert status == 400 and answer["code"] == 400 and word in answer["message"], (body[:60] if isinstance(body, bytes) else body, answer)
     assert rig.api("GET", "/v2/sandboxes", key=key)[1] == []
@@ -235,20 +246,25 @@ def bad_bodies_are_refused_by_name():
 def what_is_off_or_unknown_is_ignored():
     key = rig.tenant()
     status, made = rig.create(key, autoPause=False, autoPauseMemory=True, autoResume={"enabled": False}, network={}, iam=None,
-                              mcp=None, volumeMounts=[], allow_internet_access=False, metadata=None, whatever={"x": [1, 2]})
+                              mcp={"x": {"y": [1, "2"]}, "z": {}}, volumeMounts=[], allow_internet_access=False, metadata=None, whatever={"x": [1, 2]})
     assert status == 201, made
 
 
 def what_is_asked_of_the_network_is_kept_and_its_token_always_the_same():
     key = rig.tenant()
     asked = {"allowPublicTraffic": False, "maskRequestHost": "box-${PORT}.test:${PORT}", "httpsPorts": [443, 8443]}
-    status, made = rig.create(key, network={**asked, "allowOut": [], "unknown": 1})
+    asked |= {"allowOut": ["*.good.example", "192.0.2.7"], "denyOut": ["0.0.0.0/0"]}
+    status, made = rig.create(key, network={**asked, "unknown": 1}, allow_internet_access=True)
     assert status == 201 and len(made["trafficAccessToken"]) == 48, made
     assert made["trafficAccessToken"] != made["envdAccessToken"] and made["domain"] is None, made
     status, again = rig.api("POST", f"/v2/sandboxes/{made['sandboxID']}/connect", {}, key=key)
     assert (status, again) == (200, made), again
     detail = rig.api("GET", f"/sandboxes/{made['sandboxID']}", key=key)[1]
-    assert detail["network"] == asked and detail["trafficAccessToken"] == made["trafficAccessToken"], detail
+    assert detail["network"] == asked and detail["allowInternetAccess"] is True, detail
+    assert detail["trafficAccessToken"] == made["trafficAccessToken"], detail
+    plain = rig.create(key)[1]["sandboxID"]
+    detail = rig.api("GET", "/sandboxes/" + plain, key=key)[1]
+    assert detail["allowInternetAccess"] is None and "network" not in detail, detail
     other = rig.create(key, network={"allowPublicTraffic": False})[1]
     assert other["trafficAccessToken"] != made["trafficAccessToken"], other
     for network in ({"allowPublicTraffic": True}, {"httpsPorts": [443]}, None):
@@ -442,6 +458,8 @@ def who_asks_too_often_is_told_when_to_come_again():
         strangers = [small.api("GET", "/v2/sandboxes", key="wrong")[0] for _ in range(15)]
         assert strangers[:10] == [401] * 10 and strangers[10:] == [429] * 5, strangers
         assert small.api("GET", "/v2/sandboxes", key=other)[0] == 200, "who has a key is none of them"
+        assert small.api("GET", "/v2/sandboxes", key="wrong", headers={"X-Forwarded-For": "192.0.2.7"})[0] == 401, \
+            "a gateway's own address is not that of who asks through it"
         assert all(small.api("GET", path)[0] == 200 for path in ("/livez", "/readyz", "/metrics") for _ in range(20))
         assert all(small.api("GET", "/v1/nodes", key=small.operator_key)[0] == 200 for _ in range(50)), "nor operators"
 
@@ -580,7 +598,7 @@ def templates_are_what_the_nodes_offer():
     rig.create(key)
     wait_for("a start", 10, lambda: rig.api("GET", "/templates", key=key)[1][0]["spawnCount"] == 1)
     assert [r["templateID"] for r in rig.api("GET", "/v2/templates?limit=1", key=key)[1]] == [rows[0]["templateID"]]
-    assert rig.last["X-Next-Token"] is None and rig.api("GET", "/v2/templates?nextToken=base", key=key)[1] == []
+    assert rig.last["X-Next-Token"] is None and rig.api("GET", "/v2/templates?nextToken=f.base", key=key)[1] == []
     for name in ("base", "tempo%2Fbase", "base%3Adefault", rows[0]["templateID"]):
         assert rig.api("GET", "/templates/aliases/" + name, key=key) == (200, {"templateID": rows[0]["templateID"], "public": True}), name
         assert rig.api("GET", "/templates/" + name, key=key)[1]["builds"][0]["buildID"] == rows[0]["buildID"], name
@@ -705,6 +723,7 @@ def answers_are_as_the_document_says():
             ("GET", "/sandboxes/{sandboxID}/logs", None, key), ("GET", "/events/sandboxes", None, key),
             ("GET", "/templates", None, key), ("GET", "/v2/templates", None, key), ("GET", "/teams", None, key),
             ("GET", "/sandboxes/metrics?sandbox_ids={sandboxID}", None, key),
+            ("POST", "/secrets", {"name": "s", "value": "v"}, key), ("GET", "/secrets", None, key),
             ("GET", "/v1/usage", None, key), ("GET", "/v1/limits", None, key), ("GET", "/v1/templates", None, key),
             ("GET", "/v1/nodes", None, rig.operator_key), ("GET", "/v1/sandboxes", None, rig.operator_key),
             ("GET", "/v1/tenants", None, rig.operator_key), ("POST", "/v1/tenants", {"name": "t"}, rig.operator_key),

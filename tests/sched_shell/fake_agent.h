@@ -15,7 +15,7 @@ enum { FAKE_SCHEDULERS_MAX = 8 };
 struct fake_options {
 	const char *buses[FAKE_SCHEDULERS_MAX]; /* one for each scheduler */
 	uint32_t buses_n;
-	const char *token, *name, *template_, *truth;
+	const char *token, *name, *template_, *truth, *inits;
 	const char *spied;   /* a sandbox of another node that it speaks of as if it were its own */
 	const char *trouble; /* why it can start nothing, as it says; NULL: nothing is wrong */
 	uint32_t sandboxes, claim_ms, usage_ms;

@@ -14,6 +14,7 @@ enum { SANDBOXES_MAX = 1 << 17 };
 struct vm {
 	struct wire_order order; /* its note is ours; init is dropped */
 	bool started, ended, refused, saved;
+	bool kept; /* and saved: a snapshot, which nothing ever ran by */
 	/* started_at: since when it would have run, had it never been frozen */
 	struct mono start_at, started_at, ended_at, end_at;
 	uint64_t told_ms; /* of its time, by records */
@@ -95,6 +96,17 @@ static struct vm *find_vm(const struct wire_order *order)
 	return NULL;
 }
 
+static void write_init(const struct wire_order *order)
+{
+	FILE *file = options.inits ? fopen(options.inits, "a") : NULL;
+
+	if (!file)
+		return;
+	fprintf(file, "%s %.*s\n", order->sandbox.text, (int)order->init.n,
+		(const char *)order->init.data);
+	CHECK(fclose(file) == 0);
+}
+
 static struct vm *add_vm(const struct wire_order *order)
 {
 	struct vm *vm = &vms[vms_n];
@@ -108,6 +120,7 @@ static struct vm *add_vm(const struct wire_order *order)
 		memcpy(note, order->note.data, order->note.n);
 	}
 	*vm = (struct vm){.order = *order, .told_wall_ns = now_wall_ns()};
+	write_init(order);
 	vm->order.init = (struct wire_bytes){0};
 	vm->order.note.data = note;
 	return vm;
@@ -115,7 +128,7 @@ static struct vm *add_vm(const struct wire_order *order)
 
 static bool is_waiting(const struct vm *vm)
 {
-	return !vm->started && !vm->refused;
+	return !vm->started && !vm->refused && !vm->kept;
 }
 
 static bool is_running(const struct vm *vm)
@@ -193,7 +206,7 @@ static void start_vm(struct vm *vm)
 		refuse_vm(vm, REFUSAL_SAVED_GONE);
 		return;
 	}
-	if (vm->order.resume)
+	if (vm->order.resume && !find_saved(vm->order.resume)->kept)
 		find_saved(vm->order.resume)->saved = false;
 	running_n++;
 	vm->started = true;
@@ -268,6 +281,40 @@ static void take_pause(const struct wire_order *order)
 	records[records_n - 1].refusal = REFUSAL_PAUSE_FAILED;
 }
 
+static struct vm *find_attempt(uint64_t attempt)
+{
+	for (uint32_t i = 0; i < vms_n; i++)
+		if (vms[i].order.attempt == attempt && is_running(&vms[i]))
+			return &vms[i];
+	return NULL;
+}
+
+static void take_snapshot(const struct wire_order *order)
+{
+	const struct vm *source = find_attempt(order->source);
+	struct wire_record *record;
+	struct vm *vm = find_vm(order);
+
+	if (vm)
+		return;
+	vm = add_vm(order);
+	if (!source || options.keep) {
+		refuse_vm(vm, source ? REFUSAL_SNAPSHOT_FAILED : REFUSAL_SANDBOX_UNKNOWN);
+		return;
+	}
+	vm->kept = vm->saved = true;
+	memcpy(vm->order.template, source->order.template, sizeof(vm->order.template));
+	vm->order.vcpus = source->order.vcpus;
+	vm->order.mem_mib = source->order.mem_mib;
+	add_record(vm, WIRE_RECORD_KEPT, CAUSE_NONE);
+	record = &records[records_n - 1];
+	record->source = source->order.sandbox;
+	record->transient = order->transient;
+	record->saved_how = WIRE_SAVE_SNAPSHOT;
+	record->saved_mib = 40;
+	record->note = vm->order.note;
+}
+
 static void take_kill(const struct wire_order *order)
 {
 	struct vm *vm = find_vm(order);
@@ -310,6 +357,12 @@ static void take_order(const struct wire_order *order)
 		return;
 	case WIRE_ORDER_PAUSE:
 		take_pause(order);
+		return;
+	case WIRE_ORDER_SEND:
+	case WIRE_ORDER_FETCH:
+		return; /* it says no platform, so none comes */
+	case WIRE_ORDER_SNAPSHOT:
+		take_snapshot(order);
 		return;
 	}
 }

@@ -13,18 +13,18 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import threading
 import time
 
 from rig import BIN, Failed, Rig, free_port, wait_for
+import memory_folder
 
 
 class Etcd:
     """One member, on free ports; to be killed and started again with what it had written."""
 
     def __init__(self):
-        self.root = tempfile.mkdtemp(prefix="flotilla-etcd-")
+        self.root = memory_folder.make("flotilla-etcd-")
         self.process = None
         for _ in range(5):  # another program may take a port that was free
             self.url = f"http://127.0.0.1:{free_port()}"
@@ -65,6 +65,11 @@ class Etcd:
     def get(self, key):
         found = self.call("/v3/kv/range", {"key": text64(key)}).get("kvs")
         return json.loads(base64.b64decode(found[0]["value"])) if found else None
+
+    def everything(self):
+        """All keys and values, as one text."""
+        found = self.call("/v3/kv/range", {"key": text64("\0"), "range_end": text64("\0")}).get("kvs", ())
+        return "\n".join(base64.b64decode(kv[part]).decode() for kv in found for part in ("key", "value"))
 
     def deletions(self, key):
         """A list that grows by the time (time.time) of each deletion of the key, from now on."""
@@ -133,7 +138,7 @@ class Replicas(Rig):
             raise Failed(f"flotilla ha init: {done.stderr}")
         for number in range(1, self.n):
             os.makedirs(self.state(number), mode=0o700)
-            for name in ("fleet.key", "key.pepper", "bus.key", "operator.key"):
+            for name in ("fleet.key", "key.pepper", "bus.key", "vault.key", "operator.key"):
                 shutil.copy2(os.path.join(self.state(0), name), self.state(number))
 
     @property
@@ -172,12 +177,17 @@ class Replicas(Rig):
     def others(self, than):
         return [scheduler for scheduler in self.schedulers if scheduler is not than and scheduler.alive()]
 
-    def admitted_at(self, scheduler):
-        """time.time() at which it last began to admit, by its log."""
-        with open(scheduler.log) as lines:
-            stamps = [json.loads(line)["ts"] for line in lines if '"msg":"admits"' in line]
-        whole, fraction = stamps[-1].rstrip("Z").split(".")
-        return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - time.timezone + float("0." + fraction)
+    def admitted_at(self, scheduler, since):
+        """time.time() at which it last began to admit, by its log; it says so a moment after it does."""
+        def last():
+            with open(scheduler.log) as lines:
+                stamps = [json.loads(line)["ts"] for line in lines if '"msg":"admits"' in line and line.endswith("\n")]
+            if not stamps:
+                return None
+            whole, fraction = stamps[-1].rstrip("Z").split(".")
+            at = time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - time.timezone + float("0." + fraction)
+            return at if at >= since else None
+        return wait_for("it to say that it admits", 30, last, 0.01)
 
     # ---- what each has written ----
 
@@ -224,7 +234,7 @@ class Replicas(Rig):
         at = time.time()
         old.kill(number)
         new = self.leader(other_than=old)
-        admitted = self.admitted_at(new)
+        admitted = self.admitted_at(new, at)
         return old, new, admitted - at, admitted - gone[-1] if gone else None
 
     def __exit__(self, kind, value, trace):

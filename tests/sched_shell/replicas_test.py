@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What is promised with several schedulers: whoever is asked, one fleet, one ledger, and etcd that goes and comes."""
+import os
 import signal
 import time
 
@@ -179,6 +180,23 @@ def a_replica_that_was_away_catches_up_from_the_logs_and_can_lead_then():
         every_ledger_is_the_truth(rig)
 
 
+def who_waits_for_a_leader_that_hangs_is_told_so_when_another_leads():
+    with Replicas(2, agents=1) as rig:
+        key = rig.tenant()
+        hung, other = rig.leader(), rig.standby()
+        os.kill(hung.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        status, answer = rig.create(key, to=other)
+        took = time.monotonic() - began
+        assert status in (201, 502), answer
+        assert took < 20, f"it was waited for {took:.1f} s"
+        if status == 502:  # it was sent before the leader's end was known
+            assert answer["message"].startswith("The leader was lost while it had this request"), answer
+        assert rig.role(other)[0] != "standby"
+        os.kill(hung.pid, signal.SIGCONT)
+        assert rig.ask(key, "POST", "/v2/sandboxes", {"templateID": "base"}, headers={"Idempotency-Key": "k"})[0] == 201
+
+
 if __name__ == "__main__":
     run_tests([
         whoever_is_asked_the_leader_answers,
@@ -189,4 +207,5 @@ if __name__ == "__main__":
         without_etcd_nothing_ends_and_it_heals_by_itself,
         a_replica_starts_without_etcd_and_joins_when_it_is_there,
         a_replica_that_was_away_catches_up_from_the_logs_and_can_lead_then,
+        who_waits_for_a_leader_that_hangs_is_told_so_when_another_leads,
     ])

@@ -113,7 +113,7 @@ static void every_route_is_found_by_its_own_path(void **state)
 		assert_true(target_split(routes[i].path, &target));
 		route_find(route_method_name(routes[i].method), &target, &match);
 		assert_ptr_equal(match.route, &routes[i]);
-		route_find("PATCH", &target, &match);
+		route_find("TRACE", &target, &match);
 		assert_null(match.route);
 		assert_true(match.allowed & 1u << routes[i].method);
 	}

@@ -119,7 +119,7 @@ def a_leader_that_stops_hands_over_and_nobody_is_refused():
             at = time.time()
             old.stop()
             new = rig.leader(other_than=old)
-            print(f"   {old.name} to {new.name}: admits {rig.admitted_at(new) - at:.3f} s after TERM, "
+            print(f"   {old.name} to {new.name}: admits {rig.admitted_at(new, at) - at:.3f} s after TERM, "
                   f"gone after {time.time() - at:.3f} s")
             assert old.process.returncode == 0
             rig.restart(old)

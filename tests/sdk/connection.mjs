@@ -14,7 +14,7 @@ const proxy = await openProxy()
 let logged = 0
 const log = () => { logged++ }
 const options = {
-  apiKey, apiUrl, sandboxUrl, validateApiKey: false, domain: 'nowhere.test', debug: false, requestTimeoutMs: 30_000, retries: 1,
+  apiKey, apiUrl, sandboxUrl, validateApiKey: false, domain: 'nowhere.test', debug: false, requestTimeoutMs: 120_000, retries: 1,
   proxy: proxy.url,
   // 2.45.0 takes its own answers for another kind of object when it logs, and fails before it asks anyone.
   ...(name === 'e2b-old' ? {} : { logger: { debug: log, info: log, warn: log, error: log } }),
@@ -79,13 +79,13 @@ for (const pause of ['pause', 'betaPause']) {
 controls('Template.exists', () => Template.exists('base', options))
 controls('Template.aliasExists', () => Template.aliasExists('base', options))
 controls('Template.getTags', () => Template.getTags('base', options))
-controls('Template.assignTags', () => Template.assignTags('base', ['of-options'], options))
-controls('Template.removeTags', () => Template.removeTags('base', ['of-options'], options))
 controls('Template.build', () => Template.build(template(), 'of-options', { ...options, cpuCount: 1, memoryMB: 512, skipCache: true }))
 controls('Template.buildInBackground', async () => {
   const begun = await Template.buildInBackground(template(), 'of-options', options)
   await Template.getBuildStatus(begun, { ...options, logsOffset: 0 })
 })
+controls('Template.assignTags', () => Template.assignTags('of-options', ['again'], options))
+controls('Template.removeTags', () => Template.removeTags('of-options', ['again'], options))
 controls('Volume.create', async () => {
   const volume = await Volume.create('of-options', options)
   await Volume.connect(volume.volumeId, options)

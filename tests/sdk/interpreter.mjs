@@ -1,25 +1,13 @@
 // Drives E2B's @e2b/code-interpreter, unmodified: code in, results out.
+// usage: node interpreter.mjs PACKAGE   (E2B_* in the environment)
 import assert from 'node:assert/strict'
-import { Sandbox } from '@e2b/code-interpreter'
-
-let failed = 0
-
-async function test(name, body) {
-  const began = Date.now()
-  try {
-    await body()
-    console.log(`ok js_${name}`)
-  } catch (error) {
-    failed++
-    console.error(error)
-    console.log(`not ok js_${name}`)
-  }
-  console.log(`   in ${((Date.now() - began) / 1000).toFixed(1)} s`)
-}
+import { finish, promise } from './lib/tests.mjs'
+// By its name and not by the argument: what is recorded is what a program imports so.
+import { E2B, InvalidArgumentError, Sandbox } from '@e2b/code-interpreter'
 
 let sandbox
 
-await test('the_first_execution_finds_a_warm_kernel', async () => {
+promise('the_first_execution_finds_a_warm_kernel', async () => {
   sandbox = await Sandbox.create({ timeoutMs: 300_000, envs: { COLOUR: 'blue' } })
   const began = Date.now()
   const execution = await sandbox.runCode('x = 1; x += 1; x')
@@ -29,14 +17,33 @@ await test('the_first_execution_finds_a_warm_kernel', async () => {
   assert.equal(execution.error, undefined)
 })
 
-await test('names_stay_and_executions_are_counted', async () => {
+promise('names_stay_and_executions_are_counted', async () => {
   const first = await sandbox.runCode('x + 1')
   const second = await sandbox.runCode('x + 2')
   assert.equal(first.text, '3')
   assert.equal(second.executionCount, first.executionCount + 1)
 })
 
-await test('output_is_streamed_while_the_code_runs', async () => {
+promise('results_and_errors_are_told_as_they_come_and_written_as_json', async () => {
+  const results = [], errors = []
+  const execution = await sandbox.runCode('from IPython.display import display, Markdown\ndisplay(Markdown("a"))\n1 / 0', {
+    language: 'python', requestTimeoutMs: 30_000, timeoutMs: 60_000,
+    onResult: (result) => results.push(result), onError: (error) => errors.push(error) })
+  assert.deepEqual(results.map((result) => [result.markdown, result.isMainResult]), [['a', false]])
+  assert.deepEqual(errors.map((error) => error.name), ['ZeroDivisionError'])
+  assert.ok(results[0].formats().includes('markdown'))
+  assert.equal(results[0].toJSON().markdown, 'a')
+  const told = execution.toJSON()
+  assert.deepEqual([told.results.length, told.logs, told.error.value], [1, { stdout: [], stderr: [] }, 'division by zero'])
+})
+
+promise('a_client_has_the_interpreters_sandboxes', async () => {
+  const client = new E2B({ apiKey: process.env.E2B_API_KEY, apiUrl: process.env.E2B_API_URL, sandboxUrl: process.env.E2B_SANDBOX_URL })
+  const other = await client.Sandbox.connect(sandbox.sandboxId)
+  assert.equal((await other.runCode('x')).text, '2')
+})
+
+promise('output_is_streamed_while_the_code_runs', async () => {
   const at = [], errors = []
   const execution = await sandbox.runCode(
     'import sys, time\nprint("one", flush=True)\ntime.sleep(2)\nprint("two")\nprint("bad", file=sys.stderr)',
@@ -47,14 +54,14 @@ await test('output_is_streamed_while_the_code_runs', async () => {
   assert.ok(at.at(-1)[1] - at[0][1] > 1000, `streamed: ${JSON.stringify(at)}`)
 })
 
-await test('an_exception_is_an_error_with_its_traceback', async () => {
+promise('an_exception_is_an_error_with_its_traceback', async () => {
   const { error } = await sandbox.runCode('1 / 0')
   assert.equal(error.name, 'ZeroDivisionError')
   assert.equal(error.value, 'division by zero')
   assert.match(error.traceback, /1 \/ 0|ZeroDivisionError/)
 })
 
-await test('a_plot_is_a_png_and_a_frame_is_html', async () => {
+promise('a_plot_is_a_png_and_a_frame_is_html', async () => {
   const plot = await sandbox.runCode('import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nplt.show()')
   const png = Buffer.from(plot.results.find(result => result.png).png, 'base64')
   assert.equal(png.subarray(1, 4).toString(), 'PNG')
@@ -63,7 +70,7 @@ await test('a_plot_is_a_png_and_a_frame_is_html', async () => {
   assert.ok(frame.results[0].formats().includes('html'))
 })
 
-await test('rich_data_keeps_its_kind', async () => {
+promise('rich_data_keeps_its_kind', async () => {
   const { results } = await sandbox.runCode(
     'from IPython.display import display, JSON, Markdown, Latex, SVG\n' +
     'display(JSON({"a": 1}))\ndisplay(Markdown("**x**"))\ndisplay(Latex("$x$"))\n"text"')
@@ -74,14 +81,14 @@ await test('rich_data_keeps_its_kind', async () => {
   assert.deepEqual(results.map(result => result.isMainResult), [false, false, false, true])
 })
 
-await test('variables_of_the_sandbox_and_of_one_execution', async () => {
+promise('variables_of_the_sandbox_and_of_one_execution', async () => {
   const code = 'import os; (os.environ.get("COLOUR"), os.environ.get("ONCE"))'
   assert.equal((await sandbox.runCode(code, { envs: { ONCE: "it's" } })).text, '(\'blue\', "it\'s")')
   assert.equal((await sandbox.runCode(code)).text, "('blue', None)")
 })
 
-await test('contexts_are_apart_and_can_be_restarted_and_removed', async () => {
-  const context = await sandbox.createCodeContext({ cwd: '/tmp', language: 'python' })
+promise('contexts_are_apart_and_can_be_restarted_and_removed', async () => {
+  const context = await sandbox.createCodeContext({ cwd: '/tmp', language: 'python', requestTimeoutMs: 120_000 })
   assert.equal(context.language, 'python')
   assert.equal(context.cwd, '/tmp')
   assert.equal((await sandbox.runCode('import os; y = 5; os.getcwd()', { context })).text, '/tmp')
@@ -89,34 +96,37 @@ await test('contexts_are_apart_and_can_be_restarted_and_removed', async () => {
   assert.ok((await sandbox.listCodeContexts()).some(other => other.id === context.id))
   await sandbox.restartCodeContext(context)
   assert.equal((await sandbox.runCode('y', { context })).error.name, 'NameError')
+  await assert.rejects(sandbox.runCode('1', { context, language: 'python' }), InvalidArgumentError)
+  await sandbox.restartCodeContext(context.id)
   await sandbox.removeCodeContext(context)
+  await assert.rejects(sandbox.removeCodeContext(context.id), /not found/)
+  await assert.rejects(sandbox.restartCodeContext(context.id), /not found/)
   await assert.rejects(sandbox.runCode('1', { context }), /not found/)
   assert.ok(!(await sandbox.listCodeContexts()).some(other => other.id === context.id))
 })
 
-await test('code_that_nobody_waits_for_is_interrupted', async () => {
+promise('code_that_nobody_waits_for_is_interrupted', async () => {
   await assert.rejects(sandbox.runCode('while True: pass', { timeoutMs: 2000 }), /timed out/i)
   assert.equal((await sandbox.runCode('6 * 7')).text, '42')
 })
 
-await test('a_kernel_that_dies_says_so_and_comes_back', async () => {
+promise('a_kernel_that_dies_says_so_and_comes_back', async () => {
   const execution = await sandbox.runCode('import os; os._exit(1)')
   assert.equal(execution.error.name, 'KernelDied')
   assert.equal((await sandbox.runCode('6 * 7')).text, '42')
 })
 
-await test('what_is_wrong_with_a_request_is_told', async () => {
+promise('what_is_wrong_with_a_request_is_told', async () => {
   await assert.rejects(sandbox.createCodeContext({ cwd: '/nowhere' }), /400/)
   await assert.rejects(sandbox.createCodeContext({ language: 'cobol' }), /400/)
   await assert.rejects(sandbox.runCode('1', { context: { id: 'nobody' } }), /not found/)
 })
 
-await test('files_and_commands_are_the_same_machine', async () => {
+promise('files_and_commands_are_the_same_machine', async () => {
   await sandbox.files.write('data.csv', 'a,b\n1,2\n')
   assert.equal((await sandbox.runCode('pd.read_csv("data.csv").b[0] if "pd" in dir() else ' +
     '__import__("pandas").read_csv("data.csv").b[0]')).text, '2')
   assert.equal((await sandbox.commands.run('whoami')).stdout, 'user\n')
 })
 
-await sandbox?.kill()
-process.exit(failed ? 1 : 0)
+await finish('js', () => sandbox?.kill())

@@ -38,8 +38,10 @@ promise('a_sandbox_may_pause_at_its_time_limit', async () => {
     try {
       assert.equal((await one.getInfo()).lifecycle.onTimeout, 'pause')
       const end = Date.now() + 20_000
-      while (await one.isRunning() && Date.now() < end) await new Promise((next) => setTimeout(next, 200))
+      // It is out of reach some moments before it is saved.
+      while ((await one.getInfo()).state !== 'paused' && Date.now() < end) await new Promise((next) => setTimeout(next, 200))
       assert.equal((await one.getInfo()).state, 'paused')
+      assert.equal(await one.isRunning(), false)
       await one.connect({ timeoutMs: 60_000, onResume: 'reboot' })
       await Sandbox.connect(one.sandboxId, { timeoutMs: 60_000, onResume: 'reboot' })
     } finally {
@@ -50,16 +52,22 @@ promise('a_sandbox_may_pause_at_its_time_limit', async () => {
 
 promise('what_a_sandbox_may_reach_is_told_back', async () => {
   const network = { allowOut: ['1.1.1.1'], denyOut: ['0.0.0.0/0'], maskRequestHost: 'x.test:${PORT}', httpsPorts: [8443],
-    allowPublicTraffic: true, rules: { 'x.test': [{ transform: { headers: { a: 'b' } } }] },
-    egressProxy: { address: '127.0.0.1:9', username: 'u', password: 'p' } }
+    allowPublicTraffic: true }
   const one = await Sandbox.create('base', { timeoutMs: 60_000, allowInternetAccess: false, network })
   try {
     const told = (await one.getInfo()).network
-    for (const key of ['allowOut', 'denyOut', 'maskRequestHost', 'httpsPorts']) assert.deepEqual(told[key], network[key], key)
+    const known = ['allowOut', 'denyOut', 'maskRequestHost', ...(name === 'e2b-old' ? [] : ['httpsPorts'])]
+    for (const key of known) assert.deepEqual(told[key], network[key], key)
+    await Sandbox.updateNetwork(one.sandboxId, { allowOut: ['1.0.0.2'], denyOut: ['0.0.0.0/0'] })
     await one.updateNetwork({ allowOut: ['1.0.0.1'], denyOut: ['0.0.0.0/0'] })
     assert.deepEqual((await one.getInfo()).network.allowOut, ['1.0.0.1'])
   } finally {
     await one.kill()
+  }
+  // What nothing here carries out is refused, and not forgotten.
+  for (const [name, value] of [['rules', { 'x.test': [{ transform: { headers: { a: 'b' } } }] }],
+    ['egressProxy', { address: '127.0.0.1:9', username: 'u', password: 'p' }]]) {
+    await assert.rejects(Sandbox.create('base', { network: { [name]: value } }), (error) => String(error).includes(name))
   }
 })
 

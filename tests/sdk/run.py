@@ -4,29 +4,42 @@ option of it what became of it.  usage: run.py [PROGRAM.mjs]...   (all of them; 
 import os
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import cli  # noqa: E402
+import mcp_template  # noqa: E402
+import images  # noqa: E402
 import own_domain  # noqa: E402
+import registry  # noqa: E402
 import sdk  # noqa: E402
 from fleet import BIN, Fleet  # noqa: E402
 
-PROGRAMS = ("spine.mjs", "life.mjs", "connection.mjs", "process.mjs", "files.mjs", "domain.mjs", "api.mjs", "template.mjs", "git.mjs")
+PROGRAMS = ("spine.mjs", "life.mjs", "snapshot.mjs", "connection.mjs", "process.mjs", "given_up.mjs", "files.mjs", "domain.mjs", "api.mjs", "template.mjs", "build.mjs", "git.mjs", "mcp.mjs", "secrets.mjs", "volume.mjs")
+COMPUTE = "compute.mjs"
 IN_DOMAIN = "--in-domain"
 
 
-def drive(fleet, scripts):
+def push_image(there, folder):
+    """The name of an image that a template can be built upon."""
+    kept = images.Layout(os.path.join(folder, "layout"))
+    root = images.tar_of(images.root(os.path.join(folder, "root")))
+    return there.push(kept.index(kept.image([root, images.layer(("opt", None), ("opt/said", b"of the image"))], ["WORD=of its registry"])), "team/small:v1")
+
+
+def drive(fleet, scripts, env_of_all=None):
     good = True
     os.mkdir(fleet.path("in-guest"))
     capped = fleet.capped_tenant()
-    _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
+    ca, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
         for script in scripts:
             tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
-            env = {**fleet.env(tenant), "CAPPED_KEY": capped, "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
-                   "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
+            env = {**fleet.env(tenant), **(env_of_all or {}), "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
+                   "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
+                   "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
             good &= sdk.drive(os.path.join(HERE, script), package, env=env)
     return good
 
@@ -47,14 +60,21 @@ if IN_DOMAIN in sys.argv:
         sys.exit(0 if drive(fleet, ["domain.mjs"]) & the_command_works_by_names_too(fleet) else 1)
 
 sdk.install()
-chosen = sys.argv[1:] or PROGRAMS
-for package in (*sdk.PACKAGES, sdk.ADDS):
+chosen = sys.argv[1:] or (*PROGRAMS, COMPUTE)
+for package in sdk.PACKAGES:
     sdk.begin(package)
-with Fleet(agents=1) as fleet:
-    good = drive(fleet, chosen)
+mcp_template.ensure()
+with tempfile.TemporaryDirectory(prefix="flotilla-registry-") as folder, registry.Registry(folder) as there, \
+        Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team"]) as fleet:
+    good = drive(fleet, [script for script in chosen if script != COMPUTE],
+                 {"FLOTILLA_TEST_IMAGE": push_image(there, folder), "FLOTILLA_TEST_IMAGE_USER": registry.USER,
+                  "FLOTILLA_TEST_IMAGE_PASSWORD": registry.PASSWORD})
+    if COMPUTE in chosen:
+        print(sdk.COMPUTE, "is", sdk.version(sdk.COMPUTE), flush=True)
+        good &= sdk.try_out(os.path.join(HERE, COMPUTE), sdk.COMPUTE, fleet.env(fleet.tenant("compute")))
     if not sys.argv[1:]:
         good &= not cli.run(fleet, fleet.tenant("cli"), fleet.path())
 if not sys.argv[1:]:
     good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN]) == 0
-    good &= sdk.coverage.judge([*sdk.PACKAGES, sdk.ADDS], "npm")
+    good &= sdk.coverage.judge(sdk.PACKAGES, "npm")
 sys.exit(0 if good else 1)

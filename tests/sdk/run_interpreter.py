@@ -24,11 +24,13 @@ def install_pypi():
 
 sdk.install()
 python = install_pypi()
-print("@e2b/code-interpreter is", sdk.version("@e2b/code-interpreter"), flush=True)
+print(sdk.ADDS, "is", sdk.version(sdk.ADDS), flush=True)
+sdk.begin(sdk.ADDS)
 began = time.monotonic()
 with Fleet(template="code-interpreter-v1") as fleet:
     print(f"template and fleet: {time.monotonic() - began:.0f} s", flush=True)
-    failed = sdk.run(os.path.join(HERE, "interpreter.mjs"), env=fleet.env(fleet.tenant("js"))).returncode
+    good = sdk.drive(os.path.join(HERE, "interpreter.mjs"), sdk.ADDS, env=fleet.env(fleet.tenant("js")))
     env = {**os.environ, **fleet.env(fleet.tenant("python")), "FLOTILLA_TESTS_LIB": LIB}
-    failed |= subprocess.run([python, os.path.join(HERE, "interpreter.py")], env=env, timeout=300).returncode
-sys.exit(1 if failed else 0)
+    good &= subprocess.run([python, os.path.join(HERE, "interpreter.py")], env=env, timeout=300).returncode == 0
+good &= sdk.coverage.judge([sdk.ADDS], "npm-interpreter")
+sys.exit(0 if good else 1)

@@ -1,51 +1,77 @@
 #!/usr/bin/env python3
-"""Installs E2B's newest SDK from PyPI and drives it against a real fleet: by URLs, and in domain mode."""
+"""Installs E2B's SDK from PyPI, the newest and an older one, and drives both against a real fleet, by URLs and in domain mode; says of
+every method and option of the newest what became of it.  usage: run_pypi.py [TEST]...   (the table is judged only without)"""
+import json
 import os
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(HERE, "..", "lib")
-sys.path.insert(0, LIB)
+sys.path[:0] = [LIB, os.path.join(HERE, "lib")]
+import coverage  # noqa: E402
 import own_domain  # noqa: E402
+import program  # noqa: E402
 from fleet import ROOT, Fleet  # noqa: E402
 
-WORK = os.path.join(ROOT, "build", "sdk-pypi")
-PYTHON = os.path.join(WORK, "bin", "python3")
+NEWEST = "pypi-e2b"  # as expected.def calls it
+OLDER, OLD_VERSION = "pypi-e2b-old", "2.45.0"
 IN_DOMAIN = "--in-domain"
+WORDS = [word for word in sys.argv[1:] if word != IN_DOMAIN]
+PROGRAMS = ("spine.py", "process.py", "files.py", "domain.py", "api.py", "options.py")
 
 
-def install():
-    """An interpreter of its own with the newest package; nothing of it leaves the build folder."""
-    subprocess.run([sys.executable, "-m", "venv", WORK], check=True)
-    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "e2b"],
-                   check=True)
-    version = subprocess.run([PYTHON, "-c", "from importlib.metadata import version; print(version('e2b'))"],
+def python(package):
+    return os.path.join(ROOT, "build", "sdk-" + package.removesuffix("-e2b").replace("pypi-e2b", "pypi"), "bin", "python3")
+
+
+def install(package, wanted):
+    """An interpreter of its own with the package; nothing of it leaves the build folder."""
+    own = python(package)
+    subprocess.run([sys.executable, "-m", "venv", os.path.dirname(os.path.dirname(own))], check=True)
+    subprocess.run([own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", wanted], check=True)
+    version = subprocess.run([own, "-c", "from importlib.metadata import version; print(version('e2b'))"],
                              check=True, capture_output=True, text=True).stdout
-    print("e2b of PyPI is", version, flush=True)
+    print(package, "is", version, flush=True)
 
 
-def drive(fleet, *scripts):
-    os.mkdir(fleet.path("in-guest"))
+def begin():
+    """Reads the newest package's signatures, and forgets what earlier runs saw of it."""
+    offered = subprocess.run([python(NEWEST), os.path.join(HERE, "lib", "rows.py"), "e2b"], check=True, capture_output=True)
+    coverage.begin(NEWEST, json.loads(offered.stdout))
+
+
+def drive(fleet, package, *scripts):
     capped = fleet.capped_tenant()
-    _, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
-    words = [word for word in sys.argv[1:] if word != IN_DOMAIN]
-    worst = 0
+    os.makedirs(fleet.path("in-guest"), exist_ok=True)
+    ca, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
+    good = True
     for script in scripts:
-        env = {**os.environ, **fleet.env(fleet.tenant("pypi-" + script.split(".")[0])), "FLOTILLA_TESTS_LIB": LIB,
-               "CAPPED_KEY": capped, "FLOTILLA_TEST_CERT": certificate, "FLOTILLA_TEST_KEY": key,
-               "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py")}
-        worst |= subprocess.run([PYTHON, os.path.join(HERE, script), *words], env=env, timeout=300).returncode
-    return worst
+        for face in ("sync", "async") if script == "options.py" else ("",):
+            env = {**os.environ, **fleet.env(fleet.tenant("-".join((package, script.split(".")[0], face)))), "FLOTILLA_TESTS_LIB": LIB,
+                   "FLOTILLA_FACE": face, "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
+                   "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
+                   "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
+            words = [python(package), os.path.join(HERE, script), *WORDS]
+            if package == NEWEST:
+                env["RECORD_ROWS"], env["RECORD_INTO"] = (coverage.path_of(NEWEST, suffix) for suffix in (".rows.json", ".calls.jsonl"))
+                words.insert(1, os.path.join(HERE, "lib", "record.py"))
+            good &= program.run(words, package, HERE, env)
+    return good
 
 
 if IN_DOMAIN in sys.argv:
     # With a port in the domain, as fleets have it that are not alone on their machine.
     with own_domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test", tls_port=8443) as fleet:
-        sys.exit(1 if drive(fleet, "domain.py") else 0)
+        sys.exit(0 if drive(fleet, NEWEST, "domain.py") else 1)
 
-install()
+install(NEWEST, "e2b")
+install(OLDER, "e2b==" + OLD_VERSION)
+begin()
 with Fleet(agents=1) as fleet:
-    worst = drive(fleet, "spine.py", "process.py", "files.py", "domain.py", "api.py")
-worst |= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *sys.argv[1:]])
-sys.exit(1 if worst else 0)
+    good = drive(fleet, NEWEST, *PROGRAMS)
+    good &= drive(fleet, OLDER, "spine.py")
+good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *WORDS]) == 0
+if not WORDS:
+    good &= coverage.judge([NEWEST], "pypi")
+sys.exit(0 if good else 1)

@@ -172,7 +172,16 @@ static void declare(struct agent *agent, uint32_t sandboxes)
 		(struct wire_room){2 * sandboxes, 384ULL * sandboxes, 1 << 20, sandboxes};
 }
 
-static void set_template(struct world *world, struct agent *agent, uint32_t i)
+/* No two hosts make the same. */
+static uint32_t build(struct world *world, struct agent *agent)
+{
+	uint32_t content = ++agent->last_content * HOSTS_MAX + agent->host;
+
+	oracle_built(world, agent->host, content);
+	return content;
+}
+
+void agent_set_template(struct world *world, struct agent *agent, uint32_t i)
 {
 	struct node_event event = {.kind = NODE_EVENT_TEMPLATE_SET};
 
@@ -195,9 +204,9 @@ void agent_change_template(struct world *world, uint32_t host, bool gone)
 	uint32_t i = (uint32_t)world_between(world, 0, TEMPLATES_N - 1);
 
 	/* Programs that are stopped do not look; a start does. */
-	agent->contents[i] = gone ? 0 : ++agent->last_content;
+	agent->contents[i] = gone ? 0 : build(world, agent);
 	if (!(world->stopped & OF_AGENT(host)))
-		set_template(world, agent, i);
+		agent_set_template(world, agent, i);
 }
 
 void agent_mend_templates(struct world *world, uint32_t host)
@@ -205,9 +214,27 @@ void agent_mend_templates(struct world *world, uint32_t host)
 	struct agent *agent = world->agents[host];
 
 	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
-		agent->contents[i] = ++agent->last_content;
-		set_template(world, agent, i);
+		agent->contents[i] = build(world, agent);
+		agent_set_template(world, agent, i);
 	}
+}
+
+void agent_lose_templates(struct world *world, uint32_t host)
+{
+	struct agent *agent = world->agents[host];
+
+	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
+		agent->contents[i] = 0;
+		agent_set_template(world, agent, i);
+	}
+}
+
+bool agent_has_templates(const struct world *world, uint32_t host)
+{
+	struct wire_template templates[NODE_TEMPLATES_MAX];
+	const struct agent *agent = world->agents[host];
+
+	return agent->is_ready && node_core_templates(agent->core, templates) == TEMPLATES_N;
 }
 
 bool agent_is_there(const struct agent *agent)
@@ -236,7 +263,7 @@ static void start(struct world *world, const struct call *call)
 	agent->core = node_core_init(agent->memory, &agent->limits);
 	load(world, agent);
 	for (uint32_t i = 0; i < TEMPLATES_N; i++)
-		set_template(world, agent, i);
+		agent_set_template(world, agent, i);
 	agent->adopting_n = shims_adopt(world, agent->host);
 	if (agent->adopting_n == 0)
 		get_ready(world, agent);
@@ -251,6 +278,7 @@ static void fall(struct world *world, struct agent *agent, int64_t back_in_ns)
 	agent->has_core = agent->is_ready = agent->is_troubled = false;
 	rounds_die(world, &agent->rounds);
 	shims_unhear(world, agent->host);
+	carries_forget(agent);
 	call.life = agent->life;
 	world_plan(world, back_in_ns, call);
 }
@@ -387,8 +415,10 @@ void agent_open(struct world *world, uint32_t host)
 		.replicas_n = world->shape.replicas_n,
 	};
 	declare(agent, world->shape.capacity_sandboxes);
-	for (uint32_t i = 0; i < TEMPLATES_N; i++)
-		agent->contents[i] = ++agent->last_content;
+	/* Some hosts come without any, and get them from others. */
+	if (host == 0 || !world->shape.transfers_max || !world_chance(world, 300000))
+		for (uint32_t i = 0; i < TEMPLATES_N; i++)
+			agent->contents[i] = build(world, agent);
 	agent->memory_n = node_core_size(&agent->limits);
 	agent->memory = aligned_alloc(64, agent->memory_n);
 	CHECK(agent->memory);

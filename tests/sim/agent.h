@@ -60,6 +60,10 @@ const struct node_core *agent_core(const struct world *world, uint32_t host); /*
 void agent_change_template(struct world *world, uint32_t host, bool gone);
 void agent_mend_templates(struct world *world, uint32_t host);
 
+/* All of them are gone; whether none is. */
+void agent_lose_templates(struct world *world, uint32_t host);
+bool agent_has_templates(const struct world *world, uint32_t host);
+
 /* What the host's operator declares at present. */
 const struct wire_room *agent_capacity(const struct world *world, uint32_t host);
 

@@ -77,6 +77,10 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 	case NODE_EFFECT_VM_DEADLINE:
 		shims_deadline(world, agent->host, effect);
 		break;
+	case NODE_EFFECT_VM_NETWORK:
+		shims_network(world, agent->host, effect,
+			      agent_note(world, agent, effect->network.payload));
+		break;
 	case NODE_EFFECT_VM_METER:
 		shims_meter(world, agent->host, effect->vm);
 		break;
@@ -88,6 +92,18 @@ void agent_carry_out(struct world *world, struct agent *agent, const struct node
 		break;
 	case NODE_EFFECT_VM_FORGET:
 		shims_forget(world, agent->host, effect->vm);
+		break;
+	case NODE_EFFECT_CARRY_SEND:
+		carries_send(world, agent, effect);
+		break;
+	case NODE_EFFECT_CARRY_FETCH:
+		carries_fetch(world, agent, effect);
+		break;
+	case NODE_EFFECT_CARRY_INSTALL:
+		carries_install(world, agent, effect);
+		break;
+	case NODE_EFFECT_CARRY_DROP:
+		carries_drop(agent, effect);
 		break;
 	case NODE_EFFECT_PAYLOAD_DROP:
 		drop_payload(world, agent, effect->payload);

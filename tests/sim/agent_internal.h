@@ -6,12 +6,23 @@
 #include "tests/sim/agent.h"
 #include "tests/sim/clock.h"
 
-enum { PAYLOADS_MAX = 256 };
+enum { PAYLOADS_MAX = 256, CARRY_JOBS_MAX = 8 };
 
 /* What is kept of a claim for the core, until it says that it may go. */
 struct payload {
 	uint64_t number;
 	struct note note;
+};
+
+/* A template on its way, from here or to here. */
+struct carry_job {
+	uint64_t number;             /* 0: an empty place */
+	uint32_t template_, content; /* that it is to be */
+	char id[NODE_TEMPLATE_ID_MAX];
+	bool serves;                  /* it can be fetched from here */
+	int64_t asked_ns;             /* and was, last */
+	uint32_t steps, stalls, done; /* to here */
+	uint32_t arrived;             /* what there is of it is of this content */
 };
 
 /* To one scheduler. */
@@ -50,6 +61,7 @@ struct agent {
 	uint64_t last_payload;
 	uint32_t contents[TEMPLATES_N]; /* of each template, at present; 0: it is gone */
 	uint32_t last_content;
+	struct carry_job jobs[CARRY_JOBS_MAX];
 	uint64_t epoch_heard; /* highest epoch of an answer that was stepped */
 	uint64_t epoch_said;  /* that polls may say: it is journaled */
 };
@@ -62,6 +74,17 @@ void agent_boot_id(const struct agent *agent, char out[NODE_BOOT_ID_MAX]);
 
 /* There is somebody who speaks with schedulers. */
 bool agent_is_there(const struct agent *agent);
+
+/* Tells the core what is on the disk of this template. */
+void agent_set_template(struct world *world, struct agent *agent, uint32_t i);
+
+/* ---- carries.c ---- */
+
+void carries_send(struct world *world, struct agent *agent, const struct node_effect *effect);
+void carries_fetch(struct world *world, struct agent *agent, const struct node_effect *effect);
+void carries_install(struct world *world, struct agent *agent, const struct node_effect *effect);
+void carries_drop(struct agent *agent, const struct node_effect *effect);
+void carries_forget(struct agent *agent);
 
 /* ---- agent_effects.c ---- */
 

@@ -59,6 +59,7 @@ static void set_pump_timer(struct world *world, struct agent *agent, uint32_t re
 static void fill_poll(struct world *world, struct agent *agent, struct wire_poll *poll)
 {
 	static struct wire_template templates[NODE_TEMPLATES_MAX];
+	static struct wire_transfer transfers[NODE_TRANSFERS_MAX];
 
 	poll->templates = templates;
 	if (agent->is_troubled) {
@@ -66,11 +67,15 @@ static void fill_poll(struct world *world, struct agent *agent, struct wire_poll
 	} else {
 		node_core_report(agent->core, poll);
 		poll->templates_n = node_core_templates(agent->core, templates);
+		poll->transfers = transfers;
+		poll->transfers_n = node_core_transfers(agent->core, transfers);
 	}
 	poll->epoch = agent->epoch_said;
 	poll->leaving = agent->is_leaving;
 	if (agent->rounds.disk_fails)
 		snprintf(poll->trouble, sizeof(poll->trouble), "its journal cannot be written");
+	snprintf(poll->platform, sizeof(poll->platform), "platform-%u",
+		 platform_of_host(world, agent->host));
 	agent_boot_id(agent, poll->boot_id);
 	poll->at_wall_ns = clock_wall(&agent->clock, world->now_ns).ns;
 	oracle_polls(world, agent->host, poll);
@@ -121,7 +126,9 @@ static void give_order(struct world *world, struct agent *agent, const struct wi
 	struct node_event event = {.kind = NODE_EVENT_ORDER};
 
 	event.order.order = order;
-	if (order->kind == WIRE_ORDER_CLAIM)
+	if (order->kind == WIRE_ORDER_CLAIM || order->kind == WIRE_ORDER_SNAPSHOT ||
+	    (order->kind == WIRE_ORDER_DEADLINE && order->note.n) ||
+	    order->kind == WIRE_ORDER_SEND || order->kind == WIRE_ORDER_FETCH)
 		event.order.payload = agent_keep_payload(agent, &order->note);
 	world_say(world, "host %u order %d attempt %" PRIx64, agent->host, (int)order->kind,
 		  order->attempt);

@@ -37,6 +37,10 @@ static void choose_shape(struct world *world)
 		world_between(world, S(20), world_chance(world, 100000) ? S(600) : S(120));
 	shape->tell_ns = (50 * NS_PER_US) << world_between(world, 0, 9);
 	shape->ask_ns = world_between(world, MS(100), S(2));
+	shape->transfers_max =
+		world_chance(world, 700000) ? (uint32_t)world_between(world, 1, 4) : 0;
+	shape->everywhere = world_chance(world, 500000);
+	shape->platforms_n = (uint32_t)world_between(world, 1, 2);
 }
 
 static void choose_of_several(struct world *world)
@@ -81,6 +85,8 @@ void faults_choose(struct world *world)
 	faults->claim_fail = often(world, 200000);
 	faults->save_fail = often(world, 400000);
 	faults->gone = often(world, 500000);
+	faults->carry_fail = often(world, 200000);
+	faults->carry_corrupt = often(world, 500000);
 	faults->slow_claim = often(world, 300000);
 	faults->die_after_commit = often(world, 5000);
 	faults->resize = often(world, 500000);

@@ -22,10 +22,14 @@
  *           13. what a node says that it gave up is gone
  *           14. under one key one sandbox is told running; whoever adopts one knows its key
  *           15. what is paused is kept on its host's disk until it is resumed, once, or somebody
- *               asked for its end, or the node is given up; and until then it is known as such
- *   calm    16. everybody agrees on what runs, where, and until when; nothing waits, nothing is
+ *               asked for its end, or the node is given up; and until then it is known as such.  A
+ *               snapshot likewise, but that any number of sandboxes begin from it, until it was
+ *               told dropped
+ *           16. a host offers what was built there, or is what was built elsewhere for a host
+ *               like it; it fetches one at a time, and nobody sends more than two
+ *   calm    17. everybody agrees on what runs, where, and until when; nothing waits, nothing is
  *               frozen; what was told running is known everywhere
- *   end     17. nothing runs, nothing is journaled as running or saved; what each scheduler posted
+ *   end     18. nothing runs, nothing is journaled as running or saved; what each scheduler posted
  * is what ran, to the millisecond, and nothing of what was frozen
  */
 #ifndef FLOTILLA_SIM_ORACLE_H
@@ -90,6 +94,11 @@ void oracle_trimmed(struct world *world, uint32_t host, uint64_t seq);
 void oracle_polls(struct world *world, uint32_t host, const struct wire_poll *poll);
 void oracle_leased(struct world *world, uint32_t host, int64_t polled_ns, uint64_t lease_ms);
 void oracle_claims(struct world *world, uint32_t host, const struct wire_order *claim);
+
+/* A template was built on the host; it begins to fetch this content; it is there from now on. */
+void oracle_built(struct world *world, uint32_t host, uint32_t content);
+void oracle_fetches(struct world *world, uint32_t host, uint32_t content);
+void oracle_installed(struct world *world, uint32_t host, uint32_t content);
 
 /* The folder that holds a paused sandbox is removed. */
 void oracle_discarded(struct world *world, uint32_t host, const struct shim *shim);

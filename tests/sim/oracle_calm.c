@@ -1,4 +1,4 @@
-/* What must hold when nothing fails any more, and when everything has ended: rules 16 and 17. */
+/* What must hold when nothing fails any more, and when everything has ended: rules 17 and 18. */
 #include "tests/sim/oracle_internal.h"
 
 #include "tests/sim/agent.h"
@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- 16: the calm ---- */
+/* ---- 17: the calm ---- */
 
 static void look_at_calm_host(struct world *world, uint32_t host)
 {
@@ -63,7 +63,7 @@ static void look_at_calm_row(struct world *world, uint32_t replica, const struct
 	uint32_t host = (uint32_t)strtoul(row->node.text + 4, NULL, 10);
 	int64_t off_ms;
 
-	if (row->state == SANDBOX_PAUSED ||
+	if (row->state == SANDBOX_PAUSED || row->state == SANDBOX_KEPT ||
 	    (row->state == SANDBOX_DISCARDING && replica != replica_leader(world))) {
 		if (!shims_find_saved(world, host, row->attempt))
 			world_fail(world,
@@ -86,6 +86,13 @@ static void look_at_calm_row(struct world *world, uint32_t replica, const struct
 	if (row->deadline_known != row->deadline_version)
 		world_fail(world, "replica %u: the time limit of sandbox %zu was not confirmed",
 			   replica, n);
+	/* What nobody was told of may be in force and not known. */
+	if (shim->rules != replica_rules(world, replica, n) &&
+	    oracle_rules_are_told(world, n, shim->rules))
+		world_fail(world,
+			   "replica %u: sandbox %zu may reach what %" PRIu64
+			   " wanted, not %" PRIu64,
+			   replica, n, shim->rules, replica_rules(world, replica, n));
 	off_ms = (row->end_at.ns - CLOCK_WALL_BEGIN_NS -
 		  clock_world_ns(agent_clock(world, host), shim->end)) /
 		 NS_PER_MS;
@@ -154,7 +161,7 @@ void oracle_look_at_calm(struct world *world)
 		look_at_calm_replica(world, i, open_n);
 }
 
-/* ---- 17: the end ---- */
+/* ---- 18: the end ---- */
 
 static void look_at_bill(struct world *world, uint32_t replica, const struct attempt *attempt)
 {

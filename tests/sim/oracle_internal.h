@@ -14,6 +14,7 @@ struct attempt {
 	uint64_t number;        /* 0: an empty place */
 	bool yes, no, ended;    /* as journaled */
 	bool paused, discarded; /* the same */
+	bool kept, transient;   /* it is a snapshot, the same */
 	uint64_t resumes;       /* what its claim was to go on from; 0: it began, or is not known */
 	uint64_t resumed_by;    /* the attempt that went on from it, as journaled; 0: none */
 	uint32_t incarnation;
@@ -36,16 +37,22 @@ struct run {
 };
 
 /* What is known of a sandbox. */
+enum { RULES_MAX = 8 };
+
 struct known {
-	uint64_t seen; /* the look in which it was seen running */
-	bool killed;   /* a tenant was told that it is killed */
-	bool asked;    /* somebody asked for its end */
+	uint64_t seen;     /* the look in which it was seen running */
+	bool killed;       /* a tenant was told that it is killed, or dropped */
+	int64_t killed_ns; /* when, first */
+	bool asked;        /* somebody asked for its end */
 	bool asked_pause;
 	uint64_t told_attempt; /* as running; 0: it was not told */
 	uint32_t open_n;       /* requests for its kill or its limit whose outcome is not known */
-	bool limit_is_told;    /* when there was no other: */
-	int64_t limit_ns;      /* a wall clock's */
+	uint64_t rules[RULES_MAX]; /* that were told to be in force, the newest first */
+	bool limit_is_told;        /* when there was no other: */
+	int64_t limit_ns;          /* a wall clock's */
 };
+
+enum { CONTENTS_MAX = 4096 };
 
 /* What is known of a host. */
 struct host {
@@ -55,6 +62,8 @@ struct host {
 	uint64_t said_epoch;   /* it said so, and that nothing older is pending */
 	uint64_t said_seq;     /* and that its log was so long then, be it durable or not */
 	uint64_t lost_below;   /* it was declared lost */
+	uint32_t contents[CONTENTS_MAX]; /* of templates that were rightly there, ever */
+	uint32_t contents_n;
 };
 
 struct oracle {
@@ -80,6 +89,14 @@ struct known *oracle_sandbox(struct world *world, size_t n);
 
 /* An array that grows, zeroed, to hold index n. */
 void *oracle_hold(void *data, size_t n, size_t *cap, size_t size);
+
+/* ---- oracle_carries.c ---- */
+
+void oracle_offers(struct world *world, uint32_t host, const struct wire_poll *poll);
+void oracle_look_at_transfers(struct world *world, uint32_t replica);
+
+/* Whether it was told that what this request wanted is in force. */
+bool oracle_rules_are_told(struct world *world, size_t n, uint64_t rules);
 
 /* How far a time limit may be missed: clocks differ. */
 int64_t oracle_slack_ms(const struct world *world);

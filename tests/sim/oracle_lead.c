@@ -92,6 +92,8 @@ void oracle_stepped(struct world *world, uint32_t replica, const struct core_eve
 {
 	bool leads = replica_leads(world, replica);
 
+	if (event->kind == CORE_EVENT_NODE_REPORT)
+		oracle_look_at_transfers(world, replica);
 	for (uint32_t i = 0; i < effects->n; i++) {
 		const struct core_effect *effect = &effects->items[i];
 		if (effect->kind == CORE_EFFECT_ORDER &&
@@ -133,6 +135,7 @@ void oracle_polls(struct world *world, uint32_t host, const struct wire_poll *po
 {
 	struct host *known = &world->oracle->hosts[host];
 
+	oracle_offers(world, host, poll);
 	if (poll->epoch > known->said_epoch && poll->pending_n == 0) {
 		known->said_epoch = poll->epoch;
 		known->said_seq = poll->end_seq;

@@ -52,6 +52,11 @@ static void resumed(struct world *world, uint32_t host, const struct attempt *at
 {
 	struct attempt *source = oracle_attempt(world, attempt->resumes);
 
+	if (source->kept && !source->discarded) {
+		world->totals.forks++;
+		return;
+	}
+
 	if (!source->paused || source->discarded || source->resumed_by)
 		world_fail(world, "host %u resumes attempt %" PRIx64 ", of which nothing is saved",
 			   host, source->number);
@@ -67,6 +72,9 @@ void oracle_discarded(struct world *world, uint32_t host, const struct shim *shi
 	const struct attempt *attempt = oracle_attempt(world, shim->claim.attempt);
 	size_t n = sandbox_number(&shim->claim.sandbox);
 
+	if (attempt->kept && !attempt->discarded)
+		world_fail(world, "host %u removes snapshot %" PRIx64, host, attempt->number);
+
 	/* One that was never told of, a kill that came in the middle, and what there was no room
 	 * for. */
 	if (!attempt->yes || (attempt->ended && !attempt->paused))
@@ -78,21 +86,23 @@ void oracle_discarded(struct world *world, uint32_t host, const struct shim *shi
 static void answered(struct world *world, uint32_t host, struct attempt *attempt,
 		     const struct wire_record *record)
 {
-	bool over = attempt->no || attempt->ended;
+	bool over = attempt->no || attempt->ended || attempt->discarded;
 
 	/* A forgotten attempt is refused again; the scheduler knows better. */
 	if (record->refusal == REFUSAL_STALE_ATTEMPT && over)
 		return;
-	if (attempt->yes || attempt->no)
+	if (attempt->yes || attempt->no || attempt->kept)
 		world_fail(world, "host %u answers attempt %" PRIx64 " again", host,
 			   record->attempt);
-	if (record->kind == WIRE_RECORD_STARTED &&
+	if (record->kind != WIRE_RECORD_REFUSED &&
 	    record->seq >= world->oracle->hosts[host].said_seq)
 		begins(world, host, record->attempt);
 	attempt->host = host;
 	attempt->incarnation = record->incarnation;
 	attempt->yes = record->kind == WIRE_RECORD_STARTED;
 	attempt->no = record->kind == WIRE_RECORD_REFUSED;
+	attempt->kept = record->kind == WIRE_RECORD_KEPT;
+	attempt->transient = record->transient;
 	if (attempt->yes && attempt->resumes)
 		resumed(world, host, attempt);
 }
@@ -102,12 +112,12 @@ static void discarded(struct world *world, uint32_t host, struct attempt *attemp
 {
 	size_t n = sandbox_number(&record->sandbox);
 
-	if (!attempt->paused || attempt->discarded || attempt->resumed_by)
+	if ((!attempt->paused && !attempt->kept) || attempt->discarded || attempt->resumed_by)
 		world_fail(world, "host %u discards attempt %" PRIx64 " which is not saved", host,
 			   record->attempt);
 	/* What nobody was told of may be given up. */
 	if (oracle_sandbox(world, n)->told_attempt && !oracle_sandbox(world, n)->asked &&
-	    record->attempt >= world->oracle->hosts[host].lost_below)
+	    !attempt->transient && record->attempt >= world->oracle->hosts[host].lost_below)
 		world_fail(world, "host %u discards sandbox %zu, which nobody asked for", host, n);
 	attempt->discarded = true;
 	world->totals.discards++;
@@ -117,7 +127,8 @@ void oracle_recorded(struct world *world, uint32_t host, const struct wire_recor
 {
 	struct attempt *attempt = oracle_attempt(world, record->attempt);
 
-	if (record->kind == WIRE_RECORD_STARTED || record->kind == WIRE_RECORD_REFUSED) {
+	if (record->kind == WIRE_RECORD_STARTED || record->kind == WIRE_RECORD_REFUSED ||
+	    record->kind == WIRE_RECORD_KEPT) {
 		answered(world, host, attempt, record);
 		return;
 	}
@@ -148,8 +159,13 @@ void oracle_posted(struct world *world, uint32_t replica, uint32_t host,
 		world_fail(world, "record %" PRIu64 " of host %u is posted twice", record->seq,
 			   host);
 	*posted_seq = record->seq;
-	if (record->seq > journal->records_n ||
-	    !wire_equal(&wire_shape_record, record, &journal->records[record->seq - 1]))
+	struct wire_record journaled = {0};
+
+	/* A note is not posted. */
+	if (record->seq <= journal->records_n)
+		journaled = journal->records[record->seq - 1];
+	journaled.note = (struct wire_bytes){0};
+	if (!wire_equal(&wire_shape_record, record, &journaled))
 		world_fail(world, "record %" PRIu64 " of host %u is not as journaled", record->seq,
 			   host);
 	if (record->from_ms != attempt->posted[replica].ms || attempt->posted[replica].end)

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void told_running(struct world *world, uint32_t replica, const struct request *request,
 			 const struct core_sandbox *told)
@@ -46,6 +47,32 @@ static void told_paused(struct world *world, uint32_t replica, const struct core
 		world_fail(world, "sandbox %zu is told paused, and not journaled", n);
 }
 
+static void told_kept(struct world *world, uint32_t replica, const struct core_sandbox *told)
+{
+	size_t n = sandbox_number(&told->id);
+	const struct core_sandbox *row = replica_row(world, replica, n);
+
+	if (!row || row->state == SANDBOX_SNAPPING)
+		world_fail(world, "snapshot %zu is told of, and not stored", n);
+	if (!oracle_attempt(world, told->attempt)->kept)
+		world_fail(world, "snapshot %zu is told of, and not journaled", n);
+	oracle_sandbox(world, n)->told_attempt = told->attempt;
+}
+
+/* Who asked after he was told that it is dropped; one who asks again may hear what was before. */
+static void look_at_origin(struct world *world, const struct request *request)
+{
+	const struct id *snapshot = &request->event.create.snapshot;
+	const struct known *known;
+
+	if (request->event.kind != CORE_EVENT_CREATE || id_is_empty(snapshot) || request->key)
+		return;
+	known = oracle_sandbox(world, sandbox_number(snapshot));
+	if (known->killed && request->asked_ns > known->killed_ns)
+		world_fail(world, "sandbox %zu begins from snapshot %zu, which was told dropped",
+			   request->sandbox, sandbox_number(snapshot));
+}
+
 /* Known, and not ended: what a create that is repeated under its key may hear. */
 static bool is_paused(enum sandbox_state state)
 {
@@ -69,8 +96,11 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 	bool ends = row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED ||
 		    row->state == SANDBOX_DISCARDING;
 
+	look_at_origin(world, request);
 	if (row->state == SANDBOX_RUNNING)
 		told_running(world, replica, request, row);
+	else if (row->state == SANDBOX_KEPT)
+		told_kept(world, replica, row);
 	else if (row->state == SANDBOX_PAUSED)
 		told_paused(world, replica, row);
 	else if (request->event.kind == CORE_EVENT_CREATE && !ends && !is_paused(row->state))
@@ -78,12 +108,49 @@ static void told_row(struct world *world, uint32_t replica, const struct request
 	if (!ends && known->killed && has_heard(world, replica, row))
 		world_fail(world, "sandbox %zu is told of after its kill", n);
 	/* An end that a replayed create tells of is not promised to anybody. */
-	if (ends && request->event.kind == CORE_EVENT_KILL)
+	if (ends && !known->killed &&
+	    (request->event.kind == CORE_EVENT_KILL ||
+	     request->event.kind == CORE_EVENT_DROP_SNAPSHOT)) {
 		known->killed = true;
+		known->killed_ns = world->now_ns;
+	}
 	if (request->event.kind != CORE_EVENT_CREATE && known->open_n == 0) {
 		known->limit_is_told = row->state == SANDBOX_RUNNING;
 		known->limit_ns = row->end_at.ns;
 	}
+}
+
+bool oracle_rules_are_told(struct world *world, size_t n, uint64_t rules)
+{
+	const struct known *known = oracle_sandbox(world, n);
+
+	for (size_t i = 0; rules && i < RULES_MAX; i++)
+		if (known->rules[i] == rules)
+			return true;
+	return false;
+}
+
+/* What was told to be in force is, or something newer that nobody was told of yet. */
+static void told_rules(struct world *world, const struct request *request,
+		       const struct core_sandbox *row)
+{
+	struct known *known = oracle_sandbox(world, request->sandbox);
+	const struct host_vms *vms = world->vms[strtoul(row->node.text + 4, NULL, 10)];
+
+	for (size_t i = 0; i < vms->n; i++) {
+		const struct shim *shim = &vms->shims[i];
+
+		if (shim_is_alive(shim) && shim->claim.attempt == row->attempt &&
+		    shim->rules != request->number &&
+		    (!shim->rules || oracle_rules_are_told(world, request->sandbox, shim->rules)))
+			world_fail(world,
+				   "sandbox %zu: what request %" PRIu64
+				   " wants is told and not in force",
+				   request->sandbox, request->number);
+	}
+	memmove(known->rules + 1, known->rules, (RULES_MAX - 1) * sizeof(known->rules[0]));
+	known->rules[0] = request->number;
+	world->totals.rules++;
 }
 
 void oracle_told(struct world *world, uint32_t replica, const struct request *request,
@@ -91,6 +158,8 @@ void oracle_told(struct world *world, uint32_t replica, const struct request *re
 {
 	if (request->event.kind != CORE_EVENT_CREATE && refusal != REFUSAL_UNCONFIRMED)
 		oracle_sandbox(world, request->sandbox)->open_n--;
+	if (refusal == REFUSAL_NONE && row && request->event.kind == CORE_EVENT_SET_NETWORK)
+		told_rules(world, request, row);
 	if (refusal == REFUSAL_NONE && row)
 		told_row(world, replica, request, row);
 }
@@ -123,10 +192,15 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 	if (old->state == SANDBOX_DISCARDING && row->state != SANDBOX_DISCARDING &&
 	    row->state != SANDBOX_ENDING && row->state != SANDBOX_ENDED)
 		world_fail(world, "replica %u: sandbox %zu is wanted again", replica, n);
+	if (old->state == SANDBOX_KEPT && row->state != SANDBOX_KEPT && !row->transient &&
+	    !oracle_sandbox(world, n)->asked && row->state != SANDBOX_ENDED)
+		world_fail(world, "replica %u drops snapshot %zu, which nobody asked for", replica,
+			   n);
 	if (row->state != SANDBOX_ENDED)
 		return;
-	if (old->state == SANDBOX_PAUSED && oracle_sandbox(world, n)->told_attempt &&
-	    !oracle_sandbox(world, n)->asked && row->cause != CAUSE_NODE_LOST)
+	if ((old->state == SANDBOX_PAUSED || (old->state == SANDBOX_KEPT && !row->transient)) &&
+	    oracle_sandbox(world, n)->told_attempt && !oracle_sandbox(world, n)->asked &&
+	    row->cause != CAUSE_NODE_LOST)
 		world_fail(world, "replica %u ends paused sandbox %zu, which nobody asked for",
 			   replica, n);
 	if (row->cause == CAUSE_NODE_LOST && row->attempt >= world->oracle->hosts[host].lost_below)

@@ -36,6 +36,12 @@ static void add_effect(struct world *world, struct replica *replica,
 	struct item adopted = {.kind = ITEM_ADOPTED, .key = replica->stepping_key};
 
 	replica_say_effect(world, replica, effect);
+	if (effect->kind == CORE_EFFECT_SAVE_SANDBOX) {
+		item.rules = replica->stepping_rules;
+		item.next_rules = replica->stepping_change;
+	}
+	if (effect->kind == CORE_EFFECT_ADOPT_SANDBOX)
+		item.rules = replica->stepping_rules;
 	if (effect->kind == CORE_EFFECT_SAVE_SANDBOX)
 		item.key = requests_key_of(replica, &effect->sandbox.id);
 	/* As of now: a create that is given up in the same round loses its key. */
@@ -242,6 +248,11 @@ const struct core *replica_core(const struct world *world, uint32_t number)
 	return world->replicas[number]->core;
 }
 
+uint64_t replica_rules(const struct world *world, uint32_t number, size_t n)
+{
+	return world->replicas[number]->store.rows[n].rules;
+}
+
 const struct core_sandbox *replica_row(const struct world *world, uint32_t number, size_t n)
 {
 	const struct store *store = &world->replicas[number]->store;
@@ -310,8 +321,13 @@ void replica_open(struct world *world, uint32_t number)
 	replica->clock.origin_ns = S(1000);
 	if (world->faults.drift)
 		replica->clock.fast_ppm = (int32_t)world_between(world, -DRIFT_PPM, DRIFT_PPM);
-	replica->limits = (struct core_limits){TENANTS_MAX, HOSTS_MAX, TEMPLATES_N, 128,
-					       world->shape.lease_ms};
+	replica->limits = (struct core_limits){TENANTS_MAX,
+					       HOSTS_MAX,
+					       TEMPLATES_N,
+					       128,
+					       world->shape.lease_ms,
+					       world->shape.transfers_max,
+					       world->shape.everywhere ? "*" : NULL};
 	replica->memory_n = core_size(&replica->limits);
 	replica->memory = aligned_alloc(64, replica->memory_n);
 	CHECK(replica->memory);

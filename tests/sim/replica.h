@@ -12,7 +12,9 @@
 
 struct row {
 	struct core_sandbox it; /* state NONE: there is none */
-	uint32_t key;           /* the idempotency key that it was created under; 0: none */
+	/* What it may reach, by the request that wanted it so: in force; and to be, 0: the same. */
+	uint64_t rules, next_rules;
+	uint32_t key; /* the idempotency key that it was created under; 0: none */
 };
 
 /* What is on its disk. */
@@ -55,6 +57,7 @@ const struct store *replica_store(const struct world *world, uint32_t number);
 const struct core *replica_core(const struct world *world, uint32_t number); /* NULL: is down */
 
 /* The stored row of sandbox number n; NULL: there is none. */
+uint64_t replica_rules(const struct world *world, uint32_t number, size_t n);
 const struct core_sandbox *replica_row(const struct world *world, uint32_t number, size_t n);
 
 /* It is up and speaks as the leader, by its own clock; and takes new requests, too. */

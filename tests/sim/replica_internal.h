@@ -35,7 +35,9 @@ struct item {
 	uint32_t host; /* ANSWER; so are the next two */
 	uint64_t token;
 	bool resync;
-	uint32_t key;      /* EFFECT: of the sandbox that is saved, adopted or claimed for */
+	uint32_t key; /* EFFECT: of the sandbox that is saved, adopted or claimed for */
+	/* EFFECT: of the note of the record that is stepped; of the request; 0: none */
+	uint64_t rules, next_rules;
 	size_t sandbox;    /* ADOPTED */
 	uint64_t revision; /* DECIDED and APPLY */
 	struct decision decision;
@@ -92,8 +94,10 @@ struct replica {
 	uint64_t timer;
 	struct flight flights[FLIGHTS_MAX];
 	size_t flights_n;
-	uint32_t applying_n;   /* decisions in rounds */
-	uint32_t stepping_key; /* of the note of the record that is stepped */
+	uint32_t applying_n;      /* decisions in rounds */
+	uint32_t stepping_key;    /* of the note of the record that is stepped */
+	uint64_t stepping_rules;  /* so too; 0: none */
+	uint64_t stepping_change; /* SET_NETWORK is stepped, of this request */
 	struct ha ha;
 };
 

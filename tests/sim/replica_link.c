@@ -16,15 +16,19 @@ enum { ANSWER_BYTES_MAX = 1 << 18 };
 
 /* All that the row holds beyond a record. */
 static struct wire_bytes write_note(struct world *world, const struct replica *replica,
-				    const struct wire_order *order, uint32_t key,
+				    const struct wire_order *order, uint32_t key, uint64_t rules,
 				    uint8_t out[NOTE_BYTES_MAX])
 {
 	const struct row *row = &replica->store.rows[sandbox_number(&order->sandbox)];
 	struct wire_sandbox_note note = {.created_at_ns = row->it.created_at.ns,
 					 .timeout_s = row->it.timeout_s};
+	char text[24];
 	struct err err;
 	size_t n;
 
+	snprintf(text, sizeof(text), "%" PRIu64, rules);
+	if (rules)
+		note.network = (struct wire_bytes){(const uint8_t *)text, strlen(text)};
 	if (key)
 		snprintf(note.idempotency_key, sizeof(note.idempotency_key), "key-%u", key);
 	if (wire_sandbox_note_encode(&note, out, NOTE_BYTES_MAX, &n, &err))
@@ -40,9 +44,14 @@ void replica_order(struct world *world, struct replica *replica, const struct it
 
 	if (end->batch.n == PUMP_ORDERS_MAX)
 		return; /* it comes again by itself */
-	if (order.kind == WIRE_ORDER_CLAIM)
-		order.note =
-			write_note(world, replica, &order, item->key, end->notes[end->batch.n]);
+	const struct row *row = &replica->store.rows[sandbox_number(&order.sandbox)];
+
+	if (order.kind == WIRE_ORDER_CLAIM || order.kind == WIRE_ORDER_SNAPSHOT)
+		order.note = write_note(world, replica, &order, item->key, row->rules,
+					end->notes[end->batch.n]);
+	if (order.kind == WIRE_ORDER_DEADLINE && row->next_rules)
+		order.note = write_note(world, replica, &order, item->key, row->next_rules,
+					end->notes[end->batch.n]);
 	pump_batch_add(&end->batch, &order);
 }
 
@@ -136,6 +145,15 @@ void replica_pump(struct world *world, struct replica *replica, uint32_t host,
 
 /* ---- what comes in ---- */
 
+static uint64_t rules_of(const struct wire_sandbox_note *note)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%.*s", (int)note->network.n,
+		 (const char *)note->network.data);
+	return note->network.n ? strtoull(text, NULL, 10) : 0;
+}
+
 static void step_record(struct world *world, struct replica *replica, uint32_t host,
 			const struct wire_record *record)
 {
@@ -157,8 +175,10 @@ static void step_record(struct world *world, struct replica *replica, uint32_t h
 	replica->stepping_key = 0;
 	if (note.idempotency_key[0])
 		replica->stepping_key = (uint32_t)strtoul(note.idempotency_key + 4, NULL, 10);
+	replica->stepping_rules = rules_of(&note);
 	replica_step(world, replica, &event);
 	replica->stepping_key = 0;
+	replica->stepping_rules = 0;
 }
 
 static void receive_poll(struct world *world, struct replica *replica,

@@ -80,7 +80,9 @@ static void lead_take(struct world *world, struct replica *replica, struct reque
 	flight->sandbox =
 		event.kind == CORE_EVENT_CREATE ? sandbox_number(&event.create.sandbox) : SIZE_MAX;
 	replica->flights_n++;
+	replica->stepping_change = event.kind == CORE_EVENT_SET_NETWORK ? request->number : 0;
 	replica_step(world, replica, &event);
+	replica->stepping_change = 0;
 }
 
 void requests_answer(struct world *world, struct replica *replica, const struct core_effect *effect)

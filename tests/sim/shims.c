@@ -4,6 +4,7 @@
 #include "tests/sim/oracle.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,21 @@ struct mono shims_metered(const struct world *world, uint32_t host, const struct
 	return shim->freeze == FREEZE_RUNS ? agent_mono(world, host) : shim->froze;
 }
 
+static struct shim *shims_add(struct world *world, uint32_t host)
+{
+	struct host_vms *vms = world->vms[host];
+	struct shim *shim;
+
+	if (vms->n == vms->cap) {
+		vms->cap = vms->cap ? vms->cap * 2 : 32;
+		vms->shims = realloc(vms->shims, vms->cap * sizeof(*vms->shims));
+		CHECK(vms->shims);
+	}
+	shim = &vms->shims[vms->n++];
+	memset(shim, 0, sizeof(*shim));
+	return shim;
+}
+
 static struct shim *find(const struct world *world, uint32_t host, uint64_t number)
 {
 	struct host_vms *vms = world->vms[host];
@@ -70,13 +86,42 @@ void shims_plan(struct world *world, uint32_t host, const struct shim *shim, int
 
 /* ---- words to the agent ---- */
 
+/* The agent puts it into a folder like that of a microVM that ended by a pause. */
+static void move_snapshot(struct world *world, uint32_t host, struct shim *shim,
+			  struct node_event *event)
+{
+	struct shim made = {.number = event->snapped.into,
+			    .serial = ++world->totals.vms,
+			    .state = WIRE_SHIM_ENDED,
+			    .cause = CAUSE_PAUSE,
+			    .saved = true,
+			    .snapshot = true,
+			    .how = WIRE_SAVE_SNAPSHOT,
+			    .boot = shim->boot};
+
+	if (!event->snapped.ok)
+		return;
+	event->snapped.ok = shim->last_snapped == event->snapped.save && !shim->is_moved;
+	if (!event->snapped.ok)
+		return;
+	shim->is_moved = true;
+	made.claim.attempt = event->snapped.save;
+	world->totals.snapshots++;
+	/* This may move all of them. */
+	*shims_add(world, host) = made;
+}
+
 static void on_told(struct world *world, const struct call *call)
 {
-	const struct shim *shim = shims_find_serial(world, call->host, call->a);
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
+	struct node_event *event = call->data;
 
 	/* To an agent that is no more, or of a folder that is: nobody hears. */
-	if (shim && shim->told && agent_life(world, call->host) == call->life)
-		agent_step(world, call->host, call->data);
+	if (!shim || !shim->told || agent_life(world, call->host) != call->life)
+		return;
+	if (event->kind == NODE_EVENT_VM_SNAPPED)
+		move_snapshot(world, call->host, shim, event);
+	agent_step(world, call->host, call->data);
 }
 
 static void tell(struct world *world, uint32_t host, const struct shim *shim,
@@ -174,6 +219,32 @@ static void tell_runs_on(struct world *world, uint32_t host, const struct shim *
 	tell(world, host, shim, &event);
 }
 
+static void tell_snapped(struct world *world, uint32_t host, const struct shim *shim, uint64_t save,
+			 uint64_t into, bool ok)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_SNAPPED};
+
+	event.snapped.vm = shim->number;
+	event.snapped.save = save;
+	event.snapped.into = into;
+	event.snapped.ok = ok;
+	event.snapped.mib = 40;
+	tell(world, host, shim, &event);
+}
+
+static void on_snapped(struct world *world, uint32_t host, struct shim *shim)
+{
+	uint64_t save = shim->save, into = shim->into;
+	bool fails = world_chance(world, world->faults.save_fail);
+
+	shim->save = shim->into = 0;
+	if (!fails) {
+		shim->last_snapped = save;
+		shim->is_moved = false;
+	}
+	tell_snapped(world, host, shim, save, into, !fails);
+}
+
 static void on_saved(struct world *world, const struct call *call)
 {
 	struct shim *shim = shims_find_serial(world, call->host, call->a);
@@ -181,6 +252,10 @@ static void on_saved(struct world *world, const struct call *call)
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
+	if (shim->into) {
+		on_snapped(world, call->host, shim);
+		return;
+	}
 	save = shim->save;
 	shim->save = 0;
 	if (world_chance(world, world->faults.save_fail))
@@ -189,17 +264,39 @@ static void on_saved(struct world *world, const struct call *call)
 		pause(world, call->host, shim, shim->how);
 }
 
+/* The folder that it is put into is the agent's: one that came back names another. */
+static bool is_known_snapshot(struct world *world, uint32_t host, struct shim *shim,
+			      const struct node_effect *effect)
+{
+	if (shim->save == effect->save.save) {
+		shim->into = effect->save.into;
+		return true;
+	}
+	if (shim->last_snapped != effect->save.save)
+		return false;
+	tell_snapped(world, host, shim, effect->save.save, effect->save.into, true);
+	return true;
+}
+
 void shims_save(struct world *world, uint32_t host, const struct node_effect *effect)
 {
 	struct shim *shim = find(world, host, effect->save.vm);
 
-	if (!shim || shim->state == WIRE_SHIM_ENDED || shim->save == effect->save.save)
+	if (!shim || shim->state == WIRE_SHIM_ENDED)
+		return;
+	if (effect->save.into ? is_known_snapshot(world, host, shim, effect)
+			      : shim->save == effect->save.save)
 		return;
 	if (shim->state != WIRE_SHIM_CLAIMED || shim->save) {
-		tell_runs_on(world, host, shim, effect->save.save);
+		if (effect->save.into)
+			tell_snapped(world, host, shim, effect->save.save, effect->save.into,
+				     false);
+		else
+			tell_runs_on(world, host, shim, effect->save.save);
 		return;
 	}
 	shim->save = effect->save.save;
+	shim->into = effect->save.into;
 	shim->how = effect->save.how;
 	shims_plan(world, host, shim, world_between(world, MS(50), MS(600)), on_saved);
 }
@@ -261,7 +358,6 @@ static void on_restored(struct world *world, const struct call *call)
 
 void shims_start(struct world *world, uint32_t host, const struct node_effect *effect)
 {
-	struct host_vms *vms = world->vms[host];
 	struct call call = {.fn = on_restored, .of = OF_SHIMS(host), .host = host};
 	const struct shim *source = find(world, host, effect->start.resume);
 	struct shim *shim;
@@ -272,18 +368,13 @@ void shims_start(struct world *world, uint32_t host, const struct node_effect *e
 	if (find(world, host, effect->start.vm))
 		world_fail(world, "host %u: two microVMs with the number %" PRIu64, host,
 			   effect->start.vm);
-	if (vms->n == vms->cap) {
-		vms->cap = vms->cap ? vms->cap * 2 : 32;
-		vms->shims = realloc(vms->shims, vms->cap * sizeof(*vms->shims));
-		CHECK(vms->shims);
-	}
-	shim = &vms->shims[vms->n++];
-	memset(shim, 0, sizeof(*shim));
+	shim = shims_add(world, host);
 	shim->number = effect->start.vm;
 	shim->serial = ++world->totals.vms;
 	shim->state = WIRE_SHIM_RESTORING;
 	shim->told = true;
 	shim->resumes = effect->start.resume != 0;
+	shim->cold = effect->start.cold;
 	shim->boot = agent_boot(world, host);
 	memcpy(shim->template_, effect->start.template_, sizeof(shim->template_));
 	memcpy(shim->template_id, effect->start.template_id, sizeof(shim->template_id));
@@ -341,6 +432,19 @@ static void on_resumed(struct world *world, const struct call *call)
 	shims_plan(world, call->host, shim, claim_ns(world), on_initialised);
 }
 
+static uint64_t rules_of(struct world *world, const struct note *bytes)
+{
+	static _Alignas(16) uint8_t lists[64];
+	struct wire_arena arena = {lists, sizeof(lists), 0};
+	struct wire_sandbox_note note = {0};
+	char text[24];
+
+	if (bytes->n && wire_sandbox_note_decode(bytes->bytes, bytes->n, &arena, &note, NULL))
+		world_fail(world, "a note cannot be read");
+	snprintf(text, sizeof(text), "%.*s", (int)note.network.n, (const char *)note.network.data);
+	return note.network.n ? strtoull(text, NULL, 10) : 0;
+}
+
 void shims_claim(struct world *world, uint32_t host, const struct node_effect *effect,
 		 const struct note *note)
 {
@@ -353,7 +457,8 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 		tell_claimed(world, host, shim, effect->claim.order.attempt, false);
 		return;
 	}
-	if (shim->resumes != (effect->claim.order.resume != 0))
+	if (shim->resumes != (effect->claim.order.resume != 0) ||
+	    shim->cold != effect->claim.order.cold)
 		world_fail(world, "host %u: vm %" PRIu64 " is claimed for another beginning", host,
 			   shim->number);
 	oracle_claims(world, host, &effect->claim.order);
@@ -361,6 +466,7 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 	oracle_stir(world);
 	shim->claim = effect->claim.order;
 	shim->note = *note;
+	shim->rules = rules_of(world, note);
 	set_limit(world, host, shim, effect->claim.end_mono);
 	shims_plan(world, host, shim, claim_ns(world), on_resumed);
 }
@@ -373,6 +479,36 @@ void shims_deadline(struct world *world, uint32_t host, const struct node_effect
 
 	if (shim && shim->claim_taken && shim->state != WIRE_SHIM_ENDED)
 		set_limit(world, host, shim, effect->deadline.end_mono);
+}
+
+static void on_network(struct world *world, const struct call *call)
+{
+	struct node_event event = {.kind = NODE_EVENT_VM_NETWORK_SET};
+	struct shim *shim = shims_find_serial(world, call->host, call->a);
+
+	if (!shim || shim->state != WIRE_SHIM_CLAIMED || shim->change != call->b)
+		return;
+	event.network.vm = shim->number;
+	event.network.change = shim->change;
+	event.network.ok = !world_chance(world, world->faults.claim_fail);
+	if (event.network.ok)
+		shim->rules = shim->next_rules;
+	tell(world, call->host, shim, &event);
+}
+
+void shims_network(struct world *world, uint32_t host, const struct node_effect *effect,
+		   const struct note *note)
+{
+	struct shim *shim = find(world, host, effect->network.vm);
+	struct call call = {.fn = on_network, .of = OF_SHIMS(host), .host = host};
+
+	if (!shim || shim->state != WIRE_SHIM_CLAIMED)
+		return;
+	shim->change = effect->network.change;
+	shim->next_rules = rules_of(world, note);
+	call.a = shim->serial;
+	call.b = shim->change;
+	world_plan(world, claim_ns(world), call);
 }
 
 void shims_meter(struct world *world, uint32_t host, uint64_t number)

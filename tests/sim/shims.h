@@ -26,20 +26,27 @@ struct shim {
 	bool claim_taken;
 	struct wire_order claim;
 	struct note note;
-	struct mono resumed; /* since when it runs, or ran when it is frozen */
-	int64_t ran_ns;      /* before that */
-	struct mono end;     /* the time limit */
-	struct mono lease;   /* it freezes then; 0: never */
+	uint64_t rules;              /* what it may reach, as in struct row */
+	uint64_t change, next_rules; /* what was asked last */
+	struct mono resumed;         /* since when it runs, or ran when it is frozen */
+	int64_t ran_ns;              /* before that */
+	struct mono end;             /* the time limit */
+	struct mono lease;           /* it freezes then; 0: never */
 	enum freeze freeze;
 	struct mono froze; /* when it was asked to stop, unless it runs */
 	struct mono ended; /* where metering ends */
 	int64_t ended_ns;  /* of the world */
 	enum cause cause;
 	bool gone;     /* died without a record */
-	bool saved;    /* ENDED by a pause, and its folder holds what it was */
+	bool saved;    /* ENDED by a pause, and its folder holds what it was; or a snapshot's */
+	bool snapshot; /* it never lived: its folder holds a snapshot, by its claim's attempt */
 	bool by_limit; /* and that was its time limit's doing */
 	bool resumes;  /* was restored from such a folder */
+	bool cold;     /* without its memory */
 	uint64_t save; /* it is being saved, by this order; 0: it is not */
+	uint64_t into; /* and to this folder, as a snapshot; 0: for a pause */
+	uint64_t last_snapped; /* the snapshot that was made last */
+	bool is_moved;         /* and the agent has put it into a folder of its own */
 	enum wire_save_how how;
 	uint32_t boot; /* of its host, in which it was started */
 	bool told;     /* the agent knows of it: it was started by it, or adopted */
@@ -73,6 +80,8 @@ void shims_claim(struct world *world, uint32_t host, const struct node_effect *e
 /* Of all that was claimed for attempts from this one on. */
 void shims_lease(struct world *world, uint32_t host, struct mono until, uint64_t attempts_from);
 void shims_deadline(struct world *world, uint32_t host, const struct node_effect *effect);
+void shims_network(struct world *world, uint32_t host, const struct node_effect *effect,
+		   const struct note *note);
 void shims_meter(struct world *world, uint32_t host, uint64_t number);
 void shims_save(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect);

@@ -32,6 +32,13 @@ static void write_sandbox(struct world *world, struct replica *replica, const st
 	/* A create that was refused frees its key. */
 	if (row->refusal != REFUSAL_NONE)
 		store->rows[n].key = 0;
+	if (item->rules)
+		store->rows[n].rules = item->rules;
+	if (item->next_rules)
+		store->rows[n].next_rules = item->next_rules;
+	/* Nothing is to be confirmed any more. */
+	if (row->deadline_known == row->deadline_version)
+		store->rows[n].next_rules = 0;
 	store->rows[n].it = *row;
 }
 

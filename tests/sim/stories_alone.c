@@ -79,6 +79,29 @@ static void lost_host_is_back(struct world *world)
 	host_is_back(world);
 }
 
+static void host_loses_its_templates(struct world *world)
+{
+	agent_lose_templates(world, 1);
+}
+
+static void on_sender_dies(struct world *world, const struct call *call)
+{
+	(void)call;
+	agent_crash(world, 0);
+}
+
+static void a_sender_dies(struct world *world)
+{
+	agent_lose_templates(world, 1);
+	world_plan(world, S(3), (struct call){.fn = on_sender_dies});
+}
+
+static void templates_are_there(struct world *world)
+{
+	if (!agent_has_templates(world, 1))
+		world_fail(world, "story: what one host has did not come to another");
+}
+
 const struct story stories_alone[] = {
 	{.promise = "an agent's restart ends no sandbox", .happens = agent_dies},
 	{.promise = "a scheduler's restart ends no sandbox", .happens = leader_dies},
@@ -135,6 +158,18 @@ const struct story stories_alone[] = {
 	 .later_s = 20,
 	 .fate = FATE_GIVEN_UP,
 	 .nothing_is_granted = true},
+	{.promise = "a template that one host has comes to another",
+	 .hosts_n = 2,
+	 .happens = host_loses_its_templates,
+	 .is_over = templates_are_there,
+	 .later_s = 40,
+	 .fate = FATE_ANY},
+	{.promise = "a template comes though its sender dies in the middle",
+	 .hosts_n = 2,
+	 .happens = a_sender_dies,
+	 .is_over = templates_are_there,
+	 .later_s = 80,
+	 .fate = FATE_ANY},
 	{.promise = "without leases a silent node may be declared lost, too, and returns",
 	 .happens = host_is_cut_off,
 	 .is_over = lost_host_is_back,

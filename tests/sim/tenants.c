@@ -115,8 +115,10 @@ static void remember(struct world *world, const struct request *request)
 			realloc(tenants->asked, tenants->asked_cap * sizeof(*tenants->asked));
 		CHECK(tenants->asked);
 	}
-	tenants->asked[request->sandbox] =
-		(struct asked){request->key, request->event.create.timeout_s};
+	tenants->asked[request->sandbox] = (struct asked){0};
+	if (request->event.kind == CORE_EVENT_CREATE)
+		tenants->asked[request->sandbox] =
+			(struct asked){request->key, request->event.create.timeout_s};
 }
 
 static struct request *begin(struct world *world, enum core_event_kind kind, size_t sandbox)
@@ -132,6 +134,39 @@ static struct request *begin(struct world *world, enum core_event_kind kind, siz
 	return request;
 }
 
+/* One of the newest sandboxes, be it this tenant's or not; more often one in this state. */
+static size_t some_sandbox(struct world *world, enum sandbox_state state)
+{
+	uint32_t replica = (uint32_t)world_between(world, 0, world->shape.replicas_n - 1);
+	size_t n = world->tenants->sandboxes_n, sandbox = 0;
+
+	for (int tries = 0; tries < (state == SANDBOX_KEPT ? 60 : 8); tries++) {
+		const struct core_sandbox *row;
+		sandbox = n - 1 - (size_t)world_between(world, 0, n > 60 ? 59 : (int64_t)n - 1);
+		row = replica_row(world, replica, sandbox);
+		if (row && row->state == state)
+			break;
+	}
+	return sandbox;
+}
+
+/* A third do, where there are some; whose it is, mostly. */
+static void begin_from_snapshot(struct world *world, struct id *out_snapshot, struct id *out_tenant)
+{
+	const struct core_sandbox *row;
+	size_t snapshot;
+
+	if (!world_chance(world, 300000))
+		return;
+	snapshot = some_sandbox(world, SANDBOX_KEPT);
+	row = replica_row(world, 0, snapshot);
+	if (!row || id_is_empty(&row->source))
+		return;
+	*out_snapshot = row->id;
+	if (world_chance(world, 900000))
+		*out_tenant = row->tenant;
+}
+
 static void create(struct world *world, uint32_t tenant)
 {
 	size_t sandbox = world->tenants->sandboxes_n++;
@@ -142,6 +177,7 @@ static void create(struct world *world, uint32_t tenant)
 	event->create.sandbox = sandbox_id(sandbox);
 	event->create.tenant = tenant_id(tenant);
 	event->create.timeout_s = (uint32_t)world_between(world, 1, 60);
+	begin_from_snapshot(world, &event->create.snapshot, &event->create.tenant);
 	if (world_chance(world, 200000))
 		event->create.on_limit = WIRE_ON_LIMIT_PAUSE;
 	snprintf(event->create.template_, sizeof(event->create.template_), "template-%u",
@@ -151,22 +187,6 @@ static void create(struct world *world, uint32_t tenant)
 	world->totals.creates++;
 	remember(world, request);
 	send(world, request);
-}
-
-/* One of the newest sandboxes, be it this tenant's or not; more often one in this state. */
-static size_t some_sandbox(struct world *world, enum sandbox_state state)
-{
-	uint32_t replica = (uint32_t)world_between(world, 0, world->shape.replicas_n - 1);
-	size_t n = world->tenants->sandboxes_n, sandbox = 0;
-
-	for (int tries = 0; tries < 8; tries++) {
-		const struct core_sandbox *row;
-		sandbox = n - 1 - (size_t)world_between(world, 0, n > 60 ? 59 : (int64_t)n - 1);
-		row = replica_row(world, replica, sandbox);
-		if (row && row->state == state)
-			break;
-	}
-	return sandbox;
 }
 
 static void kill(struct world *world, const struct id *tenant, size_t sandbox)
@@ -192,6 +212,33 @@ static void pause(struct world *world, const struct id *tenant, size_t sandbox)
 	event->pause.tenant = *tenant;
 	event->pause.how = world_chance(world, 300000) ? WIRE_SAVE_PAUSE_FILES : WIRE_SAVE_PAUSE;
 	oracle_asked_to_pause(world, sandbox);
+	send(world, request);
+}
+
+static void snapshot(struct world *world, const struct id *tenant, size_t sandbox)
+{
+	struct request *request = begin(world, CORE_EVENT_SNAPSHOT, world->tenants->sandboxes_n++);
+	struct core_event *event = &request->event;
+
+	event->snapshot.request = request->number;
+	event->snapshot.snapshot = sandbox_id(request->sandbox);
+	event->snapshot.sandbox = sandbox_id(sandbox);
+	event->snapshot.tenant = *tenant;
+	event->snapshot.transient = world_chance(world, 300000);
+	remember(world, request);
+	send(world, request);
+}
+
+static void drop(struct world *world, const struct id *tenant, size_t sandbox)
+{
+	struct request *request = begin(world, CORE_EVENT_DROP_SNAPSHOT, sandbox);
+	struct core_event *event = &request->event;
+
+	event->kill.request = request->number;
+	event->kill.sandbox = sandbox_id(sandbox);
+	event->kill.tenant = *tenant;
+	event->kill.cause = CAUSE_REQUEST;
+	oracle_asked_to_end(world, sandbox);
 	send(world, request);
 }
 
@@ -230,7 +277,28 @@ static void change(struct world *world, uint32_t tenant)
 	request->event.timeout.sandbox = sandbox_id(sandbox);
 	request->event.timeout.tenant = id;
 	request->event.timeout.timeout_s = (uint32_t)world_between(world, 1, 60);
+	request->event.timeout.cold = resumes && which % 2;
 	send(world, request);
+}
+
+static void change_network(struct world *world, uint32_t tenant)
+{
+	size_t sandbox = some_sandbox(world, SANDBOX_RUNNING);
+	struct request *request = begin(world, CORE_EVENT_SET_NETWORK, sandbox);
+
+	request->event.timeout.request = request->number;
+	request->event.timeout.sandbox = sandbox_id(sandbox);
+	request->event.timeout.tenant = asking(world, tenant, sandbox);
+	send(world, request);
+}
+
+static void snap_or_drop(struct world *world, uint32_t tenant)
+{
+	bool drops = world_chance(world, 500000);
+	size_t sandbox = some_sandbox(world, drops ? SANDBOX_KEPT : SANDBOX_RUNNING);
+	const struct id id = asking(world, tenant, sandbox);
+
+	(drops ? drop : snapshot)(world, &id, sandbox);
 }
 
 void tenants_kill_all(struct world *world)
@@ -265,8 +333,12 @@ static void on_act(struct world *world, const struct call *call)
 	if (tenants->stop_ns && world->now_ns >= tenants->stop_ns)
 		return;
 	while (times--) {
-		if (tenants->sandboxes_n == 0 || world_chance(world, 600000))
+		if (tenants->sandboxes_n == 0 || world_chance(world, 570000))
 			create(world, call->host);
+		else if (world_chance(world, 200000))
+			snap_or_drop(world, call->host);
+		else if (world_chance(world, 120000))
+			change_network(world, call->host);
 		else
 			change(world, call->host);
 	}
@@ -393,6 +465,8 @@ void tenants_end_all(struct world *world)
 		struct core_event event = {.kind = CORE_EVENT_KILL};
 		if (!row || row->state == SANDBOX_ENDED)
 			continue;
+		if (!id_is_empty(&row->source))
+			event.kind = CORE_EVENT_DROP_SNAPSHOT;
 		event.kill.sandbox = row->id;
 		event.kill.cause = CAUSE_OPERATOR;
 		oracle_asked_to_end(world, i);

@@ -230,6 +230,9 @@ static void make_quiet(struct world *world, const struct plot *plot)
 	world->shape.cap = 100;
 	world->shape.chaos_ns = S(110);
 	world->shape.ask_ns = MS(300);
+	world->shape.transfers_max = 2;
+	world->shape.everywhere = true;
+	world->shape.platforms_n = 1;
 }
 
 static void world_open(struct world *world, const struct plot *plot)

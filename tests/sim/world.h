@@ -12,6 +12,7 @@
  *   shims.c      microVMs and their shims, which outlive agents; shims_lease.c freezes them
  *   agent.c      the shell of the node core; journal.c its disk, agent_link.c its bus,
  *                agent_trouble.c what it does when that disk is full
+ *   carries.c    templates that are copied from host to host
  *   replica.c    the shell of the scheduler's core; store.c its disk, replica_link.c its bus,
  *                replica_effects.c what it carries out, replica_ha.c its end of etcd,
  *                requests.c its API: forwards, waits, and looks keys up
@@ -84,7 +85,8 @@ struct faults {
 	int64_t decide_ns, lose_ns; /* an operator changes caps and cordons; declares nodes lost */
 	int64_t flood_ns;           /* a tenant asks for many at once */
 	int64_t template_ns;
-	int64_t vm_fault_ns;                                /* of one microVM */
+	int64_t vm_fault_ns;                /* of one microVM */
+	uint32_t carry_fail, carry_corrupt; /* of a template that is copied, in each step of it */
 	uint32_t restore_fail, claim_fail, save_fail, gone; /* out of a million */
 	uint32_t slow_claim;
 	uint32_t die_after_commit; /* before anything is carried out */
@@ -106,10 +108,13 @@ struct shape {
 	uint32_t tick_ms, keep_ms;
 	uint32_t attempts_spare; /* that a host remembers beyond what it must */
 	uint32_t capacity_sandboxes;
-	uint32_t cap;     /* of each tenant's sandboxes at first; 0: by chance */
-	int64_t chaos_ns; /* until the calm begins */
-	int64_t tell_ns;  /* from a shim to its agent; words keep their order */
-	int64_t ask_ns;   /* mean time between a tenant's acts */
+	uint32_t transfers_max; /* templates that are copied at a time; 0: none are */
+	bool everywhere;        /* they shall be on every host */
+	uint32_t platforms_n;   /* hosts are of one, or of two in turns */
+	uint32_t cap;           /* of each tenant's sandboxes at first; 0: by chance */
+	int64_t chaos_ns;       /* until the calm begins */
+	int64_t tell_ns;        /* from a shim to its agent; words keep their order */
+	int64_t ask_ns;         /* mean time between a tenant's acts */
 };
 
 /* Sums over all seeds: numbers of 64 bits only. */
@@ -117,10 +122,12 @@ struct totals {
 	uint64_t seeds, several, steps, virtual_ns;
 	uint64_t crashes_replica, crashes_agent, reboots, commit_faults, stops;
 	uint64_t messages, lost, repeated, stale;
+	uint64_t rules; /* changes of what a sandbox may reach that were told */
 	uint64_t creates, granted, refused, repeats, records, vms, usage_ms;
 	uint64_t take_overs, admissions, hand_overs, adopted;
 	uint64_t freezes, thaws, frozen_ms, nodes_lost;
-	uint64_t pauses, resumes, discards;
+	uint64_t pauses, resumes, discards, snapshots, forks;
+	uint64_t copies;
 	uint64_t etcd_restarts, etcd_compactions, etcd_full, etcd_cuts, watches_lost;
 };
 
@@ -206,6 +213,11 @@ int64_t world_around(struct world *world, int64_t mean);
 
 /* Clocks differ in their pace by less than a fiftieth, as leases allow. */
 #define DRIFT_PPM 9000
+
+static inline uint32_t platform_of_host(const struct world *world, uint32_t host)
+{
+	return host % world->shape.platforms_n;
+}
 
 #define MS(n) ((n)*NS_PER_MS)
 #define S(n)  ((n)*NS_PER_S)

@@ -99,13 +99,15 @@ static void what_is_wrong_is_refused_and_named(void **state)
 	}
 }
 
+static const char *scope = "";
+
 static void key_of(const char *step, const char *parent, char out[VM_ARTEFACT_ID_MAX])
 {
 	char text[512];
 
 	snprintf(text, sizeof(text), "{\"steps\":[%s]}", step);
 	parse(text);
-	step_key(&spec.steps[0], parent, out);
+	step_key(&spec.steps[0], scope, parent, out);
 	build_spec_free(&spec);
 }
 
@@ -133,6 +135,11 @@ static void a_key_is_of_all_that_a_step_is(void **state)
 		for (size_t j = 0; j < i; j++)
 			assert_string_not_equal(keys[i], keys[j]);
 	}
+	/* Nobody is given another's. */
+	scope = "ten_b";
+	key_of(steps[0], PARENT, other);
+	assert_string_not_equal(keys[0], other);
+	scope = "";
 	/* Forcing is no part of what it is. */
 	key_of("{\"type\":\"RUN\",\"args\":[\"make\"],\"force\":true}", PARENT, other);
 	assert_string_equal(keys[0], other);

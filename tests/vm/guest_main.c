@@ -9,7 +9,7 @@
  *   POST /child     starts a process that counts, with a file of its own that has no name
  *   GET /self       200 and the kernel's boot id, the child's number, count and file's content, and
  *                   what is found in the memory filled: "BOOT PID COUNT CONTENT SUM"
- *   POST /deaf      answers, and takes no notice of its channel for 5 s
+ *   POST /deaf      answers, and takes no notice of its channel for 15 s: longer than a save waits
  *   GET /garbage    breaks the protocol
  *   GET /off        switches the machine off
  *   GET /panic      panics the kernel
@@ -362,7 +362,7 @@ int main(void)
 			take_event(mux, &event);
 		flush(mux);
 		if (is_deaf)
-			sleep(5);
+			sleep(15);
 		is_deaf = false;
 	}
 }

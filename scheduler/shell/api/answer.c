@@ -13,10 +13,19 @@
 #define JSON_TYPE    "application/json"
 #define PROBLEM_TYPE "application/problem+json"
 
+static void api_unlink(struct api_call **at, const struct api_call *call)
+{
+	for (; *at; at = &(*at)->next) {
+		if (*at == call) {
+			*at = call->next;
+			return;
+		}
+	}
+}
+
 static void api_end(struct api_call *call, int status)
 {
 	struct api *api = call->api;
-	struct api_call **at;
 	uint64_t took_ns = uv_hrtime() - call->began_ns;
 
 	scheduler_metrics_answered(api->options.metrics, status);
@@ -26,15 +35,16 @@ static void api_end(struct api_call *call, int status)
 		  LOG_INT("status", status), LOG_TEXT("tenant", call->tenant.text),
 		  LOG_UINT("took_us", took_ns / 1000),
 		  LOG_TEXT("request", http_request_id(call->request)));
-	for (at = &api->idempotent; *at; at = &(*at)->next) {
-		if (*at == call) {
-			*at = call->next;
-			break;
-		}
-	}
+	api_unlink(&api->idempotent, call);
+	api_unlink(&api->secrets, call);
+	api_unlink(&api->new_volumes, call);
+	api_mounts_cancel(call);
 	json_decref(call->query);
 	json_decref(call->body);
 	json_decref(call->answer);
+	for (size_t i = 0; i < call->ops_n; i++)
+		store_op_clear(&call->ops[i]);
+	free(call->ops);
 	free(call);
 }
 
@@ -104,6 +114,8 @@ static const char *api_status_title(int status)
 		return "Method Not Allowed";
 	case 409:
 		return "Conflict";
+	case 410:
+		return "Gone";
 	case 413:
 		return "Content Too Large";
 	case 422:
@@ -201,6 +213,8 @@ static void api_fill_in(struct api_call *call, enum refusal refusal, const char 
 			snprintf(out, out_max, "%g", tenant.session_max_s / 3600.0);
 		else if (refusal == REFUSAL_QUOTA_CONCURRENCY)
 			snprintf(out, out_max, "%u", tenant.concurrent_max);
+		else if (refusal == REFUSAL_QUOTA_SNAPSHOTS)
+			snprintf(out, out_max, "%d", CORE_SNAPSHOTS_MAX);
 	} else if (strcmp(name, "template") == 0) {
 		given = api_text(call->body, "templateID");
 		snprintf(out, out_max, "%s", given ? given : "");
@@ -276,20 +290,41 @@ static bool api_may_be_unheard(struct api_call *call)
 	return false;
 }
 
+/* Its text; counted as told. */
+static const struct refusal_info *api_refusal_text(struct api_call *call, enum refusal refusal,
+						   char *out, size_t out_max)
+{
+	const struct refusal_info *info = refusal_info(refusal);
+	size_t n;
+
+	scheduler_metrics_refused(call->api->options.metrics, refusal);
+	api_expand(call, refusal, info->text, out, out_max);
+	n = strlen(out);
+	if (refusal == REFUSAL_QUOTA_CONCURRENCY)
+		snprintf(out + n, out_max - n,
+			 ". If you need more, ask your operator for another plan.");
+	return info;
+}
+
 void api_refuse(struct api_call *call, enum refusal refusal)
 {
 	const struct refusal_info *info;
-	char text[512];
+	char text[640];
 
 	if (refusal == REFUSAL_SANDBOX_UNKNOWN && api_may_be_unheard(call))
 		refusal = REFUSAL_UNCONFIRMED;
-	info = refusal_info(refusal);
-
-	scheduler_metrics_refused(call->api->options.metrics, refusal);
-	api_expand(call, refusal, info->text, text, sizeof(text));
+	info = api_refusal_text(call, refusal, text, sizeof(text));
 	api_fail(call, info->http_status ? info->http_status : 500, info->name, info->error_code,
-		 "%s%s", text,
-		 refusal == REFUSAL_QUOTA_CONCURRENCY
-			 ? ". If you need more, ask your operator for another plan."
-			 : "");
+		 "%s", text);
+}
+
+json_t *api_refusal_json(struct api_call *call, enum refusal refusal)
+{
+	char text[640];
+	const struct refusal_info *info = api_refusal_text(call, refusal, text, sizeof(text));
+	json_t *json = json_pack("{s:i,s:s}", "code", info->http_status ? info->http_status : 500,
+				 "message", text);
+
+	CHECK(json);
+	return json;
 }

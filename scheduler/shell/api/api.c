@@ -169,7 +169,8 @@ static void api_on_request(void *data, struct http_request *request)
 		return;
 	}
 	call->route = match.route;
-	memcpy(call->parameter, match.parameter, sizeof(call->parameter));
+	memcpy(call->parameter, match.parameters[0], sizeof(call->parameter));
+	memcpy(call->second, match.parameters[1], sizeof(call->second));
 	door_pass(call);
 }
 
@@ -207,8 +208,16 @@ static void api_on_decided(void *data, enum refusal refusal)
 	struct http *http = call->api->http;
 	json_t *answer = call->answer;
 
+	if (refusal == REFUSAL_NONE && ++call->ops_at < call->ops_n) {
+		decisions_make(call->api->options.decisions, &call->ops[call->ops_at],
+			       api_on_decided, call);
+		return;
+	}
 	call->answer = NULL;
-	if (refusal == REFUSAL_NONE) {
+	if (refusal == REFUSAL_NONE && call->route->shape == ROUTE_NOTHING) {
+		json_decref(answer);
+		api_answer_nothing(call);
+	} else if (refusal == REFUSAL_NONE) {
 		api_answer(call, answer);
 	} else {
 		json_decref(answer);
@@ -217,20 +226,37 @@ static void api_on_decided(void *data, enum refusal refusal)
 	http_flush(http);
 }
 
+void api_decide_all(struct api_call *call, const struct store_op *ops, size_t n, json_t *answer)
+{
+	if (!answer)
+		answer = json_null(); /* it says that decisions are under way */
+	CHECK(n > 0 && !call->ops);
+	call->answer = answer;
+	call->ops = malloc(n * sizeof(*ops));
+	CHECK(call->ops);
+	for (size_t i = 0; i < n; i++)
+		store_op_copy(&call->ops[i], &ops[i]);
+	call->ops_n = n;
+	http_hold(call->request);
+	http_set_data(call->request, call);
+	decisions_make(call->api->options.decisions, call->ops, api_on_decided, call);
+}
+
 void api_decide(struct api_call *call, const struct store_op *op, json_t *answer)
 {
 	CHECK(answer);
-	call->answer = answer;
-	http_hold(call->request);
-	http_set_data(call->request, call);
-	decisions_make(call->api->options.decisions, op, api_on_decided, call);
+	api_decide_all(call, op, 1, answer);
 }
 
 void api_on_reply(struct api *api, const struct core_effect *effect)
 {
-	struct http_request *request = http_held(api->http, effect->reply.request);
-	struct api_call *call = request ? http_data(request) : NULL;
+	struct http_request *request;
+	struct api_call *call;
 
+	if (api_fork_on_reply(api, effect))
+		return;
+	request = http_held(api->http, effect->reply.request);
+	call = request ? http_data(request) : NULL;
 	/* One that came back to the door in the meantime is not answered by what it left. */
 	if (!call || !call->on_reply)
 		return;
@@ -247,6 +273,7 @@ void api_on_lost(struct api *api)
 	struct http_request *request;
 	uint32_t slot = 0;
 
+	api_forks_lost(api);
 	while ((request = http_next_held(api->http, &slot)) != NULL) {
 		struct api_call *call = http_data(request);
 		if (!call || !call->on_reply)
@@ -272,7 +299,7 @@ uint32_t api_under_way_n(const struct api *api)
 
 	while ((request = http_next_held(api->http, &slot)) != NULL) {
 		const struct api_call *call = http_data(request);
-		n += call && (call->on_reply || call->answer);
+		n += call && (call->on_reply || call->answer || call->mounting);
 	}
 	return n;
 }
@@ -325,7 +352,7 @@ bool api_cursor_parse(const char *text, struct api_cursor *out)
 	return end != text && *end == '.' && id_parse(end + 1, strlen(end + 1), &out->id);
 }
 
-static void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id)
+void api_cursor_header(struct api_call *call, int64_t at_ns, const struct id *id)
 {
 	char text[API_CURSOR_MAX];
 
@@ -373,6 +400,7 @@ int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *op
 		.body_max = options->body_max,
 		.patience_s = options->patience_s,
 		.on_request = api_on_request,
+		.on_upload = api_on_upload,
 		.data = api,
 	};
 
@@ -382,11 +410,15 @@ int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *op
 	api->store = engine_store(options->engine);
 	api_limits_open(api);
 	api->opened_wall_ns = engine_wall().ns;
-	if (door_open(api, loop, err) || http_open(&api->http, loop, &http, err)) {
+	if ((options->volumes_at.host[0] &&
+	     http_client_open(&api->mount_client, loop, &(struct http_client_options){0}, err)) ||
+	    door_open(api, loop, err) || http_open(&api->http, loop, &http, err)) {
+		http_client_close(api->mount_client);
 		door_close(api);
 		free(api);
 		return -1;
 	}
+	api_snapshots_open(api, loop);
 	*out_api = api;
 	return 0;
 }
@@ -397,9 +429,12 @@ void api_close(struct api *api)
 
 	if (!api)
 		return;
+	api_forks_lost(api);
+	api_snapshots_close(api);
 	door_close(api);
 	while ((request = http_any_held(api->http)) != NULL)
 		api_refuse(http_data(request), REFUSAL_STORE_UNAVAILABLE);
+	http_client_close(api->mount_client);
 	http_close(api->http);
 	free(api->openapi);
 	free(api);

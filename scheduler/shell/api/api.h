@@ -7,6 +7,7 @@
 #include "common/io/address.h"
 #include "common/io/options.h"
 #include "scheduler/ha/ha.h"
+#include "scheduler/shell/builds/builds.h"
 #include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/observe/observations.h"
@@ -23,12 +24,20 @@ struct api_options {
 	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
 	struct observations *observations; /* NULL: none are kept */
+	struct builds *builds;
+	uint64_t upload_max; /* bytes of a file that a build copies */
+	uint32_t build_vcpus_max, build_mem_max_mib, build_disk_mib;
+	uint32_t builds_max, templates_max; /* of one tenant: open at once, and altogether */
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
 	const char *domain;      /* below which each sandbox has host names; "": none */
 	/* In 30 s, of one tenant and of one address without a key; 0: any number. */
 	uint32_t requests_max, strangers_max;
-	const struct option_list *creates; /* in a second, by plan: "pro=5"; must stay */
+	const struct option_list *creates;     /* in a second, by plan: "pro=5"; must stay */
+	struct address volumes_at;             /* flotilla-volumes; no host: there is none */
+	const struct option_list *volumes;     /* of one tenant, by plan; must stay */
+	const struct option_list *volume_gibs; /* in each of them, by plan; must stay */
+	const struct option_list *proxies; /* addresses whose X-Forwarded-For is true; must stay */
 	/* The version of a node's agent, "" when not known. */
 	const char *(*node_version)(void *data, const struct id *node);
 	/* Who leads, NULL: nobody does now. The function is NULL where there is one scheduler. */
@@ -39,8 +48,8 @@ struct api_options {
 	void *data;
 };
 
-/* Whether option_list `creates` is one. */
-int api_limits_check(const struct option_list *creates, struct err *err);
+/* Whether the option is a list of numbers by plan. */
+int api_limits_check(const char *option, const struct option_list *by_plan, struct err *err);
 
 int api_open(struct api **out_api, uv_loop_t *loop, const struct api_options *options,
 	     struct err *err);

@@ -48,6 +48,9 @@ bool door_is_repeatable(const struct api_call *call)
 	case ROUTE_GET:
 	case ROUTE_DELETE:
 		return true;
+	case ROUTE_PUT: /* sets what it says */
+	case ROUTE_PATCH:
+		return true;
 	case ROUTE_POST:
 		return http_header(call->request, "Idempotency-Key") != NULL;
 	case ROUTE_METHOD_N:
@@ -61,6 +64,12 @@ bool door_is_repeatable(const struct api_call *call)
 static void door_on_timer(uv_timer_t *timer)
 {
 	door_look(timer->data);
+}
+
+static void door_look_again(struct api *api)
+{
+	if (!uv_is_active((uv_handle_t *)api->door_timer))
+		uv_timer_start(api->door_timer, door_on_timer, DOOR_LOOK_MS, DOOR_LOOK_MS);
 }
 
 static void door_keep(struct api_call *call)
@@ -77,8 +86,7 @@ static void door_keep(struct api_call *call)
 	http_set_data(call->request, call);
 	call->door_next = api->at_door;
 	api->at_door = call;
-	if (!uv_is_active((uv_handle_t *)api->door_timer))
-		uv_timer_start(api->door_timer, door_on_timer, DOOR_LOOK_MS, DOOR_LOOK_MS);
+	door_look_again(api);
 }
 
 void door_pass(struct api_call *call)
@@ -151,8 +159,10 @@ void door_look(struct api *api)
 			api_refuse(call, api_role(api) == CORE_TAKING_OVER ? REFUSAL_TAKING_OVER
 									   : REFUSAL_NO_LEADER);
 	}
-	if (!api->at_door)
+	if (!forward_give_up(api) && !api->at_door)
 		uv_timer_stop(api->door_timer);
+	else
+		door_look_again(api);
 	http_flush(api->http);
 }
 

@@ -2,18 +2,30 @@
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
+#include "scheduler/shell/vault.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	CREATE_ENVS_MAX =
-		48 * 1024, /* as JSON; with what else the guest is told it must fit the wire */
-	/* With what else a scheduler writes into a claim's note, `network` apart. */
-	CREATE_METADATA_MAX = WIRE_NOTE_MAX - 1024,
-};
+/* Without its volumes it is not what was asked for: it ends. */
+static void create_on_mounted(struct api_call *call, const struct core_sandbox *row,
+			      const char *problem)
+{
+	struct core_event event = {.kind = CORE_EVENT_KILL};
+
+	if (!problem) {
+		api_answer_sandbox(call, row);
+		return;
+	}
+	event.kill.sandbox = row->id;
+	event.kill.tenant = row->tenant;
+	event.kill.cause = CAUSE_PLATFORM;
+	if (engine_is_available(call->api->engine))
+		engine_step(call->api->engine, &event);
+	api_fail(call, 500, "not_mounted", "", "Failed to mount volumes: %s", problem);
+}
 
 static void create_on_reply(struct api_call *call, const struct core_effect *reply)
 {
@@ -21,7 +33,7 @@ static void create_on_reply(struct api_call *call, const struct core_effect *rep
 
 	metrics->created++;
 	metric_observe(&metrics->create_ns, uv_hrtime() - call->began_ns);
-	api_answer_sandbox(call, &reply->reply.sandbox);
+	api_mounts_then(call, &reply->reply.sandbox, create_on_mounted);
 }
 
 /* A text of the object's field, or NULL when it has none; false when it is longer than max. */
@@ -45,20 +57,71 @@ static bool create_dump(struct api_call *call, const char *field, size_t max, ch
 
 /* What no process can have in its environment would only be refused by the guest, after a microVM
  * was spent on it. */
-static bool create_check_envs(struct api_call *call)
+static bool create_check_envs(struct api_call *call, const char *field)
 {
 	const char *name;
 	json_t *value;
 
-	json_object_foreach(json_object_get(call->body, "envVars"), name, value)
+	json_object_foreach(json_object_get(call->body, field), name, value)
 	{
 		if (name[0] && !strchr(name, '='))
 			continue;
 		api_fail(call, 400, "invalid_request", "",
-			 "envVars: a name should not be empty and have no '='");
+			 "%s: a name should not be empty and have no '='", field);
 		return false;
 	}
 	return true;
+}
+
+/* Adds those whose values are secrets, by their identity: values are put in when the sandbox is
+ * claimed, and are not written here.  False: the call is ended. */
+static bool create_add_secrets(struct api_call *call, json_t *envs)
+{
+	const char *name;
+	json_t *value;
+	struct id id;
+
+	json_object_foreach(json_object_get(call->body, "secretEnvs"), name, value)
+	{
+		if (json_object_get(envs, name)) {
+			api_fail(call, 400, "invalid_request", "",
+				 "secretEnvs: '%s' is in envVars, too", name);
+			return false;
+		}
+		if (!api_secret_id(call, json_string_value(value), &id))
+			return false;
+		json_object_set_new(envs, name, vault_env_of(&id));
+	}
+	return true;
+}
+
+/* The environment as it is kept, or NULL for none; false: the call is ended. */
+static bool create_take_envs(struct api_call *call, char **out_text)
+{
+	const json_t *given = json_object_get(call->body, "envVars");
+	json_t *envs = given ? json_copy((json_t *)given) : json_object();
+	char *text = NULL, *filled;
+	struct err err;
+
+	*out_text = NULL;
+	if (!create_add_secrets(call, envs)) {
+		json_decref(envs);
+		return false;
+	}
+	text = json_dumps(envs, JSON_COMPACT | JSON_SORT_KEYS);
+	json_decref(envs);
+	CHECK(text);
+	/* That it can be given is better known now. */
+	filled = vault_envs_fill(call->api->options.secrets, call->api->store, &call->tenant, text,
+				 &err);
+	if (filled) {
+		vault_free(filled);
+		*out_text = text;
+		return true;
+	}
+	free(text);
+	api_fail(call, 400, "invalid_request", "", "envVars: %s", err.text);
+	return false;
 }
 
 /* ---- idempotency ---- */
@@ -184,8 +247,10 @@ static void create(struct api_call *call)
 	struct api_template_ref ref;
 	const char *problem;
 	size_t network_n;
+	int got;
 
-	if (!api_limit_creates(call) || !create_check_envs(call) || !create_check_pauses(call) ||
+	if (!api_limit_creates(call) || !create_check_envs(call, "envVars") ||
+	    !create_check_envs(call, "secretEnvs") || !create_check_pauses(call) ||
 	    !api_timeout(call, "timeout", &event.create.timeout_s) || !api_needs_engine(call) ||
 	    !create_take_idempotency(call))
 		return;
@@ -194,16 +259,25 @@ static void create(struct api_call *call)
 			 problem);
 		return;
 	}
-	if (!api_template_resolve(call, asked, event.create.template_)) {
+	got = api_template_resolve(call, asked, event.create.template_);
+	if (got == 1)
+		got = api_snapshot_of(call, event.create.template_, &event.create.snapshot);
+	if (got == 0)
 		api_refuse(call, REFUSAL_TEMPLATE_UNKNOWN);
+	if (got != 1)
 		return;
-	}
 	if (!api_network_take(call, &extra.network))
 		return;
-	network_n = extra.network ? strlen(extra.network) : 0;
-	if (!create_dump(call, "metadata", CREATE_METADATA_MAX - network_n, &extra.metadata) ||
-	    !create_dump(call, "envVars", CREATE_ENVS_MAX, &extra.envs)) {
+	if (!api_mounts_take(call, &extra.mounts)) {
 		free(extra.network);
+		return;
+	}
+	network_n = (extra.network ? strlen(extra.network) : 0) +
+		    (extra.mounts ? strlen(extra.mounts) : 0);
+	if (!create_dump(call, "metadata", API_METADATA_MAX - network_n, &extra.metadata) ||
+	    !create_take_envs(call, &extra.envs)) {
+		free(extra.network);
+		free(extra.mounts);
 		free(extra.metadata);
 		return;
 	}

@@ -32,27 +32,29 @@ void api_uuid(const char *kind, const char *name, int64_t number, char out_text[
 }
 
 /* Of the current row. */
-static json_t *event_json(struct sqlite *reader, enum observations_read statement)
+static json_t *event_json(struct api_call *call, struct sqlite *reader,
+			  enum observations_read statement)
 {
 	const char *node = sqlite_text(reader, statement, 0);
 	const char *sandbox = sqlite_text(reader, statement, 3);
 	const char *template_ = sqlite_text(reader, statement, 5);
 	int64_t seq = sqlite_int(reader, statement, 1), type = sqlite_int(reader, statement, 2);
 	int64_t until_ms = sqlite_int(reader, statement, 8);
-	char id[API_UUID_MAX], build[API_UUID_MAX], execution[API_UUID_MAX];
-	struct id template_id = api_template_id(template_);
+	char id[API_UUID_MAX], execution[API_UUID_MAX];
+	struct api_template_label label;
 	json_t *data = json_null();
 
 	api_uuid("event", node, seq * 16 + type, id);
-	api_uuid("build", template_, 0, build);
+	api_template_label(call, template_, &label);
 	api_uuid("execution", sandbox, sqlite_int(reader, statement, 6), execution);
 	if (until_ms)
 		data = json_pack("{s:o}", "set_timeout", api_time(until_ms * NS_PER_MS));
 	return json_pack("{s:s,s:s,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:o}", "version", "v1", "id", id,
-			 "type", event_names[type], "eventData", data, "sandboxBuildId", build,
-			 "sandboxExecutionId", execution, "sandboxId", sandbox, "sandboxTeamId",
-			 sqlite_text(reader, statement, 4), "sandboxTemplateId", template_id.text,
-			 "timestamp", api_time(sqlite_int(reader, statement, 7) * NS_PER_MS));
+			 "type", event_names[type], "eventData", data, "sandboxBuildId",
+			 label.build, "sandboxExecutionId", execution, "sandboxId", sandbox,
+			 "sandboxTeamId", sqlite_text(reader, statement, 4), "sandboxTemplateId",
+			 label.id.text, "timestamp",
+			 api_time(sqlite_int(reader, statement, 7) * NS_PER_MS));
 }
 
 /* Names joined by commas, as bits by number; 0: any.  False: the call is ended. */
@@ -104,7 +106,7 @@ static void events_answer(struct api_call *call, struct sqlite *reader, const st
 			      SQL_INT(api_int(call->query, "offset", 0)), SQL_INT(types)),
 			  &err);
 	while (got >= 0 && (got = sqlite_next(reader, statement, &err)) == 1)
-		json_array_append_new(rows, event_json(reader, statement));
+		json_array_append_new(rows, event_json(call, reader, statement));
 	if (got == 0) {
 		api_answer(call, rows);
 		return;

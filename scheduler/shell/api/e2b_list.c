@@ -66,6 +66,19 @@ static void list_fail(struct api_call *call, const char *field, const char *text
 	api_fail_problems(call, &problems);
 }
 
+/* A tenant's template stands for all its builds. False: the call is ended. */
+static bool list_template(struct api_call *call, const char *text, struct list_query *out)
+{
+	struct api_template found;
+	int got = api_template_find(call, text, &found);
+
+	out->nothing = got == 0;
+	if (got == 1)
+		snprintf(out->template_text, sizeof(out->template_text), "%s",
+			 found.fleet ? found.fleet->name : found.own.id.text);
+	return got >= 0;
+}
+
 /* False: the call is ended. */
 static bool list_read_query(struct api_call *call, struct list_query *out)
 {
@@ -91,17 +104,14 @@ static bool list_read_query(struct api_call *call, struct list_query *out)
 		if (after)
 			CHECK(time_parse(after, &out->started_after_ns));
 		out->template_ = template_ ? out->template_text : NULL;
-		if (template_ && !api_template_resolve(call, template_, out->template_text))
-			out->nothing = true;
-		return true;
+		return !template_ || list_template(call, template_, out);
 	}
 	return false;
 }
 
 static json_t *list_row(struct api_call *call, const struct store_sandbox *sandbox)
 {
-	(void)call;
-	return api_listed_json(&sandbox->row, sandbox->metadata);
+	return api_listed_json(call, &sandbox->row, sandbox->metadata);
 }
 
 static bool list_rows(struct api_call *call, const struct list_query *query, json_t *rows,

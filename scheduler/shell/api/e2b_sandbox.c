@@ -2,6 +2,7 @@
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
+#include "common/io/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,22 +35,32 @@ static void sandbox_add_access(struct api_call *call, const struct id *id, json_
 	json_decref(network);
 }
 
+json_t *api_sandbox_json(struct api_call *call, const struct core_sandbox *row, struct err *err)
+{
+	struct api_template_label label;
+	json_t *json, *network;
+
+	if (api_network_read(call, &row->id, &network, err))
+		return NULL;
+	api_template_label(call, row->template_, &label);
+	json = json_pack("{s:s,s:s,s:s,s:s}", "sandboxID", row->id.text, "templateID",
+			 label.id.text, "clientID", API_CLIENT_ID, "envdVersion", API_ENVD_VERSION);
+	CHECK(json);
+	if (label.alias[0])
+		json_object_set_new(json, "alias", json_string(label.alias));
+	sandbox_add_access(call, &row->id, json, network);
+	return json;
+}
+
 void api_answer_sandbox(struct api_call *call, const struct core_sandbox *row)
 {
-	struct id template_id = api_template_id(row->template_);
-	json_t *json, *network;
 	struct err err;
+	json_t *json = api_sandbox_json(call, row, &err);
 
-	if (api_network_read(call, &row->id, &network, &err)) {
+	if (json)
+		api_answer(call, json);
+	else
 		api_fail_store(call, &err);
-		return;
-	}
-	json = json_pack("{s:s,s:s,s:s,s:s,s:s}", "sandboxID", row->id.text, "templateID",
-			 template_id.text, "alias", row->template_, "clientID", API_CLIENT_ID,
-			 "envdVersion", API_ENVD_VERSION);
-	CHECK(json);
-	sandbox_add_access(call, &row->id, json, network);
-	api_answer(call, json);
 }
 
 static bool sandbox_runs(enum sandbox_state state)
@@ -62,28 +73,45 @@ static bool sandbox_is_listed(enum sandbox_state state)
 	return sandbox_runs(state) || state == SANDBOX_PAUSED || state == SANDBOX_RESUMING;
 }
 
-json_t *api_listed_json(const struct core_sandbox *row, const char *metadata)
+json_t *api_listed_json(struct api_call *call, const struct core_sandbox *row, const char *metadata)
 {
-	struct id template_id = api_template_id(row->template_);
-	json_t *parsed = json_loads(metadata, 0, NULL);
+	struct api_template_label label;
+	json_t *parsed = json_loads(metadata, 0, NULL), *json;
 
-	return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:o}", "sandboxID",
-			 row->id.text, "templateID", template_id.text, "alias", row->template_,
-			 "clientID", API_CLIENT_ID, "cpuCount", (json_int_t)row->vcpus, "memoryMB",
-			 (json_int_t)row->mem_mib, "diskSizeMB", (json_int_t)row->disk_mib,
-			 "startedAt", api_time(row->started_at.ns), "endAt",
-			 api_time(row->end_at.ns), "state",
+	api_template_label(call, row->template_, &label);
+	json = json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:o,s:o,s:s,s:s,s:o}", "sandboxID", row->id.text,
+			 "templateID", label.id.text, "clientID", API_CLIENT_ID, "cpuCount",
+			 (json_int_t)row->vcpus, "memoryMB", (json_int_t)row->mem_mib, "diskSizeMB",
+			 (json_int_t)row->disk_mib, "startedAt", api_time(row->started_at.ns),
+			 "endAt", api_time(row->end_at.ns), "state",
 			 sandbox_runs(row->state) ? "running" : "paused", "envdVersion",
 			 API_ENVD_VERSION, "metadata", parsed ? parsed : json_object());
+	CHECK(json);
+	if (label.alias[0])
+		json_object_set_new(json, "alias", json_string(label.alias));
+	api_mounts_add(call, &row->id, json);
+	return json;
 }
 
-/* "iabc…-clientID" is what older clients call "iabc…".  False: the call is ended. */
-static bool sandbox_of(struct api_call *call, struct id *out_id)
+bool api_sandbox_of(struct api_call *call, struct id *out_id)
 {
 	if (id_parse(call->parameter, strcspn(call->parameter, "-"), out_id))
 		return true;
 	api_refuse(call, REFUSAL_SANDBOX_UNKNOWN);
 	return false;
+}
+
+/* What is kept as one is told as two. */
+static void sandbox_add_network(json_t *json, const json_t *kept)
+{
+	json_t *access = json_object_get(kept, "allowInternetAccess");
+	json_t *network = json_copy((json_t *)kept);
+
+	json_object_set(json, "allowInternetAccess", access ? access : json_null());
+	json_object_del(network, "allowInternetAccess");
+	if (json_object_size(network))
+		json_object_set(json, "network", network);
+	json_decref(network);
 }
 
 /* NULL: a fault. */
@@ -94,10 +122,9 @@ static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox 
 
 	if (api_network_read(call, &sandbox->row.id, &network, err))
 		return NULL;
-	json = api_listed_json(&sandbox->row, sandbox->metadata);
+	json = api_listed_json(call, &sandbox->row, sandbox->metadata);
 	CHECK(json);
-	if (network)
-		json_object_set(json, "network", network);
+	sandbox_add_network(json, network);
 	sandbox_add_access(call, &sandbox->row.id, json, network);
 	json_object_set_new(json, "lifecycle",
 			    json_pack("{s:s,s:b}", "onTimeout",
@@ -114,7 +141,7 @@ void api_sandbox_get(struct api_call *call)
 	struct err err;
 	struct id id;
 
-	if (!sandbox_of(call, &id))
+	if (!api_sandbox_of(call, &id))
 		return;
 	if (sqlite_bind(reader, STORE_READ_SANDBOX, SQL(SQL_TEXT(id.text)), &err)) {
 		api_fail_store(call, &err);
@@ -166,7 +193,7 @@ void api_sandbox_kill(struct api_call *call)
 {
 	struct core_event event = {.kind = CORE_EVENT_KILL};
 
-	if (!api_needs_engine(call) || !sandbox_of(call, &event.kill.sandbox))
+	if (!api_needs_engine(call) || !api_sandbox_of(call, &event.kill.sandbox))
 		return;
 	event.kill.tenant = call->tenant;
 	event.kill.cause = call->is_operator ? CAUSE_OPERATOR : CAUSE_REQUEST;
@@ -180,13 +207,35 @@ static void sandbox_move_limit(struct api_call *call, enum core_event_kind kind,
 {
 	struct core_event event = {.kind = kind};
 
-	if (!api_needs_engine(call) || !sandbox_of(call, &event.timeout.sandbox))
+	if (!api_needs_engine(call) || !api_sandbox_of(call, &event.timeout.sandbox))
 		return;
 	if (!api_timeout(call, field, &event.timeout.timeout_s))
 		return;
 	event.timeout.tenant = call->tenant;
+	event.timeout.cold = json_is_false(json_object_get(call->body, "memory"));
 	event.timeout.request = api_wait(call, on_reply);
 	engine_step(call->api->engine, &event);
+}
+
+void api_sandbox_network(struct api_call *call)
+{
+	struct core_event event = {.kind = CORE_EVENT_SET_NETWORK};
+	const struct core_sandbox *row;
+	char *network;
+
+	if (!api_needs_engine(call) || !api_sandbox_of(call, &event.timeout.sandbox))
+		return;
+	/* What another tenant's is like is not even measured. */
+	row = core_sandbox_find(engine_core(call->api->engine), &event.timeout.sandbox);
+	if (row && !id_equal(&row->tenant, &call->tenant)) {
+		api_refuse(call, REFUSAL_SANDBOX_UNKNOWN);
+		return;
+	}
+	if (!api_network_update(call, &event.timeout.sandbox, &network))
+		return;
+	event.timeout.tenant = call->tenant;
+	event.timeout.request = api_wait(call, sandbox_reply_nothing);
+	engine_network(call->api->engine, &event, network);
 }
 
 void api_sandbox_timeout(struct api_call *call)
@@ -203,7 +252,7 @@ void api_sandbox_pause(struct api_call *call)
 {
 	struct core_event event = {.kind = CORE_EVENT_PAUSE};
 
-	if (!api_needs_engine(call) || !sandbox_of(call, &event.pause.sandbox))
+	if (!api_needs_engine(call) || !api_sandbox_of(call, &event.pause.sandbox))
 		return;
 	event.pause.tenant = call->tenant;
 	event.pause.how = json_is_false(json_object_get(call->body, "memory"))
@@ -214,10 +263,20 @@ void api_sandbox_pause(struct api_call *call)
 }
 
 /* E2B tells 201 when it was resumed, and 200 when it ran. */
+static void sandbox_on_mounted(struct api_call *call, const struct core_sandbox *row,
+			       const char *problem)
+{
+	/* It runs, and who keeps its volumes goes on trying. */
+	if (problem)
+		log_warn("api", "a sandbox goes on without its volumes for now",
+			 LOG_TEXT("sandbox", row->id.text), LOG_TEXT("why", problem));
+	call->status = 201;
+	api_answer_sandbox(call, row);
+}
+
 static void sandbox_reply_resumed(struct api_call *call, const struct core_effect *reply)
 {
-	call->status = 201;
-	api_answer_sandbox(call, &reply->reply.sandbox);
+	api_mounts_then(call, &reply->reply.sandbox, sandbox_on_mounted);
 }
 
 static void sandbox_connect(struct api_call *call)
@@ -247,7 +306,7 @@ void api_sandbox_connect(struct api_call *call)
 
 void api_sandbox_resume(struct api_call *call)
 {
-	sandbox_move_limit(call, CORE_EVENT_RESUME, "timeout", sandbox_reply_sandbox);
+	sandbox_move_limit(call, CORE_EVENT_RESUME, "timeout", sandbox_reply_resumed);
 }
 
 /* ---- for the gateway ---- */
@@ -286,7 +345,7 @@ void api_sandbox_wake(struct api_call *call)
 	int64_t timeout_s;
 	struct err err;
 
-	if (!api_needs_engine(call) || !sandbox_of(call, &event.timeout.sandbox))
+	if (!api_needs_engine(call) || !api_sandbox_of(call, &event.timeout.sandbox))
 		return;
 	row = core_sandbox_find(engine_core(call->api->engine), &event.timeout.sandbox);
 	if (row && row->state == SANDBOX_RUNNING) {

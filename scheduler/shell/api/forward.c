@@ -12,6 +12,7 @@
 enum {
 	FORWARD_CONNECT_MS = 1000,
 	FORWARD_TOTAL_MS = 60 * 1000, /* the leader's own patience ends before */
+	FORWARD_LATE_MS = 5000,       /* for who does not lead any more, but may have the answer */
 	FORWARD_ANSWER_MAX = 32 << 20,
 	FORWARD_HEADERS_MAX = 64,
 };
@@ -90,6 +91,15 @@ static void pass_answer(struct api_call *call, const struct http_client_answer *
 	api_pass(call, answer->status, body, answer->body_n);
 }
 
+static void lost(struct api_call *call, const struct err *err)
+{
+	log_warn("api", "the leader was lost with a request of ours",
+		 LOG_TEXT("request", http_request_id(call->request)), LOG_ERR(err));
+	api_fail(call, 502, "outcome_unknown", "",
+		 "The leader was lost while it had this request: whether it was carried out is "
+		 "not known");
+}
+
 static void on_done(void *data, const struct http_client_answer *answer)
 {
 	struct api_call *call = data;
@@ -104,13 +114,7 @@ static void on_done(void *data, const struct http_client_answer *answer)
 		call->wait_until_ms = 0; /* the next leader is waited for from now on */
 		door_again(call);
 	} else {
-		log_warn("api", "the leader was lost with a request of ours",
-			 LOG_TEXT("request", http_request_id(call->request)),
-			 LOG_ERR(&answer->err));
-		api_fail(
-			call, 502, "outcome_unknown", "",
-			"The leader was lost while it had this request: whether it was carried out "
-			"is not known");
+		lost(call, &answer->err);
 	}
 	http_flush(api->http);
 }
@@ -140,6 +144,7 @@ void forward_start(struct api_call *call, const struct ha_peer *leader)
 	headers.items[headers.n++] =
 		(struct http_client_header){FORWARDED, api->options.replica_name};
 	snprintf(call->forwarded_to, sizeof(call->forwarded_to), "%s", leader->api);
+	call->give_up_ms = 0;
 	request.url = url;
 	request.headers = headers.items;
 	request.headers_n = headers.n;
@@ -163,12 +168,45 @@ void forward_look(struct api *api)
 
 	while (leader && (request = http_next_held(api->http, &slot)) != NULL) {
 		struct api_call *call = http_data(request);
-		if (!call || !call->forwarded || !door_is_repeatable(call) ||
-		    strcmp(call->forwarded_to, leader->api) == 0)
+		if (!call || !call->forwarded)
 			continue;
+		if (strcmp(call->forwarded_to, leader->api) == 0) {
+			call->give_up_ms = 0;
+			continue;
+		}
+		if (!door_is_repeatable(call)) {
+			if (!call->give_up_ms)
+				call->give_up_ms = uv_hrtime() / 1000000 + FORWARD_LATE_MS;
+			continue;
+		}
 		http_client_cancel(call->forwarded);
 		call->forwarded = NULL;
 		call->wait_until_ms = 0;
 		door_again(call);
 	}
+}
+
+bool forward_give_up(struct api *api)
+{
+	uint64_t now_ms = uv_hrtime() / 1000000;
+	struct http_request *request;
+	uint32_t slot = 0;
+	bool some_wait = false;
+
+	while ((request = http_next_held(api->http, &slot)) != NULL) {
+		struct api_call *call = http_data(request);
+		struct err err;
+
+		if (!call || !call->forwarded || !call->give_up_ms)
+			continue;
+		if (now_ms < call->give_up_ms) {
+			some_wait = true;
+			continue;
+		}
+		err_set(&err, "%s does not lead any more, and does not answer", call->forwarded_to);
+		http_client_cancel(call->forwarded);
+		call->forwarded = NULL;
+		lost(call, &err);
+	}
+	return some_wait;
 }

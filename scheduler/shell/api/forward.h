@@ -17,6 +17,12 @@ void forward_start(struct api_call *call, const struct ha_peer *leader);
  */
 void forward_look(struct api *api);
 
+/*
+ * The rest had its time for a late answer: who still waits for one is told that nobody knows. True:
+ * some have time yet, and this is to be called again.
+ */
+bool forward_give_up(struct api *api);
+
 /* Another replica has sent it. */
 bool forward_was_forwarded(const struct api_call *call);
 

@@ -36,6 +36,10 @@ struct http_options {
 	size_t body_max;     /* of a longer one only http_is_too_long is told */
 	uint32_t patience_s; /* for a head, a body, the reading of an answer */
 	http_handler on_request;
+	/* Of a request with a body, when its head is here: where the body is to be written, which
+	 * is then the server's to close, and how many bytes of it; -1: nowhere, it is kept in
+	 * memory as others are.  NULL: never. */
+	int (*on_upload)(void *data, struct http_request *request, uint64_t *out_max);
 	void *data;
 };
 
@@ -56,6 +60,9 @@ const char *http_target(const struct http_request *request); /* as sent: nothing
 const char *http_header(const struct http_request *request, const char *name); /* NULL: none */
 const char *http_body(const struct http_request *request, size_t *out_n);
 const char *http_request_id(const struct http_request *request); /* theirs if usable, or ours */
+
+/* Where its body was written, all of it; -1: it is in memory, or could not be written. */
+int http_upload(const struct http_request *request);
 
 /* The body was longer than body_max and is not here: answer at once. */
 bool http_is_too_long(const struct http_request *request);

@@ -12,6 +12,7 @@ enum {
 	HTTP_DRAIN_MAX = 8 << 20,  /* of a body that is too long: then the connection is cut */
 	HTTP_SWEEP_MS = 1000,
 	HTTP_HELD_BITS = 20,
+	HTTP_UPLOADS_MAX = 32, /* at once: what is not whole takes disk too */
 };
 
 struct http_connection {
@@ -34,6 +35,9 @@ struct http_request {
 	char *target;
 	char *body;
 	size_t body_n, body_cap;
+	int upload_fd; /* -1: none */
+	uint64_t upload_n, upload_max;
+	bool upload_failed;
 	size_t drained_n; /* bytes thrown away, because the body is too long */
 	bool begun, too_long, unclear;
 	char id[HTTP_REQUEST_ID_MAX];
@@ -63,6 +67,7 @@ struct http {
 	struct http_request **held; /* by slot: number & mask */
 	uint32_t held_cap;
 	uint64_t generation;
+	uint32_t uploads_n; /* under way */
 	struct http_counts counts;
 };
 

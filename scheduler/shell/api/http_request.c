@@ -3,11 +3,13 @@
 
 #include "common/base/check.h"
 
+#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 /* ---- held requests ---- */
 
@@ -136,6 +138,7 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 	CHECK(request);
 	request->http = cls;
 	request->connection = connection;
+	request->upload_fd = -1;
 	request->target = strdup(uri);
 	CHECK(request->target);
 	return request;
@@ -164,6 +167,11 @@ static bool http_is_framed_once(struct http_request *request)
 	return said <= 1;
 }
 
+static uint64_t http_body_max(const struct http_request *request)
+{
+	return request->upload_fd >= 0 ? request->upload_max : request->http->options.body_max;
+}
+
 static enum MHD_Result http_begin(struct http_request *request, const char *method)
 {
 	const union MHD_ConnectionInfo *info =
@@ -181,7 +189,12 @@ static enum MHD_Result http_begin(struct http_request *request, const char *meth
 	request->http->counts.requests++;
 	/* Said early, so that a client that asked (Expect) need not send what nobody reads. */
 	request->unclear = !http_is_framed_once(request);
-	request->too_long = length && strtoull(length, NULL, 10) > request->http->options.body_max;
+	if (!request->unclear && request->http->options.on_upload &&
+	    request->http->uploads_n < HTTP_UPLOADS_MAX)
+		request->upload_fd = request->http->options.on_upload(
+			request->http->options.data, request, &request->upload_max);
+	request->http->uploads_n += request->upload_fd >= 0;
+	request->too_long = length && strtoull(length, NULL, 10) > http_body_max(request);
 	if (!request->unclear && !request->too_long)
 		return MHD_YES;
 	request->http->options.on_request(request->http->options.data, request);
@@ -189,11 +202,36 @@ static enum MHD_Result http_begin(struct http_request *request, const char *meth
 	return http_queue(request);
 }
 
+/* Who brings something shows good will with every piece. */
+static enum MHD_Result http_take_upload(struct http_request *request, const char *data, size_t *n)
+{
+	while (*n > 0 && !request->upload_failed) {
+		ssize_t written = write(request->upload_fd, data, *n);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		request->upload_failed = written <= 0;
+		if (request->upload_failed)
+			break;
+		data += written;
+		*n -= (size_t)written;
+		request->upload_n += (uint64_t)written;
+	}
+	*n = 0;
+	if (request->link)
+		request->link->since_ms = uv_now(request->http->timeout->loop);
+	return MHD_YES;
+}
+
 static enum MHD_Result http_take_body(struct http_request *request, const char *data, size_t *n)
 {
 	size_t need = request->body_n + *n;
 
-	if (request->too_long || need > request->http->options.body_max) {
+	if (request->upload_fd >= 0 && !request->too_long &&
+	    request->upload_n + *n <= request->upload_max)
+		return http_take_upload(request, data, n);
+	if (request->too_long || request->upload_fd >= 0 ||
+	    need > request->http->options.body_max) {
 		request->too_long = true;
 		request->drained_n += *n;
 		*n = 0;
@@ -250,6 +288,10 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **requ
 	if (request->link) {
 		request->link->request = NULL;
 		request->link->since_ms = uv_now(request->http->timeout->loop);
+	}
+	if (request->upload_fd >= 0) {
+		request->http->uploads_n--;
+		close(request->upload_fd);
 	}
 	free(request->target);
 	free(request->body);
@@ -311,6 +353,11 @@ const char *http_body(const struct http_request *request, size_t *out_n)
 {
 	*out_n = request->body_n;
 	return request->body ? request->body : "";
+}
+
+int http_upload(const struct http_request *request)
+{
+	return request->upload_failed ? -1 : request->upload_fd;
 }
 
 const char *http_request_id(const struct http_request *request)

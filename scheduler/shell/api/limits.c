@@ -32,25 +32,25 @@ static bool rate_read(const char *text, uint32_t *out_rate)
 	return text[0] >= '0' && text[0] <= '9' && !*end && rate <= RATE_MAX;
 }
 
-int api_limits_check(const struct option_list *creates, struct err *err)
+int api_limits_check(const char *option, const struct option_list *by_plan, struct err *err)
 {
-	for (size_t i = 0; i < creates->n; i++) {
-		const char *item = option_list_at(creates, i);
+	for (size_t i = 0; i < by_plan->n; i++) {
+		const char *item = option_list_at(by_plan, i);
 		uint32_t rate;
 		if (!strchr(item, '=') || item[0] == '=' ||
 		    !rate_read(strchr(item, '=') + 1, &rate))
-			return err_set(err, "--limits-creates: %s: not PLAN=0..%d", item, RATE_MAX);
+			return err_set(err, "--limits-%s: %s: not PLAN=0..%d", option, item,
+				       RATE_MAX);
 	}
 	return 0;
 }
 
-/* A plan that is not named has no limit. */
-static uint32_t creates_of(const struct option_list *creates, const char *plan)
+uint32_t api_limit_of(const struct option_list *by_plan, const char *plan)
 {
 	uint32_t rate = 0;
 
-	for (size_t i = 0; i < creates->n; i++) {
-		const char *text = rate_of(option_list_at(creates, i), plan);
+	for (size_t i = 0; i < by_plan->n; i++) {
+		const char *text = rate_of(option_list_at(by_plan, i), plan);
 		if (text)
 			rate_read(text, &rate);
 	}
@@ -123,8 +123,21 @@ bool api_limit_creates(struct api_call *call)
 	if (call->api->options.creates->n == 0 ||
 	    store_tenant_find(call->api->store, &call->tenant, &tenant, &err) != 1)
 		return true; /* who it is, the core says */
-	rate.burst = creates_of(call->api->options.creates, tenant.plan);
+	rate.burst = api_limit_of(call->api->options.creates, tenant.plan);
 	return limit_take(call, 'c', call->tenant.text, rate, true);
+}
+
+/* Whose request it is: a gateway's says so. */
+static const char *asking_address(struct api_call *call, const struct address *peer)
+{
+	const struct option_list *proxies = call->api->options.proxies;
+	const char *told = http_header(call->request, "X-Forwarded-For");
+
+	for (size_t i = 0; told && i < proxies->n; i++) {
+		if (strcmp(option_list_at(proxies, i), peer->host) == 0)
+			return told;
+	}
+	return peer->host;
 }
 
 bool api_limit_strangers(struct api_call *call)
@@ -134,5 +147,5 @@ bool api_limit_strangers(struct api_call *call)
 
 	if (!http_peer(call->request, &peer))
 		return true;
-	return limit_take(call, 's', peer.host, rate, false);
+	return limit_take(call, 's', asking_address(call, &peer), rate, false);
 }

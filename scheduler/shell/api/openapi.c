@@ -108,9 +108,8 @@ static json_t *openapi_schemas(void)
 static json_t *openapi_parameters(const struct route *route)
 {
 	json_t *out = json_array();
-	const char *open = strchr(route->path, '{');
 
-	if (open) {
+	for (const char *open = strchr(route->path, '{'); open; open = strchr(open + 1, '{')) {
 		size_t n = strcspn(open + 1, "}");
 		json_array_append_new(out, json_pack("{s:s%,s:s,s:b,s:s,s:{s:s}}", "name", open + 1,
 						     n, "in", "path", "required", 1, "description",

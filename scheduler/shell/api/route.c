@@ -21,6 +21,10 @@ const char *route_method_name(enum route_method method)
 		return "GET";
 	case ROUTE_POST:
 		return "POST";
+	case ROUTE_PUT:
+		return "PUT";
+	case ROUTE_PATCH:
+		return "PATCH";
 	case ROUTE_DELETE:
 		return "DELETE";
 	case ROUTE_METHOD_N:
@@ -34,9 +38,11 @@ bool route_path_is_ours(const char *target)
 	return strncmp(target, "/v1/", 4) == 0;
 }
 
-static bool route_fits(const char *pattern, const struct target *target, char *out_parameter)
+static bool route_fits(const char *pattern, const struct target *target,
+		       char out_parameters[ROUTE_PARAMETERS_MAX][TARGET_SEGMENT_TEXT_MAX])
 {
 	struct target wanted;
+	size_t n = 0;
 
 	if (!target_split(pattern, &wanted) || wanted.segments_n != target->segments_n)
 		return false;
@@ -44,7 +50,8 @@ static bool route_fits(const char *pattern, const struct target *target, char *o
 		const struct target_segment *want = &wanted.segments[i];
 		const struct target_segment *got = &target->segments[i];
 		if (want->n > 0 && want->text[0] == '{') {
-			if (!target_decode(got->text, got->n, false, out_parameter,
+			if (n == ROUTE_PARAMETERS_MAX ||
+			    !target_decode(got->text, got->n, false, out_parameters[n++],
 					   TARGET_SEGMENT_TEXT_MAX))
 				return false;
 		} else if (want->n != got->n || memcmp(want->text, got->text, got->n) != 0) {
@@ -56,12 +63,12 @@ static bool route_fits(const char *pattern, const struct target *target, char *o
 
 void route_find(const char *method, const struct target *target, struct route_match *out)
 {
-	char parameter[TARGET_SEGMENT_TEXT_MAX] = "";
+	char parameters[ROUTE_PARAMETERS_MAX][TARGET_SEGMENT_TEXT_MAX] = {""};
 
 	*out = (struct route_match){0};
 	for (size_t i = 0; i < ROUTE_N; i++) {
 		const struct route *route = &routes[i];
-		if (!route_fits(route->path, target, parameter))
+		if (!route_fits(route->path, target, parameters))
 			continue;
 		out->allowed |= 1u << route->method;
 		if (strcmp(route_method_name(route->method), method) != 0)
@@ -70,6 +77,6 @@ void route_find(const char *method, const struct target *target, struct route_ma
 		if (out->route && !strchr(out->route->path, '{'))
 			continue;
 		out->route = route;
-		memcpy(out->parameter, parameter, sizeof(parameter));
+		memcpy(out->parameters, parameters, sizeof(parameters));
 	}
 }

@@ -5,7 +5,7 @@
 #include "scheduler/shell/api/schema.h"
 #include "scheduler/shell/api/target.h"
 
-enum route_method { ROUTE_GET, ROUTE_POST, ROUTE_DELETE, ROUTE_METHOD_N };
+enum route_method { ROUTE_GET, ROUTE_POST, ROUTE_PUT, ROUTE_PATCH, ROUTE_DELETE, ROUTE_METHOD_N };
 
 enum route_who { /* bits */
 		 ROUTE_ANYONE = 0,
@@ -47,11 +47,13 @@ const char *route_method_name(enum route_method method);
 /* Below /v1/: errors are problem documents. */
 bool route_path_is_ours(const char *target);
 
-/* A path has at most one {parameter}; its text, decoded. */
+/* A path has at most ROUTE_PARAMETERS_MAX {parameters}; their texts, decoded, in their order. */
+enum { ROUTE_PARAMETERS_MAX = 2 };
+
 struct route_match {
 	const struct route *route; /* NULL: no such path, or not with that method */
 	unsigned allowed;          /* methods of this path, as bits of enum route_method */
-	char parameter[TARGET_SEGMENT_TEXT_MAX];
+	char parameters[ROUTE_PARAMETERS_MAX][TARGET_SEGMENT_TEXT_MAX];
 };
 
 void route_find(const char *method, const struct target *target, struct route_match *out);

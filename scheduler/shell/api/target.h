@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { TARGET_SEGMENTS_MAX = 8, TARGET_SEGMENT_TEXT_MAX = 128 };
+enum { TARGET_SEGMENTS_MAX = 8, TARGET_SEGMENT_TEXT_MAX = 256 };
 
 struct target_segment {
 	const char *text; /* points into the target, not decoded */

@@ -38,8 +38,12 @@ void api_template_list(struct api_call *call)
 	if (!api_needs_engine(call))
 		return;
 	rows = json_array();
+	/* Builds of tenants are the operators' business, and their tenants see them as templates.
+	 */
 	while ((at = core_template_next(engine_core(call->api->engine), &cursor)) != NULL)
-		json_array_append_new(rows, template_json(engine_core(call->api->engine), at));
+		if (call->is_operator || !template_name_is_builds(at->name))
+			json_array_append_new(rows,
+					      template_json(engine_core(call->api->engine), at));
 	api_answer(call, rows);
 }
 

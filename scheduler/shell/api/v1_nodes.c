@@ -3,6 +3,7 @@
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
+#include "proto/reasons.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,38 @@ void api_node_list(struct api_call *call)
 	rows = json_array();
 	while (core_node_next(engine_core(call->api->engine), &cursor, &view))
 		json_array_append_new(rows, node_json(call, &view));
+	api_answer(call, rows);
+}
+
+static json_t *transfer_json(const struct core_transfer_view *view)
+{
+	const char *state = view->offered ? "copying" : "preparing";
+
+	if (view->refusal != REFUSAL_NONE)
+		state = "failed";
+	return json_pack(
+		"{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o}", "template", view->template_, "fromNodeID",
+		view->from.text, "toNodeID", view->to.text, "state", state, "refusal",
+		view->refusal == REFUSAL_NONE ? "" : refusal_info(view->refusal)->name, "bytes",
+		(json_int_t)view->bytes, "doneBytes", (json_int_t)view->done_bytes, "startedAt",
+		api_time(engine_wall_of(view->began_at).ns), "endedAt",
+		api_time(engine_wall_of(view->ended_at).ns));
+}
+
+void api_transfer_list(struct api_call *call)
+{
+	struct core_transfer_view view;
+	uint32_t cursor = 0;
+	json_t *rows;
+
+	if (!api_needs_engine(call))
+		return;
+	rows = json_array();
+	while (core_transfer_next(engine_core(call->api->engine), &cursor, &view))
+		json_array_append_new(rows, transfer_json(&view));
+	cursor = 0;
+	while (core_transfer_failed_next(engine_core(call->api->engine), &cursor, &view))
+		json_array_append_new(rows, transfer_json(&view));
 	api_answer(call, rows);
 }
 

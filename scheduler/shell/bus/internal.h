@@ -18,6 +18,7 @@ struct node_order {
 	char *init;                        /* malloc'ed: what order.init points to */
 	uint8_t *note;                     /* and order.note */
 	uint8_t ingress[WIRE_INGRESS_MAX]; /* and order.ingress */
+	uint8_t *egress;                   /* malloc'ed: what order.egress points to */
 };
 
 struct node {

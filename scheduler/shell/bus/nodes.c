@@ -246,6 +246,29 @@ static void nodes_begin_session(struct nodes *nodes, struct node *node)
 	nodes_step_pump(nodes, node, &parked);
 }
 
+static void nodes_take_build(struct nodes *nodes, struct node *node, uint64_t token,
+			     const struct wire_bytes *body)
+{
+	struct wire_build_tell tell = {0};
+	struct wire_build_ask ask;
+	struct err err;
+	size_t n;
+
+	nodes->arena.used = 0;
+	if (wire_build_ask_decode(body->data, body->n, &nodes->arena, &ask, &err)) {
+		nodes->options.metrics->bus_refused++;
+		log_warn("bus", "a node says what it must not", LOG_TEXT("node", node->id.text),
+			 LOG_ERR(&err));
+		return;
+	}
+	builds_take(nodes->options.builds, &node->id, &ask, &tell);
+	if (envelope_seal(&node->peer.current, &wire_shape_build_tell, &tell, nodes->out,
+			  WIRE_ENVELOPE_MAX, &n, &err))
+		log_error("bus", "cannot answer", LOG_TEXT("node", node->id.text), LOG_ERR(&err));
+	else
+		bus_reply(&nodes->bus, token, nodes->out, n);
+}
+
 static void nodes_on_sealed(struct nodes *nodes, uint64_t token,
 			    const struct wire_envelope *envelope)
 {
@@ -267,6 +290,10 @@ static void nodes_on_sealed(struct nodes *nodes, uint64_t token,
 		nodes_begin_session(nodes, node);
 	if (envelope->kind == WIRE_KIND_OBSERVED) {
 		nodes_take_observed(nodes, node, &body);
+		return;
+	}
+	if (envelope->kind == WIRE_KIND_BUILD_ASK) {
+		nodes_take_build(nodes, node, token, &body);
 		return;
 	}
 	nodes->arena.used = 0;
@@ -347,7 +374,8 @@ static void nodes_allocate(struct nodes *nodes)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	nodes->index_memory = calloc(1, index_n);
 	nodes->arena.size = wire_arena_need(&wire_shape_poll);
-	CHECK(nodes->arena.size >= wire_arena_need(&wire_shape_observed));
+	CHECK(nodes->arena.size >= wire_arena_need(&wire_shape_observed) &&
+	      nodes->arena.size >= wire_arena_need(&wire_shape_build_ask));
 	nodes->arena.data = malloc(nodes->arena.size);
 	nodes->plain = malloc(WIRE_BODY_MAX);
 	nodes->out = malloc(WIRE_ENVELOPE_MAX);

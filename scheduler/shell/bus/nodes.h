@@ -9,6 +9,7 @@
 #define FLOTILLA_SHELL_NODES_H
 
 #include "common/io/address.h"
+#include "scheduler/shell/builds/builds.h"
 #include "scheduler/shell/decisions.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/observe/observations.h"
@@ -20,10 +21,12 @@ struct nodes_options {
 	struct address listen;
 	uint32_t nodes_max;
 	const char *gateway_tunnel; /* "host:port" */
+	const char *gateway_url;    /* as tenants reach it */
 	struct engine *engine;
 	struct decisions *decisions;
 	struct scheduler_metrics *metrics;
 	struct observations *observations; /* NULL: none are kept */
+	struct builds *builds;
 	const struct secrets *secrets;
 	uint64_t lease_ms; /* what a leader's answers give; 0: without end */
 	/* Whether this replica leads, by its own clock, at this moment; and where the leader's bus

@@ -49,6 +49,7 @@ static bool change_of(const struct wire_record *record, const struct core_sandbo
 		return is_moved && record->end_wall_ns;
 	case WIRE_RECORD_REFUSED:
 	case WIRE_RECORD_RUNS_ON:
+	case WIRE_RECORD_KEPT:
 		break;
 	}
 	return false;

@@ -3,30 +3,43 @@
 
 #include "common/base/check.h"
 #include "common/io/log.h"
+#include "scheduler/shell/egress.h"
 #include "scheduler/shell/ingress.h"
+#include "scheduler/shell/vault.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What the guest is told of itself; the node adds the time. */
-static char *orders_init(struct nodes *nodes, const struct id *sandbox, const char *envs_text,
-			 bool resumes)
+/* Of STORE_READ_SANDBOX_EXTRA. */
+enum { COLUMN_NETWORK = 6, COLUMN_NETWORK_NEXT = 8 };
+
+/* What the guest is told of itself, for vault_free; the node adds the time. NULL: err says why. */
+static char *orders_init(struct nodes *nodes, const struct wire_order *order, const char *envs_text,
+			 struct err *err)
 {
-	json_t *envs = json_loads(envs_text, 0, NULL), *init;
+	const struct id *sandbox = &order->sandbox;
+	json_t *init;
 	char token[ENVD_TOKEN_TEXT_MAX];
-	char *text;
+	char *text, *envs;
 
 	fleet_key_envd_token(&nodes->options.secrets->fleet, sandbox, token);
 	/* User and working directory are the template's. */
 	init = json_pack("{s:s,s:s}", "accessToken", token, "hostname", sandbox->text);
 	CHECK(init);
-	/* What is resumed remembers its environment; here it is not kept. */
-	if (!resumes)
-		json_object_set_new(init, "envVars", envs ? envs : json_object());
-	else
-		json_decref(envs);
+	/* What goes on remembers its environment, and gets what is new; that of what is resumed is
+	 * not kept here. */
+	if (!order->resume || (envs_text[0] && strcmp(envs_text, "{}") != 0)) {
+		envs = vault_envs_fill(nodes->options.secrets, engine_store(nodes->engine),
+				       &order->tenant, envs_text, err);
+		if (!envs) {
+			json_decref(init);
+			return NULL;
+		}
+		json_object_set_new(init, "envVars", json_loads(envs, 0, NULL));
+		vault_free(envs);
+	}
 	text = json_dumps(init, JSON_COMPACT);
 	CHECK(text);
 	json_decref(init);
@@ -35,7 +48,8 @@ static char *orders_init(struct nodes *nodes, const struct id *sandbox, const ch
 
 /* All that its row holds and its node's records do not tell, for the other replicas. NULL: the row
  * cannot be that long (api/e2b_create.c sees to it). */
-static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
+static uint8_t *orders_note(struct sqlite *reader, const struct id *sandbox, int network_column,
+			    size_t *out_n)
 {
 	const char *metadata = sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 1);
 	struct wire_sandbox_note note = {
@@ -46,20 +60,30 @@ static uint8_t *orders_note(struct sqlite *reader, size_t *out_n)
 	};
 	uint8_t *bytes = malloc(WIRE_NOTE_MAX);
 	struct err err;
+	int fault;
 	size_t n;
 	const void *hash = sqlite_blob(reader, STORE_READ_SANDBOX_EXTRA, 3, &n);
 
 	CHECK(bytes);
-	if (!sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, 6)) {
-		const char *network = sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 6);
+	if (!sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, network_column)) {
+		const char *network = sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, network_column);
 
 		note.network = (struct wire_bytes){(const uint8_t *)network, strlen(network)};
+	}
+	if (sqlite_bind(reader, STORE_READ_MOUNTS, SQL(SQL_TEXT(sandbox->text)), &err) == 0 &&
+	    sqlite_next(reader, STORE_READ_MOUNTS, &err) == 1 &&
+	    !sqlite_is_null(reader, STORE_READ_MOUNTS, 0)) {
+		const char *mounts = sqlite_text(reader, STORE_READ_MOUNTS, 0);
+
+		note.mounts = (struct wire_bytes){(const uint8_t *)mounts, strlen(mounts)};
 	}
 	snprintf(note.idempotency_key, sizeof(note.idempotency_key), "%s",
 		 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 2));
 	if (n == sizeof(note.idempotency_hash))
 		memcpy(note.idempotency_hash, hash, n);
-	if (wire_sandbox_note_encode(&note, bytes, WIRE_NOTE_MAX, out_n, &err) == 0)
+	fault = wire_sandbox_note_encode(&note, bytes, WIRE_NOTE_MAX, out_n, &err);
+	sqlite_reset(reader, STORE_READ_MOUNTS);
+	if (!fault)
 		return bytes;
 	log_error("bus", "a note is too long", LOG_ERR(&err));
 	free(bytes);
@@ -83,11 +107,25 @@ static void orders_ingress(struct nodes *nodes, struct node_order *kept)
 	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
 }
 
+static void orders_egress(struct sqlite *reader, int network_column, struct node_order *kept)
+{
+	const char *network =
+		sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, network_column)
+			? NULL
+			: sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, network_column);
+
+	kept->egress = malloc(WIRE_EGRESS_MAX);
+	CHECK(kept->egress);
+	kept->order.egress.n = egress_encode(network, kept->egress);
+	kept->order.egress.data = kept->egress;
+}
+
 /* False: not now; the core gives the order again. */
-static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
+static bool orders_complete(struct nodes *nodes, struct node_order *kept)
 {
 	struct sqlite *reader = store_reader(engine_store(nodes->engine));
 	struct wire_order *order = &kept->order;
+	bool claims = order->kind == WIRE_ORDER_CLAIM;
 	struct err err;
 	int got = -1;
 
@@ -98,16 +136,57 @@ static bool orders_complete_claim(struct nodes *nodes, struct node_order *kept)
 		log_error("store", "cannot read a sandbox", LOG_ERR(&err));
 	if (got != 1)
 		return false;
-	kept->init =
-		orders_init(nodes, &order->sandbox,
-			    sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 0), order->resume != 0);
-	order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
-	kept->note = orders_note(reader, &order->note.n);
+	if (claims) {
+		kept->init = orders_init(nodes, order,
+					 sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 0), &err);
+		if (!kept->init) {
+			log_error("bus", "a sandbox's environment cannot be made",
+				  LOG_TEXT("sandbox", order->sandbox.text), LOG_ERR(&err));
+			sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
+			return false;
+		}
+		order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
+		orders_ingress(nodes, kept);
+		orders_egress(reader, COLUMN_NETWORK, kept);
+	}
+	if (order->kind == WIRE_ORDER_DEADLINE) {
+		/* Nothing but the limit moves. */
+		if (sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, COLUMN_NETWORK_NEXT)) {
+			sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
+			return true;
+		}
+		orders_egress(reader, COLUMN_NETWORK_NEXT, kept);
+	}
+	kept->note = orders_note(reader, &order->sandbox,
+				 order->kind == WIRE_ORDER_DEADLINE ? COLUMN_NETWORK_NEXT
+								    : COLUMN_NETWORK,
+				 &order->note.n);
 	order->note.data = kept->note;
-	orders_ingress(nodes, kept);
 	sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
-	snprintf(order->gateway, sizeof(order->gateway), "%s", nodes->options.gateway_tunnel);
+	if (claims)
+		snprintf(order->gateway, sizeof(order->gateway), "%s",
+			 nodes->options.gateway_tunnel);
 	return true;
+}
+
+/* Whoever sends is let in by the gateway like a sandbox of this name, with a ticket for one that
+ * only lets in who has its token; whoever fetches has that. */
+static void orders_complete_transfer(struct nodes *nodes, struct node_order *kept)
+{
+	const struct fleet_key *key = &nodes->options.secrets->fleet;
+	struct wire_order *order = &kept->order;
+	struct ticket ticket;
+
+	if (order->kind == WIRE_ORDER_FETCH) {
+		snprintf(order->url, sizeof(order->url), "%s", nodes->options.gateway_url);
+		fleet_key_traffic_token(key, &order->sandbox, order->token);
+		return;
+	}
+	order->ingress.n = ingress_encode("{\"allowPublicTraffic\":false}", kept->ingress);
+	order->ingress.data = kept->ingress;
+	ticket = fleet_key_ticket(key, &order->sandbox, kept->ingress, order->ingress.n);
+	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
+	snprintf(order->gateway, sizeof(order->gateway), "%s", nodes->options.gateway_tunnel);
 }
 
 void nodes_keep_order(struct nodes *nodes, const struct core_effect *effect)
@@ -120,10 +199,14 @@ void nodes_keep_order(struct nodes *nodes, const struct core_effect *effect)
 	kept = calloc(1, sizeof(*kept));
 	CHECK(kept);
 	kept->order = effect->order.order;
-	if (kept->order.kind == WIRE_ORDER_CLAIM && !orders_complete_claim(nodes, kept)) {
+	if ((kept->order.kind == WIRE_ORDER_CLAIM || kept->order.kind == WIRE_ORDER_SNAPSHOT ||
+	     kept->order.kind == WIRE_ORDER_DEADLINE) &&
+	    !orders_complete(nodes, kept)) {
 		free(kept);
 		return;
 	}
+	if (kept->order.kind == WIRE_ORDER_SEND || kept->order.kind == WIRE_ORDER_FETCH)
+		orders_complete_transfer(nodes, kept);
 	*node->orders_end = kept;
 	node->orders_end = &kept->next;
 }
@@ -135,8 +218,9 @@ static void orders_drop_first(struct node *node)
 	node->orders = first->next;
 	if (!node->orders)
 		node->orders_end = &node->orders;
-	free(first->init);
+	vault_free(first->init);
 	free(first->note);
+	free(first->egress);
 	free(first);
 }
 

@@ -77,6 +77,9 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 			      err))
 		return -1;
 
+	if (extra->mounts && sqlite_run(writer, STORE_WRITE_MOUNTS_ADD,
+					SQL(SQL_TEXT(row->id.text), SQL_TEXT(extra->mounts)), err))
+		return -1;
 	return sqlite_run(
 		writer, STORE_WRITE_SANDBOX_ADD,
 		SQL(SQL_TEXT(row->id.text), SQL_TEXT(row->tenant.text), SQL_TEXT(row->node.text),
@@ -89,7 +92,10 @@ static int store_apply_sandbox_new(struct sqlite *writer, const struct core_sand
 		    SQL_INT(row->price_version), SQL_TEXT(extra->metadata ? extra->metadata : "{}"),
 		    SQL_TEXT(extra->envs), SQL_TEXT(extra->idempotency_key), hash,
 		    SQL_INT(row->timeout_s), SQL_TEXT(extra->network), SQL_INT(row->incarnation),
-		    SQL_INT(row->on_limit), SQL_INT(row->life_at.ns), SQL_INT(extra->auto_resume)),
+		    SQL_INT(row->on_limit), SQL_INT(row->life_at.ns), SQL_INT(extra->auto_resume),
+		    SQL_TEXT(row->source.text), SQL_INT((int64_t)row->source_attempt),
+		    SQL_INT(row->transient), SQL_INT((int64_t)row->from_attempt), SQL_INT(row->how),
+		    SQL_INT((int64_t)row->saved_mib)),
 		err);
 }
 
@@ -163,6 +169,12 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 	case STORE_OP_SANDBOX_NEW:
 	case STORE_OP_SANDBOX_ADOPT:
 		return store_apply_sandbox_new(writer, &op->sandbox.row, &op->sandbox.extra, err);
+	case STORE_OP_NETWORK:
+		return sqlite_run(
+			writer,
+			op->network.is_next ? STORE_WRITE_SANDBOX_NETWORK_NEXT
+					    : STORE_WRITE_SANDBOX_NETWORK,
+			SQL(SQL_TEXT(op->network.sandbox.text), SQL_TEXT(op->network.text)), err);
 	case STORE_OP_EFFECT:
 		return store_apply_effect(writer, batch, op, err);
 	case STORE_OP_TENANT:
@@ -172,6 +184,11 @@ static int store_apply_op(struct sqlite *writer, struct store_batch *batch,
 	case STORE_OP_NODE_SET:
 	case STORE_OP_PLAN:
 	case STORE_OP_PRICE:
+	case STORE_OP_TEMPLATE:
+	case STORE_OP_BUILD:
+	case STORE_OP_TAG:
+	case STORE_OP_SECRET:
+	case STORE_OP_VOLUME:
 	case STORE_OP_REVISION:
 		return store_decide(writer, op, err);
 	}

@@ -28,7 +28,7 @@ enum backup_kind { BACKUP_SCHEDULER, BACKUP_AGENT, BACKUP_KINDS_N };
 struct backup_kind_info {
 	const char *name, *database;
 	int32_t application_id;
-	const char *secrets[5]; /* NULL behind the last */
+	const char *secrets[6]; /* NULL behind the last */
 };
 
 extern const struct backup_kind_info backup_kinds[BACKUP_KINDS_N];

@@ -21,7 +21,7 @@ const struct backup_kind_info backup_kinds[BACKUP_KINDS_N] = {
 	[BACKUP_SCHEDULER] = {"scheduler",
 			      "scheduler.db",
 			      0x464c5331,
-			      {"fleet.key", "key.pepper", "bus.key", "operator.key"}},
+			      {"fleet.key", "key.pepper", "bus.key", "vault.key", "operator.key"}},
 	[BACKUP_AGENT] = {"agent", "journal.db", 0x464c544a, {"node.key"}},
 };
 

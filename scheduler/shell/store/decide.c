@@ -91,6 +91,92 @@ static int decide_price(struct sqlite *writer, const struct store_price *price, 
 			  err);
 }
 
+/* What belonged to a life that is over goes with it. */
+static int decide_template(struct sqlite *writer, const struct store_op *op, struct err *err)
+{
+	const struct store_template_set *template_ = &op->template_;
+
+	if (sqlite_run(writer, STORE_WRITE_TENANT_TEMPLATE_SET,
+		       SQL(SQL_TEXT(template_->id.text), SQL_TEXT(template_->tenant.text),
+			   SQL_TEXT(template_->name), SQL_INT(template_->is_public),
+			   SQL_INT(template_->deleted), SQL_INT(template_->life),
+			   SQL_INT(template_->created_at), SQL_INT(op->wall_ns)),
+		       err) ||
+	    sqlite_run(writer, STORE_WRITE_BUILDS_END,
+		       SQL(SQL_TEXT(template_->id.text), SQL_INT(template_->life),
+			   SQL_INT(template_->deleted)),
+		       err) ||
+	    sqlite_run(writer, STORE_WRITE_SHAPES_END, SQL(SQL_TEXT(template_->id.text)), err))
+		return -1;
+	return sqlite_run(writer, STORE_WRITE_TAGS_END,
+			  SQL(SQL_TEXT(template_->id.text), SQL_INT(template_->life),
+			      SQL_INT(template_->deleted)),
+			  err);
+}
+
+static int decide_tag(struct sqlite *writer, const struct store_tag_set *tag, int64_t at_wall,
+		      struct err *err)
+{
+	return sqlite_run(writer, STORE_WRITE_TAG_SET,
+			  SQL(SQL_TEXT(tag->template_.text), SQL_TEXT(tag->tag),
+			      SQL_TEXT(tag->build), SQL_INT(tag->life), SQL_INT(at_wall)),
+			  err);
+}
+
+/* A build that is ready has its tags by that alone: no crash comes in between. */
+static int decide_build(struct sqlite *writer, const struct store_op *op, struct err *err)
+{
+	const struct store_build *build = &op->build;
+	struct store_tag_set tag = {.template_ = build->template_, .life = build->life};
+	const char *at = build->tags;
+
+	if (sqlite_run(writer, STORE_WRITE_BUILD_SET,
+		       SQL(SQL_TEXT(build->id), SQL_TEXT(build->template_.text),
+			   SQL_INT(build->life), SQL_INT(build->kind), SQL_INT(build->status),
+			   SQL_INT(build->vcpus), SQL_INT(build->mem_mib), SQL_INT(build->disk_mib),
+			   SQL_TEXT(build->tags), SQL_TEXT(build->reason), SQL_TEXT(build->step),
+			   SQL_INT(build->created_at), SQL_INT(build->finished_at)),
+		       err) ||
+	    sqlite_run(writer, STORE_WRITE_TENANT_TEMPLATE_TOUCH,
+		       SQL(SQL_TEXT(build->template_.text), SQL_INT(op->wall_ns)), err))
+		return -1;
+	if (build->status != STORE_BUILD_READY)
+		return 0;
+	snprintf(tag.build, sizeof(tag.build), "%s", build->id);
+	while (store_tags_next(&at, tag.tag))
+		if (decide_tag(writer, &tag, build->finished_at, err))
+			return -1;
+	return 0;
+}
+
+static int decide_secret(struct sqlite *writer, const struct store_secret *secret, struct err *err)
+{
+	if (!secret->sealed)
+		return sqlite_run(writer, STORE_WRITE_SECRET_DELETE,
+				  SQL(SQL_TEXT(secret->tenant.text), SQL_TEXT(secret->name)), err);
+	return sqlite_run(writer, STORE_WRITE_SECRET_SET,
+			  SQL(SQL_TEXT(secret->tenant.text), SQL_TEXT(secret->id.text),
+			      SQL_TEXT(secret->name), SQL_INT(secret->version),
+			      SQL_INT(secret->created_at_ns), SQL_INT(secret->updated_at_ns),
+			      SQL_TEXT(secret->metadata ? secret->metadata : "{}"),
+			      SQL_TEXT(secret->sealed)),
+			  err);
+}
+
+/* Of two that were given one name at once, the first is it, on each replica alike. */
+static int decide_volume(struct sqlite *writer, const struct store_op *op, struct err *err)
+{
+	const struct store_volume *volume = &op->volume;
+
+	if (sqlite_run(writer, STORE_WRITE_VOLUME_ADD,
+		       SQL(SQL_TEXT(volume->id.text), SQL_TEXT(volume->tenant.text),
+			   SQL_TEXT(volume->name), SQL_INT(op->wall_ns)),
+		       err))
+		return -1;
+	return sqlite_run(writer, STORE_WRITE_VOLUME_DELETE,
+			  SQL(SQL_TEXT(volume->id.text), SQL_INT(volume->deleted_at_ns)), err);
+}
+
 int store_decide(struct sqlite *writer, const struct store_op *op, struct err *err)
 {
 	switch (op->kind) {
@@ -108,6 +194,16 @@ int store_decide(struct sqlite *writer, const struct store_op *op, struct err *e
 		return decide_plan(writer, &op->plan, err);
 	case STORE_OP_PRICE:
 		return decide_price(writer, &op->price, err);
+	case STORE_OP_TEMPLATE:
+		return decide_template(writer, op, err);
+	case STORE_OP_BUILD:
+		return decide_build(writer, op, err);
+	case STORE_OP_TAG:
+		return decide_tag(writer, &op->tag, op->wall_ns, err);
+	case STORE_OP_SECRET:
+		return decide_secret(writer, &op->secret, err);
+	case STORE_OP_VOLUME:
+		return decide_volume(writer, op, err);
 	case STORE_OP_REVISION:
 		return sqlite_run(
 			writer, STORE_WRITE_META_SET,
@@ -116,6 +212,7 @@ int store_decide(struct sqlite *writer, const struct store_op *op, struct err *e
 	case STORE_OP_PROBE:
 	case STORE_OP_SANDBOX_NEW:
 	case STORE_OP_SANDBOX_ADOPT:
+	case STORE_OP_NETWORK:
 	case STORE_OP_EFFECT:
 		break;
 	}

@@ -99,6 +99,10 @@ void store_sandbox_row(struct store *store, enum store_read statement, struct st
 				.saved_mib = (uint64_t)sqlite_int(reader, statement, 26),
 				.on_limit = (enum wire_on_limit)sqlite_int(reader, statement, 27),
 				.life_at = {sqlite_int(reader, statement, 28)},
+				.source = store_id(store, statement, 30),
+				.source_attempt = (uint64_t)sqlite_int(reader, statement, 31),
+				.transient = sqlite_int(reader, statement, 32) != 0,
+				.from_attempt = (uint64_t)sqlite_int(reader, statement, 33),
 			},
 		.auto_resume = sqlite_int(reader, statement, 29) != 0,
 		.metadata = sqlite_text(reader, statement, 18),
@@ -106,6 +110,17 @@ void store_sandbox_row(struct store *store, enum store_read statement, struct st
 	snprintf(out->row.plan, sizeof(out->row.plan), "%s", sqlite_text(reader, statement, 19));
 	snprintf(out->row.template_, sizeof(out->row.template_), "%s",
 		 sqlite_text(reader, statement, 3));
+}
+
+void store_volume_row(struct store *store, enum store_read statement, struct store_volume *out)
+{
+	struct sqlite *reader = store_reader(store);
+
+	snprintf(out->id.text, sizeof(out->id.text), "%s", sqlite_text(reader, statement, 0));
+	snprintf(out->tenant.text, sizeof(out->tenant.text), "%s",
+		 sqlite_text(reader, statement, 1));
+	snprintf(out->name, sizeof(out->name), "%s", sqlite_text(reader, statement, 2));
+	out->deleted_at_ns = sqlite_int(reader, statement, 3);
 }
 
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
@@ -134,6 +149,21 @@ int store_node_find(struct store *store, const struct id *id, struct store_node 
 	if (got == 1) {
 		store_node_row(store, STORE_READ_NODE, out);
 		sqlite_reset(reader, STORE_READ_NODE);
+	}
+	return got;
+}
+
+int store_volume_find(struct store *store, const struct id *id, struct store_volume *out,
+		      struct err *err)
+{
+	struct sqlite *reader = store_reader(store);
+
+	if (sqlite_bind(reader, STORE_READ_VOLUME, SQL(SQL_TEXT(id->text)), err))
+		return -1;
+	int got = sqlite_next(reader, STORE_READ_VOLUME, err);
+	if (got == 1) {
+		store_volume_row(store, STORE_READ_VOLUME, out);
+		sqlite_reset(reader, STORE_READ_VOLUME);
 	}
 	return got;
 }
@@ -210,4 +240,20 @@ int store_load(struct store *store, store_load_cb on_event, void *data, struct e
 			return err_wrap(err, "load");
 	}
 	return 0;
+}
+
+void store_secret_row(struct store *store, enum store_read statement, struct store_secret *out)
+{
+	struct sqlite *reader = store_reader(store);
+
+	*out = (struct store_secret){
+		.tenant = store_id(store, statement, 0),
+		.id = store_id(store, statement, 1),
+		.version = sqlite_int(reader, statement, 3),
+		.created_at_ns = sqlite_int(reader, statement, 4),
+		.updated_at_ns = sqlite_int(reader, statement, 5),
+		.metadata = (char *)sqlite_text(reader, statement, 6),
+		.sealed = (char *)sqlite_text(reader, statement, 7),
+	};
+	snprintf(out->name, sizeof(out->name), "%s", sqlite_text(reader, statement, 2));
 }

@@ -23,16 +23,19 @@ static const char *const reader_sql[] = {
 };
 
 extern const char store_migration_0001[], store_migration_0002[], store_migration_0003[],
-	store_migration_0004[], store_migration_0005[];
+	store_migration_0004[], store_migration_0005[], store_migration_0006[],
+	store_migration_0007[], store_migration_0008[], store_migration_0009[],
+	store_migration_0010[], store_migration_0011[];
 
 enum {
 	STORE_APPLICATION_ID = 0x464c5331, /* "FLS1" */
 	STORE_PATH_MAX = 4096,
 };
 
-static const char *const migrations[] = {store_migration_0001, store_migration_0002,
-					 store_migration_0003, store_migration_0004,
-					 store_migration_0005};
+static const char *const migrations[] = {
+	store_migration_0001, store_migration_0002, store_migration_0003, store_migration_0004,
+	store_migration_0005, store_migration_0006, store_migration_0007, store_migration_0008,
+	store_migration_0009, store_migration_0010, store_migration_0011};
 
 static int store_path(char out_path[STORE_PATH_MAX], const char *dir, struct err *err)
 {
@@ -370,15 +373,8 @@ struct store_op *store_batch_add(struct store_batch *batch, enum store_op_kind k
 
 void store_batch_clear(struct store_batch *batch)
 {
-	for (size_t i = 0; i < batch->ops_n; i++) {
-		struct store_op *op = &batch->ops[i];
-		if (op->kind != STORE_OP_SANDBOX_NEW && op->kind != STORE_OP_SANDBOX_ADOPT)
-			continue;
-		free(op->sandbox.extra.metadata);
-		free(op->sandbox.extra.envs);
-		free(op->sandbox.extra.network);
-		free(op->sandbox.extra.idempotency_key);
-	}
+	for (size_t i = 0; i < batch->ops_n; i++)
+		store_op_clear(&batch->ops[i]);
 	*batch = (struct store_batch){.ops = batch->ops,
 				      .ops_cap = batch->ops_cap,
 				      .credits = batch->credits,

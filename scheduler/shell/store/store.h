@@ -12,6 +12,7 @@
 #include "common/io/sqlite.h"
 #include "scheduler/core/core.h"
 #include "scheduler/shell/store/heads.h"
+#include "scheduler/shell/store/templates.h"
 
 #include <uv.h>
 
@@ -19,6 +20,7 @@ enum {
 	STORE_HASH_N = 32,
 	STORE_NAME_MAX = CORE_NODE_NAME_MAX,
 	STORE_PUBLIC_KEY_N = 32,
+	STORE_SECRET_NAME_MAX = 128,
 };
 
 enum store_account {
@@ -41,6 +43,7 @@ struct store_sandbox_extra {
 	char *metadata; /* JSON */
 	char *envs;     /* JSON, or NULL */
 	char *network;  /* JSON of what was asked for, or NULL */
+	char *mounts;   /* JSON: a list of {volumeID, name, path}, or NULL */
 	bool auto_resume;
 	char *idempotency_key; /* or NULL */
 	uint8_t idempotency_hash[STORE_HASH_N];
@@ -92,11 +95,46 @@ struct store_price {
 	int64_t price_nano, divisor;
 };
 
+/* What a tenant decided of one of its templates: all of it. See store/templates.h. */
+struct store_template_set {
+	struct id id, tenant;
+	char name[TEMPLATE_NAME_MAX]; /* empty: a snapshot without one */
+	bool is_public, deleted;
+	int64_t life;
+	int64_t created_at; /* of this life, wall ns */
+};
+
+struct store_tag_set {
+	struct id template_;
+	int64_t life;
+	char tag[TEMPLATE_NAME_MAX];
+	char build[STORE_BUILD_ID_MAX]; /* empty: it is taken away */
+};
+
+/* A secret of a tenant's, as it is from now on. Its name is its own among the tenant's; who deletes
+ * it and makes one of the same name has another id. Texts are malloc'ed and the op's. */
+struct store_secret {
+	struct id tenant, id;
+	char name[STORE_SECRET_NAME_MAX];
+	int64_t version; /* of its value, from 1 */
+	int64_t created_at_ns, updated_at_ns;
+	char *metadata; /* JSON */
+	char *sealed;   /* as vault.h makes it; NULL: the secret is deleted */
+};
+
+/* All that is decided of a volume. */
+struct store_volume {
+	struct id id, tenant;
+	char name[STORE_NAME_MAX];
+	int64_t deleted_at_ns; /* wall; 0: it is there */
+};
+
 enum store_op_kind {
 	STORE_OP_EPOCH, /* begin a new epoch, above epoch_floor: batch->epoch, once committed */
 	STORE_OP_PROBE, /* writes, so that it is seen whether that works */
 	STORE_OP_SANDBOX_NEW,   /* the first save of a sandbox */
 	STORE_OP_SANDBOX_ADOPT, /* a sandbox that its node's log brought */
+	STORE_OP_NETWORK,       /* what a sandbox may reach, or is to */
 	STORE_OP_EFFECT,        /* any other durable effect of the core */
 	/* Decisions: one that is there already changes nothing. */
 	STORE_OP_TENANT,
@@ -106,6 +144,11 @@ enum store_op_kind {
 	STORE_OP_NODE_SET,
 	STORE_OP_PLAN,
 	STORE_OP_PRICE,
+	STORE_OP_TEMPLATE,
+	STORE_OP_BUILD,
+	STORE_OP_TAG,
+	STORE_OP_SECRET,
+	STORE_OP_VOLUME,
 	STORE_OP_REVISION, /* the decisions of etcd are applied up to here */
 };
 
@@ -118,6 +161,11 @@ struct store_op {
 			struct core_sandbox row;
 			struct store_sandbox_extra extra;
 		} sandbox;
+		struct {
+			struct id sandbox;
+			char *text;   /* JSON, malloc'ed */
+			bool is_next; /* until its row says that it is confirmed */
+		} network;
 		struct store_tenant_new tenant;
 		struct store_key_new key;
 		struct store_node_new node;
@@ -125,10 +173,21 @@ struct store_op {
 		struct store_node_set node_set;
 		struct store_plan plan;
 		struct store_price price;
+		struct store_template_set template_;
+		struct store_build build;
+		struct store_tag_set tag;
+		struct store_volume volume;
+		struct store_secret secret;
 		uint64_t epoch_floor;
 		uint64_t revision;
 	};
 };
+
+/* Frees the texts that are the op's own, and sets them to NULL. */
+void store_op_clear(struct store_op *op);
+
+/* A decision, with texts of its own. */
+void store_op_copy(struct store_op *out, const struct store_op *op);
 
 struct store_credit {
 	struct id tenant;
@@ -209,8 +268,9 @@ struct store_sandbox {
 /* The current row of a statement that selects these columns first. */
 void store_tenant_row(struct store *store, enum store_read statement, struct store_tenant *out);
 void store_node_row(struct store *store, enum store_read statement, struct store_node *out);
+void store_volume_row(struct store *store, enum store_read statement, struct store_volume *out);
 void store_sandbox_row(struct store *store, enum store_read statement, struct store_sandbox *out);
-enum { STORE_SANDBOX_COLUMNS = 30 }; /* the first column behind those of store_sandbox_row */
+enum { STORE_SANDBOX_COLUMNS = 34 }; /* the first column behind those of store_sandbox_row */
 
 /* One row by its key: 1 found, 0 not, -1 fault. */
 int store_tenant_find(struct store *store, const struct id *id, struct store_tenant *out,
@@ -218,6 +278,34 @@ int store_tenant_find(struct store *store, const struct id *id, struct store_ten
 
 int store_node_find(struct store *store, const struct id *id, struct store_node *out,
 		    struct err *err);
+
+/* ---- templates of tenants: see store/templates.h ---- */
+
+/* The current row of a statement that selects these columns first; the latter without `gone`, and
+ * of any connection with the reader's statements. */
+void store_own_template_row(struct store *store, enum store_read statement,
+			    struct store_own_template *out);
+void store_build_row(struct store *store, enum store_read statement, struct store_build *out);
+void store_build_columns(struct sqlite *reader, enum store_read statement, struct store_build *out);
+
+/* 1 found, 0 not, -1 fault.  By its id also one that was deleted. */
+int store_own_template_find(struct store *store, const char *id, struct store_own_template *out,
+			    struct err *err);
+int store_own_template_by_name(struct store *store, const struct id *tenant, const char *name,
+			       struct store_own_template *out, struct err *err);
+/* Also one that is gone. */
+int store_build_find(struct store *store, const char *id, struct store_build *out, struct err *err);
+int store_build_of_tag(struct store *store, const struct id *template_, const char *tag,
+		       struct store_build *out, struct err *err);
+int store_build_newest(struct store *store, const struct id *template_, struct store_build *out,
+		       struct err *err);
+
+/* The current row of a statement that selects a secret's columns; texts are borrowed until the
+ * statement's next step. */
+void store_secret_row(struct store *store, enum store_read statement, struct store_secret *out);
+
+int store_volume_find(struct store *store, const struct id *id, struct store_volume *out,
+		      struct err *err);
 
 /* A number of the table meta; 0: it is not there. */
 int store_meta(struct store *store, const char *name, int64_t *out_value, struct err *err);

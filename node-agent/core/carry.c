@@ -1,0 +1,244 @@
+/*
+ * This node's part in the copying of templates: it offers one that it has, or fetches one that
+ * another node offers.  How bytes travel is the shell's; here is decided what is begun, what of
+ * that which arrived is installed, and what is said of it.
+ *
+ *   SEND   --> CARRY_SEND   --> CARRY_OFFERED: what there is, and its digest --> CARRY_ENDED
+ *   FETCH  --> CARRY_FETCH  --> CARRY_ARRIVED: all of it, proved to have this digest
+ *          --> CARRY_INSTALL, if that is the one that was ordered
+ *          --> TEMPLATE_SET --> CARRY_ENDED: it is said to be here only if it can be restored
+ *
+ * Nothing of it is journaled.  Who orders reads in polls what is known of a transfer and gives the
+ * order again if nothing is; a number that is known is not begun again.  Of what is over the last
+ * few are remembered.
+ */
+#include "node-agent/core/state.h"
+
+#include <string.h>
+
+enum { SENDS_MAX = 4, FETCHES_MAX = 1 };
+
+static struct carry *find(struct node_core *core, uint64_t number)
+{
+	for (uint32_t i = 0; i < CARRIES_MAX; i++)
+		if (core->carries[i].number == number)
+			return &core->carries[i];
+	return NULL;
+}
+
+static uint32_t active_n(const struct node_core *core, bool sends)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < CARRIES_MAX; i++)
+		n += core->carries[i].active && core->carries[i].sends == sends;
+	return n;
+}
+
+/* An empty place, or that of the one that is over for longest. */
+static struct carry *take_place(struct node_core *core, const struct wire_order *order)
+{
+	struct carry *place = NULL;
+
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		struct carry *carry = &core->carries[i];
+		if (!carry->active && (!place || carry->touched < place->touched))
+			place = carry;
+	}
+	CHECK(place); /* fewer are active */
+	*place = (struct carry){.number = order->attempt,
+				.sends = order->kind == WIRE_ORDER_SEND,
+				.touched = ++core->carries_n};
+	memcpy(place->template_, order->template, sizeof(place->template_));
+	core->news_changed = true;
+	return place;
+}
+
+static void fail(struct node_core *core, struct carry *carry, enum refusal refusal)
+{
+	carry->active = false;
+	carry->state = WIRE_TRANSFER_FAILED;
+	carry->refusal = refusal;
+	core->news_changed = true;
+}
+
+static void order_send(struct node_core *core, struct carry *carry, uint64_t payload)
+{
+	const struct template_ *template_ = warm_find(core, carry->template_);
+	struct node_effect *effect;
+
+	if (!template_) {
+		fail(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
+		return;
+	}
+	if (active_n(core, true) == SENDS_MAX) {
+		fail(core, carry, REFUSAL_TRANSFER_BUSY);
+		return;
+	}
+	carry->active = true;
+	carry->state = WIRE_TRANSFER_PREPARING;
+	memcpy(carry->id, template_->id, sizeof(carry->id));
+	effect = node_effect_add(core, NODE_EFFECT_CARRY_SEND);
+	effect->carry.number = carry->number;
+	effect->carry.payload = payload;
+	memcpy(effect->carry.template_, carry->template_, sizeof(effect->carry.template_));
+	memcpy(effect->carry.id, carry->id, sizeof(effect->carry.id));
+}
+
+static void order_fetch(struct node_core *core, struct carry *carry, const struct wire_order *order,
+			uint64_t payload)
+{
+	const struct template_ *template_ = warm_find(core, carry->template_);
+	struct node_effect *effect;
+
+	memcpy(carry->id, order->artefact, sizeof(carry->id));
+	memcpy(carry->digest, order->digest, sizeof(carry->digest));
+	carry->bytes = order->bytes;
+	if (template_ && !strcmp(template_->id, carry->id)) {
+		carry->state = WIRE_TRANSFER_DONE;
+		return;
+	}
+	/* Another content by that name is the operator's, or came by an order before. */
+	if (template_) {
+		fail(core, carry, REFUSAL_CANCELLED);
+		return;
+	}
+	if (active_n(core, false) == FETCHES_MAX) {
+		fail(core, carry, REFUSAL_TRANSFER_BUSY);
+		return;
+	}
+	carry->active = true;
+	carry->state = WIRE_TRANSFER_FETCHING;
+	effect = node_effect_add(core, NODE_EFFECT_CARRY_FETCH);
+	effect->carry.number = carry->number;
+	effect->carry.payload = payload;
+	effect->carry.bytes = carry->bytes;
+	memcpy(effect->carry.template_, carry->template_, sizeof(effect->carry.template_));
+	memcpy(effect->carry.id, carry->id, sizeof(effect->carry.id));
+	memcpy(effect->carry.digest, carry->digest, sizeof(effect->carry.digest));
+}
+
+void carry_order(struct node_core *core, const struct wire_order *order, uint64_t payload)
+{
+	struct carry *carry;
+
+	if (find(core, order->attempt))
+		return;
+	carry = take_place(core, order);
+	if (carry->sends)
+		order_send(core, carry, payload);
+	else
+		order_fetch(core, carry, order, payload);
+}
+
+void carry_offered(struct node_core *core, const struct node_event *event)
+{
+	struct carry *carry = find(core, event->carry.number);
+
+	if (!carry || !carry->active || !carry->sends)
+		return;
+	carry->state = WIRE_TRANSFER_SENDING;
+	carry->bytes = event->carry.bytes;
+	memcpy(carry->digest, event->carry.digest, sizeof(carry->digest));
+	core->news_changed = true;
+}
+
+void carry_progress(struct node_core *core, const struct node_event *event)
+{
+	struct carry *carry = find(core, event->carry.number);
+
+	if (carry && carry->active)
+		carry->done_bytes =
+			event->carry.bytes; /* told by the next poll, whenever that is */
+}
+
+/* Whatever a relay, a disk or a sender that was changed meanwhile made of it: only what was ordered
+ * is installed. */
+void carry_arrived(struct node_core *core, const struct node_event *event)
+{
+	struct carry *carry = find(core, event->carry.number);
+	struct node_effect *effect;
+
+	if (!carry || !carry->active || carry->sends || carry->installing)
+		return;
+	if (memcmp(carry->digest, event->carry.digest, sizeof(carry->digest)) != 0 ||
+	    strcmp(carry->id, event->carry.id) != 0) {
+		effect = node_effect_add(core, NODE_EFFECT_CARRY_DROP);
+		effect->carry.number = carry->number;
+		fail(core, carry, REFUSAL_TRANSFER_CORRUPT);
+		return;
+	}
+	carry->done_bytes = carry->bytes;
+	carry->installing = true;
+	effect = node_effect_add(core, NODE_EFFECT_CARRY_INSTALL);
+	effect->carry.number = carry->number;
+}
+
+static bool is_offered(struct node_core *core, const struct carry *carry)
+{
+	const struct template_ *template_ = warm_find(core, carry->template_);
+
+	return template_ && !strcmp(template_->id, carry->id);
+}
+
+void carry_ended(struct node_core *core, const struct node_event *event)
+{
+	struct carry *carry = find(core, event->carry.number);
+
+	if (!carry || !carry->active)
+		return;
+	if (event->carry.refusal != REFUSAL_NONE) {
+		fail(core, carry, event->carry.refusal);
+	} else if (carry->sends) {
+		/* Nobody fetches any more; whoever wants it again says so again. */
+		memset(carry, 0, sizeof(*carry));
+		core->news_changed = true;
+	} else if (carry->installing && is_offered(core, carry)) {
+		carry->active = false;
+		carry->state = WIRE_TRANSFER_DONE;
+		core->news_changed = true;
+	} else {
+		fail(core, carry, REFUSAL_TRANSFER_UNUSABLE);
+	}
+}
+
+size_t node_core_transfers(const struct node_core *core,
+			   struct wire_transfer out_transfers[NODE_TRANSFERS_MAX])
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		const struct carry *carry = &core->carries[i];
+		struct wire_transfer *out = &out_transfers[n];
+		if (!carry->number)
+			continue;
+		memset(out, 0, sizeof(*out));
+		out->number = carry->number;
+		out->state = carry->state;
+		memcpy(out->template_id, carry->id, sizeof(out->template_id));
+		memcpy(out->digest, carry->digest, sizeof(out->digest));
+		out->bytes = carry->bytes;
+		out->done_bytes = carry->done_bytes;
+		out->refusal = carry->refusal;
+		n++;
+	}
+	return n;
+}
+
+void carry_verify(const struct node_core *core)
+{
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		const struct carry *carry = &core->carries[i];
+
+		if (!carry->number)
+			continue;
+		for (uint32_t j = 0; j < i; j++)
+			CHECK(core->carries[j].number != carry->number);
+		CHECK(carry->active == (carry->state == WIRE_TRANSFER_PREPARING ||
+					carry->state == WIRE_TRANSFER_SENDING ||
+					carry->state == WIRE_TRANSFER_FETCHING));
+		CHECK((carry->state == WIRE_TRANSFER_FAILED) == (carry->refusal != REFUSAL_NONE));
+		CHECK(!carry->installing || !carry->sends);
+	}
+	CHECK(active_n(core, true) <= SENDS_MAX && active_n(core, false) <= FETCHES_MAX);
+}

@@ -1,0 +1,14 @@
+/* The guest's network card, as the host says at the claim; without a word it stays off. */
+#ifndef FLOTILLA_GUEST_NETWORK_H
+#define FLOTILLA_GUEST_NETWORK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/*
+ * /init's "network": {"address", "prefix", "gateway", "dns"}, IPv4.  NULL, or what is wrong with
+ * it; absent is fine.  Without apply it is only checked.  The same again changes nothing.
+ */
+const char *network_apply(const json_t *document, bool apply);
+
+#endif
