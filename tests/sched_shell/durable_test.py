@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 
-from rig import Rig, run_tests, wait_for
+from rig import Failed, Rig, run_tests, wait_for
 
 
 def rows(rig, sql):
@@ -47,9 +47,21 @@ def listed(rig, key):
 
 def settle_and_compare(rig, key):
     """Ends everything and compares the ledger with what the nodes know of their own."""
-    for name in listed(rig, key):
-        assert rig.api("DELETE", "/sandboxes/" + name, key=key)[0] in (204, 404)
-    wait_for("calm", 30, lambda: rig.api("GET", "/v1/limits", key=key)[1]["concurrentSandboxes"]["current"] == 0)
+    def end_all():
+        for name in listed(rig, key):
+            assert rig.api("DELETE", "/sandboxes/" + name, key=key)[0] in (204, 404)
+
+    def is_calm():
+        # One that was being started when a kill came is listed only once its node has joined again.
+        end_all()
+        return rig.api("GET", "/v1/limits", key=key)[1]["concurrentSandboxes"]["current"] == 0
+    end_all()
+    try:
+        wait_for("calm", 30, is_calm)
+    except Failed:
+        print("   not ended:", rows(rig, "SELECT id, node, state, cause, attempt, tries, created_at, started_at"
+                                         " FROM sandbox WHERE state <> 4"))
+        raise
     time.sleep(0.3)
     ran = {}
     for agent in rig.agents:
