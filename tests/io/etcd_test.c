@@ -214,41 +214,6 @@ static void of_three_members_two_go_on_and_watches_with_them(void **unused)
 	world_close(&world);
 }
 
-/* Frozen while the others wrote, and used when it wakes: it says itself that it is at an older
- * revision, which is no older store. */
-static void a_member_that_was_away_is_no_store_set_back(void **unused)
-{
-	struct world world;
-
-	(void)unused;
-	world_open(&world, 3, NULL);
-	watch(&world, "/w/", 1);
-	put(&world, "/w/first", "a", 0);
-	await_seen(&world, 1);
-	etcd_rig_signal(&world.rig, 1, SIGSTOP);
-	/* It may have been the leader. */
-	while (put(&world, "/w/second", "b", 0)->outcome != ETCD_ANSWERED)
-		continue;
-	while (!strstr(world.seen, "/w/second=b"))
-		turn(&world);
-	for (int i = 0; i < 20; i++)
-		put(&world, "/else", "c", 0);
-	/* Nobody tells it what it missed until it has taken the watch. */
-	etcd_rig_signal(&world.rig, 2, SIGSTOP);
-	etcd_rig_signal(&world.rig, 1, SIGCONT);
-	etcd_rig_kill(&world.rig, 0);
-	while (!world.mended_n && !world.is_lost)
-		turn(&world);
-	assert_false(world.is_lost);
-	etcd_rig_signal(&world.rig, 2, SIGCONT);
-	while (put(&world, "/w/third", "d", 0)->outcome != ETCD_ANSWERED)
-		continue;
-	while (!strstr(world.seen, "/w/third=d") && !world.is_lost)
-		turn(&world);
-	assert_false(world.is_lost);
-	world_close(&world);
-}
-
 static void tls_is_believed_by_the_ca_file_only(void **unused)
 {
 	struct world world = {0};
@@ -297,7 +262,6 @@ int main(void)
 		cmocka_unit_test(a_frozen_etcd_leaves_a_write_unknown_within_the_limit),
 		cmocka_unit_test(an_etcd_that_is_not_there_has_got_nothing),
 		cmocka_unit_test(of_three_members_two_go_on_and_watches_with_them),
-		cmocka_unit_test(a_member_that_was_away_is_no_store_set_back),
 		cmocka_unit_test(tls_is_believed_by_the_ca_file_only),
 		cmocka_unit_test(endpoints_that_cannot_be_any_are_refused),
 	};
