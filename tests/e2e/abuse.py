@@ -647,14 +647,16 @@ def an_agent_killed_again_and_again_loses_and_doubles_nothing():
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for number in range(5):
-        time.sleep(0.2 + number * 0.3)
-        agent.kill()
-        agent.start()
-    time.sleep(1)
-    stopping.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for number in range(5):
+            time.sleep(0.2 + number * 0.3)
+            agent.kill()
+            agent.start()
+        time.sleep(1)
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
     bills = settle(key, 60)
     assert set(told) <= set(bills), set(told) - set(bills)
     check(key)
@@ -678,10 +680,12 @@ def a_restarted_gateway_serves_within_seconds():
 def time_limits_hold_without_a_scheduler():
     key = fleet.tenant("alone")
     made = [create(key, timeout=3) for _ in range(3)]
-    fleet.scheduler.kill()
     mine = [pids_of(sandbox)[1] for sandbox in made]
-    wait_for("the time limits", 10, lambda: not set(mine) & set(fleet.vm_processes()))
-    fleet.scheduler.start()
+    fleet.scheduler.kill()
+    try:
+        wait_for("the time limits", 10, lambda: not set(mine) & set(fleet.vm_processes()))
+    finally:
+        fleet.scheduler.start()
     for sandbox in made:
         bill = end_of(sandbox, key)
         assert bill["cause"] == "timeout" and 3 <= bill["seconds"] <= 4, bill

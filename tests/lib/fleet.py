@@ -7,9 +7,11 @@ agents, each with its own directories under one temporary root, on free ports of
 
 Everything a fleet starts, it stops; shims and microVMs included.  Python's standard library only.
 """
+import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import secrets
 import shutil
@@ -48,9 +50,12 @@ def wait_for(what, seconds, probe, pause=0.05):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that no outgoing connection takes while its daemon is down: the kernel gives those 32768 and more."""
+    while True:
+        port = random.randrange(10240, 32768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Daemon:
@@ -162,25 +167,21 @@ class Fleet:
         os.write(key, secrets.token_bytes(32))
         os.close(key)
         volumes_at = f"127.0.0.1:{free_port()}"
+        # What agents and clients remember must be the same after a restart.
         self.gateway = self._daemon("flotilla-gateway", "gateway", [
-            "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+            "--listen", f"127.0.0.1:{free_port()}", "--tunnel-listen", f"127.0.0.1:{free_port()}", "--admin-listen", "127.0.0.1:0",
             "--fleet-key", self.path("scheduler", "fleet.key"), "--api-backend", self.api_backend,
             "--volumes-backend", volumes_at, *self._domain_options()]).start()
-        # What agents and clients remember must be the same after a restart.
-        self.gateway.argv[2], self.gateway.argv[4] = self.gateway.addresses["tenants"], self.gateway.addresses["tunnels"]
         self.volumes = self._daemon("flotilla-volumes", "volumes", [
             "--state-dir", self.path("volumes"), "--listen", volumes_at, "--api-backend", self.api_backend,
             "--gateway", self.gateway.addresses["tenants"], "--fleet-key", self.path("scheduler", "fleet.key"), "--reserve", "0",
             *self.volumes_options]).start()
         self.scheduler = self._daemon("flotilla-scheduler", "scheduler", [
-            "--state-dir", self.path("scheduler"), "--bus-listen", "127.0.0.1:0",
+            "--state-dir", self.path("scheduler"), "--bus-listen", f"127.0.0.1:{free_port()}",
             "--api-listen", self.api_backend,
             *(["--domain", self.domain_text()] if self.domain else []),
             "--gateway-tunnel", self.gateway.addresses["tunnels"],
             "--gateway-url", "http://" + self.gateway.addresses["tenants"], "--volumes", volumes_at, *self.scheduler_options]).start()
-        for flag, name in (("--api-listen", "api"), ("--bus-listen", "bus")):
-            at = self.scheduler.argv.index(flag) + 1
-            self.scheduler.argv[at] = self.scheduler.addresses[name]
         for number in range(self.agent_n):
             self.add_agent(number)
         if self.agents:

@@ -41,15 +41,13 @@ class Rig:
 
     def start_scheduler(self, name, state, options):
         ready = self.path(f"{name}.ready")
+        # What agents and clients remember must be the same after a restart.
         scheduler = Daemon(name, [
-            os.path.join(BIN, "flotilla-scheduler"), "--state-dir", self.path(state), "--api-listen", "127.0.0.1:0",
-            "--bus-listen", "127.0.0.1:0", "--store-retry", "50ms", "--ready-file", ready, *options],
+            os.path.join(BIN, "flotilla-scheduler"), "--state-dir", self.path(state), "--api-listen", f"127.0.0.1:{free_port()}",
+            "--bus-listen", f"127.0.0.1:{free_port()}", "--store-retry", "50ms", "--ready-file", ready, *options],
             self.path(f"{name}.log"), ready)
         self.schedulers.append(scheduler)
         scheduler.start()
-        # What agents and clients remember must be the same after a restart.
-        for flag, listener in (("--api-listen", "api"), ("--bus-listen", "bus")):
-            scheduler.argv[scheduler.argv.index(flag) + 1] = scheduler.addresses[listener]
         return scheduler
 
     def path(self, *parts):

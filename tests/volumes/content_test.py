@@ -13,7 +13,7 @@ import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "sched_shell"))
 from rig import Rig, run_tests, wait_for  # noqa: E402
-from fleet import BIN, Daemon  # noqa: E402
+from fleet import BIN, Daemon, free_port  # noqa: E402
 
 MIB = 1 << 20
 rig = volumes = gateway = None
@@ -403,9 +403,8 @@ def a_scheduler_that_has_forgotten_a_volume_costs_no_files():
 def main():
     global rig, volumes, gateway
     with Rig(agents=0, options=["--limits-volumes", "hobby=3", "--limits-volume-gib", "hobby=1,pro=2"]) as rig:
-        volumes = daemon("volumes", "--state-dir", rig.path("volumes"), "--listen", "127.0.0.1:0", "--reserve", "0",
+        volumes = daemon("volumes", "--state-dir", rig.path("volumes"), "--listen", f"127.0.0.1:{free_port()}", "--reserve", "0",
                          "--api-backend", rig.scheduler.addresses["api"], "--sweep", "200ms").start()
-        volumes.argv[volumes.argv.index("--listen") + 1] = volumes.addresses["content"]
         gateway = daemon("gateway", "--listen", "127.0.0.1:0", "--tunnel-listen", "127.0.0.1:0",
                          "--volumes-backend", volumes.addresses["content"]).start()
         try:
