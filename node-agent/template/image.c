@@ -16,7 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PACK_LIMIT_MS = 10 * 60 * 1000, AUTH_MAX = 16 * 1024 };
+enum { PACK_LIMIT_MS = 10 * 60 * 1000, AUTH_MAX = 16 * 1024, SAID_MAX = 16 * 1024 };
+
+#define FATAL "level=fatal msg=\""
 
 const char *image_wanted(const struct build_request *request)
 {
@@ -76,13 +78,35 @@ static int auth_write(const char *path, const char *reference, const struct buil
 	return result;
 }
 
-/* skopeo's own last words are on standard error, which is the build's log. */
+/*
+ * Why skopeo gave up, of all it said: time="…" level=fatal msg="…", with what is special behind a
+ * backslash. In place; NULL when it did not say.
+ */
+static const char *reason_of(char *said)
+{
+	char *from = strstr(said, FATAL), *to;
+
+	if (!from)
+		return NULL;
+	from += strlen(FATAL);
+	to = from;
+	for (const char *at = from; *at && *at != '"'; at++) {
+		if (*at == '\\' && at[1])
+			at++;
+		*to++ = *at;
+	}
+	*to = 0;
+	return from;
+}
+
 static int fetch(const struct build_request *request, const char *reference, const char *dir,
 		 struct err *err)
 {
 	char auth[PATH_MAX], from[IMAGE_REFERENCE_MAX + 16], to[PATH_MAX], verify[32];
-	char *argv[20];
+	char *argv[20], said[SAID_MAX];
+	const char *reason;
 	size_t n = 0;
+	int result;
 
 	snprintf(from, sizeof(from), "docker://%s", reference);
 	snprintf(verify, sizeof(verify), "--src-tls-verify=%s",
@@ -110,12 +134,13 @@ static int fetch(const struct build_request *request, const char *reference, con
 	    auth_write(auth, reference, request->spec, err))
 		return -1;
 	progress_say(PROGRESS_INFO, "fetching %s", reference);
-	if (process_run(argv, (int)request->limit_ms, NULL, 0, err)) {
-		unlink(auth);
-		return err_wrap(err, "image %s cannot be fetched", reference);
-	}
+	result = process_run_heard(argv, (int)request->limit_ms, said, sizeof(said), err);
 	unlink(auth);
-	return 0;
+	if (!result)
+		return 0;
+	reason = reason_of(said);
+	return reason ? err_set(err, "image %s cannot be fetched: %s", reference, reason)
+		      : err_wrap(err, "image %s cannot be fetched", reference);
 }
 
 /* ---- both ---- */

@@ -21,7 +21,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static pid_t start(char *const argv[], bool is_limited, int out_fd)
+static pid_t start(char *const argv[], bool is_limited, bool is_heard, int out_fd)
 {
 	pid_t parent = getpid();
 	pid_t pid = fork();
@@ -37,7 +37,8 @@ static pid_t start(char *const argv[], bool is_limited, int out_fd)
 	if (getppid() != parent)
 		_exit(127);
 	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0)
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0 ||
+	    (is_heard && dup2(out_fd, STDERR_FILENO) < 0))
 		_exit(127);
 	execvp(argv[0], argv);
 	_exit(127);
@@ -71,7 +72,8 @@ static bool collect(int fd, int time_limit_ms, char *out, size_t out_n)
 	}
 }
 
-int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, struct err *err)
+static int run(char *const argv[], int time_limit_ms, bool is_heard, char *out, size_t out_n,
+	       struct err *err)
 {
 	int pipe_fds[2];
 	bool is_in_time;
@@ -82,7 +84,7 @@ int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, 
 		out[0] = 0;
 	if (pipe2(pipe_fds, O_CLOEXEC))
 		return err_errno(err, errno, "%s", argv[0]);
-	pid = start(argv, time_limit_ms > 0, pipe_fds[1]);
+	pid = start(argv, time_limit_ms > 0, is_heard, pipe_fds[1]);
 	close(pipe_fds[1]);
 	if (pid < 0) {
 		close(pipe_fds[0]);
@@ -103,4 +105,15 @@ int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, 
 	if (WEXITSTATUS(status))
 		return err_set(err, "%s: exit code %d", argv[0], WEXITSTATUS(status));
 	return 0;
+}
+
+int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, struct err *err)
+{
+	return run(argv, time_limit_ms, false, out, out_n, err);
+}
+
+int process_run_heard(char *const argv[], int time_limit_ms, char *out, size_t out_n,
+		      struct err *err)
+{
+	return run(argv, time_limit_ms, true, out, out_n, err);
 }

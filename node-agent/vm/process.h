@@ -14,4 +14,8 @@
  */
 int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, struct err *err);
 
+/* The same for a program whose complaints are wanted: out is of standard output and error. */
+int process_run_heard(char *const argv[], int time_limit_ms, char *out, size_t out_n,
+		      struct err *err);
+
 #endif
