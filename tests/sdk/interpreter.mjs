@@ -105,6 +105,84 @@ promise('contexts_are_apart_and_can_be_restarted_and_removed', async () => {
   assert.ok(!(await sandbox.listCodeContexts()).some(other => other.id === context.id))
 })
 
+const inLanguage = language => async (code, options) => {
+  const execution = await sandbox.runCode(code, { language, ...options })
+  return { ...execution, text: execution.text, out: execution.logs.stdout.join(''), err: execution.logs.stderr.join('') }
+}
+
+promise('javascript_has_names_that_stay_and_can_be_said_again', async () => {
+  const run = inLanguage('javascript')
+  const first = await run('const x = 41; class A { hi() { return "hi" } }; x')
+  assert.deepEqual([first.text, first.results[0].isMainResult, first.executionCount], ['41', true, 1])
+  assert.equal((await run('const x = 42; x')).text, '42')
+  assert.equal((await run('new A().hi()')).text, 'hi')
+  assert.equal((await run('{ a: [x], b: "c" }')).text, "{ a: [ 42 ], b: 'c' }")
+  assert.deepEqual((await run('let nothing')).results, [])
+})
+
+promise('javascript_imports_awaits_and_prints', async () => {
+  const run = inLanguage('js')
+  const told = await run('import path, { sep } from "path"\nimport * as fs from "fs"\nconsole.log("out"); console.error("err")\n' +
+    'const late = await new Promise(done => setTimeout(() => done("late"), 50))\nlate + sep + typeof fs.readFileSync + typeof path.join')
+  assert.deepEqual([told.text, told.out, told.err], ['late/functionfunction', 'out\n', 'err\n'])
+  assert.equal((await run('console.log("x".repeat(200000)); late')).out.length, 200001)
+  const seen = await run('({ [Symbol.for("Jupyter.display")]: () => ({ "text/html": "<b>b</b>", "application/json": { a: 1 } }) })')
+  assert.deepEqual([seen.results[0].html, seen.results[0].json], ['<b>b</b>', { a: 1 }])
+  assert.equal((await run('process.env.COLOUR + process.env.ONCE', { envs: { ONCE: "it's" } })).text, "blueit's")
+  assert.equal((await run('process.env.ONCE ?? "gone"')).text, 'gone')
+})
+
+promise('javascript_says_what_is_wrong', async () => {
+  const run = inLanguage('javascript')
+  const { error } = await run('function bad() { throw new TypeError("bad") }\nbad()')
+  assert.deepEqual([error.name, error.value], ['TypeError', 'bad'])
+  assert.match(error.traceback, /at bad \(execution:1/)
+  assert.doesNotMatch(error.traceback, /node_kernel/)
+  assert.equal((await run('let = = 1')).error.name, 'SyntaxError')
+  assert.deepEqual([(await run('await Promise.reject(3)')).error.value], ['3'])
+  assert.match((await run('Promise.reject(new Error("of nobody")); await 1')).err, /of nobody/)
+  assert.equal((await run('process.exit(1)')).error.name, 'KernelDied')
+  assert.equal((await run('typeof x')).text, 'undefined')
+})
+
+promise('typescript_has_types_and_forgets_them', async () => {
+  const run = inLanguage('typescript')
+  assert.equal((await run('interface P { a: number }\nenum E { A, B }\nconst p: P = { a: E.B }; p.a')).text, '1')
+  assert.equal((await run('const id = <T,>(v: T): T => v\nid(await Promise.resolve(p.a + 1))')).text, '2')
+  assert.match((await run('let a: = 3')).error.value, /Type expected/)
+  const context = await sandbox.createCodeContext({ language: 'typescript', cwd: '/tmp', requestTimeoutMs: 120_000 })
+  assert.equal(context.language, 'typescript')
+  assert.equal((await sandbox.runCode('typeof p + process.cwd()', { context })).text, 'undefined/tmp')
+  await sandbox.removeCodeContext(context)
+})
+
+promise('bash_is_one_shell_that_goes_on', async () => {
+  const run = inLanguage('bash')
+  await run('word=kept; cd /tmp; f() { echo "f of $1"; }')
+  const told = await run("echo $word; pwd; f me; echo err >&2; cat; read line || echo 'no input'")
+  assert.deepEqual([told.out, told.err, told.error], ['kept\n/tmp\nf of me\nno input\n', 'err\n', undefined])
+  assert.equal((await run('cat <<END\n$COLOUR $ONCE\nEND', { envs: { ONCE: "it's" } })).out, "blue it's\n")
+  assert.equal((await run('echo "[$ONCE]"')).out, '[]\n')
+  const { error } = await run('(exit 7)')
+  assert.deepEqual([error.name, error.value], ['ExitCode', '7'])
+  assert.match((await run('if then')).err, /syntax error/)
+  assert.equal((await run('exit 1')).error.name, 'KernelDied')
+  assert.equal((await run('echo "[$word]"')).out, '[]\n')
+})
+
+promise('a_restart_interrupts_what_runs_in_any_language', async () => {
+  for (const [language, code, value] of [['javascript', 'console.log("runs"); while (true);', /interrupted/],
+    ['javascript', 'console.log("runs"); await new Promise(() => {})', /interrupted/],
+    ['bash', 'echo runs; while true; do sleep 0.1; done', /130/], ['python', 'print("runs")\nwhile True: pass', /^$/]]) {
+    const context = await sandbox.createCodeContext({ language, requestTimeoutMs: 120_000 })
+    let running
+    await new Promise(resolve => { running = sandbox.runCode(code, { context, onStdout: resolve }) })
+    await sandbox.restartCodeContext(context)
+    assert.match((await running).error.value, value, `${language}: ${code}`)
+    await sandbox.removeCodeContext(context)
+  }
+})
+
 promise('code_that_nobody_waits_for_is_interrupted', async () => {
   await assert.rejects(sandbox.runCode('while True: pass', { timeoutMs: 2000 }), /timed out/i)
   assert.equal((await sandbox.runCode('6 * 7')).text, '42')
@@ -119,6 +197,7 @@ promise('a_kernel_that_dies_says_so_and_comes_back', async () => {
 promise('what_is_wrong_with_a_request_is_told', async () => {
   await assert.rejects(sandbox.createCodeContext({ cwd: '/nowhere' }), /400/)
   await assert.rejects(sandbox.createCodeContext({ language: 'cobol' }), /400/)
+  await assert.rejects(sandbox.runCode('1', { language: 'cobol' }), /400/)
   await assert.rejects(sandbox.runCode('1', { context: { id: 'nobody' } }), /not found/)
 })
 

@@ -31,8 +31,15 @@ def python_contexts():
     assert context.id not in [other.id for other in sandbox.list_code_contexts()]
 
 
+def python_drives_other_languages():
+    assert sandbox.run_code("[1, 2].map(n => n * 2)", language="js").text == "[ 2, 4 ]"
+    assert "".join(sandbox.run_code("echo $((6 * 7))", language="bash").logs.stdout) == "42\n"
+    error = sandbox.run_code("let n: = 1", language="ts").error
+    assert error.name == "SyntaxError", error
+
+
 sandbox = Sandbox.create(timeout=300)
 try:
-    run_tests([python_results_errors_and_streams, python_plots, python_contexts])
+    run_tests([python_results_errors_and_streams, python_plots, python_contexts, python_drives_other_languages])
 finally:
     sandbox.kill()

@@ -8,50 +8,30 @@ It speaks the protocol of E2B's code interpreter (`@e2b/code-interpreter`), on p
     GET    /contexts                POST /contexts {language?, cwd?}
     DELETE /contexts/ID             POST /contexts/ID/restart
 
-A context is a kernel of Jupyter's with a namespace of its own.  One for Python is there from the
-start, warm: it is in the template's snapshot.
+A context is a kernel with a namespace of its own.  One for Python is there from the start, warm: it
+is in the template's snapshot; one for another language, when code of it comes.
 """
 import http.server
 import json
 import os
-import queue
 import socket
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 
-from jupyter_client import KernelManager
+from context import INTERRUPT_AGAIN_S, Died
+from jupyter_context import JupyterContext
+from process_context import BashContext, NodeContext
 
 PORT = 49999
 ENVD = "http://127.0.0.1:49983"
 HOME = os.path.expanduser("~")
 BODY_MAX = 64 << 20
 CONTEXTS_MAX = 32
-START_S = 120
 
-# What is loaded and used once before the snapshot: no name of it stays in the namespace.
-WARM = """
-def _warm():
-    import io, json, math, re
-    import numpy, pandas
-    import matplotlib.pyplot as plt
-    pandas.DataFrame({"a": [1, 2]})._repr_html_()
-    plt.plot([1, 2])
-    plt.savefig(io.BytesIO())
-    plt.close("all")
-_warm()
-del _warm
-"""
-
-# The field of a result that each kind of data becomes; what is not here keeps its own name.
-FIELDS = {
-    "text/plain": "text", "text/html": "html", "text/markdown": "markdown", "image/svg+xml": "svg",
-    "image/png": "png", "image/jpeg": "jpeg", "application/pdf": "pdf", "text/latex": "latex",
-    "application/json": "json", "application/javascript": "javascript",
-}
-
+LANGUAGES = {"python": JupyterContext, "javascript": NodeContext, "typescript": NodeContext, "bash": BashContext}
+ALIASES = {"python3": "python", "js": "javascript", "ts": "typescript", "sh": "bash"}
 
 class Refused(Exception):
     def __init__(self, status, text):
@@ -59,137 +39,32 @@ class Refused(Exception):
         self.status = status
 
 
-class Context:
-    """One kernel.  Executions wait for each other."""
-
-    def __init__(self, language, cwd):
-        self.id, self.language, self.cwd = str(uuid.uuid4()), language, cwd
-        self.lock = threading.Lock()
-        self.envs = {}  # of the sandbox, as the kernel has them
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(cwd=cwd)
-        self.connect()
-
-    def connect(self):
-        self.client = self.manager.blocking_client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=START_S)
-
-    def restart(self):
-        self.manager.interrupt_kernel()
-        with self.lock:
-            self.client.stop_channels()
-            self.manager.restart_kernel(now=True, cwd=self.cwd)
-            self.connect()
-            self.envs = {}
-
-    def close(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
-
-    def quietly(self, code):
-        """Runs code that leaves no trace in the history and shows nothing."""
-        for _ in self.messages(self.client.execute(code, silent=True, store_history=False)):
-            pass
-
-    def messages(self, request):
-        """What the kernel publishes about a request, until it is done with it."""
-        while True:
-            try:
-                message = self.client.get_iopub_msg(timeout=1)
-            except queue.Empty:
-                if not self.manager.is_alive():
-                    raise RuntimeError("the kernel died") from None
-                continue
-            if message["parent_header"].get("msg_id") != request:
-                continue
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return
-            yield message
-
-    def put_envs(self, envs):
-        changed = {name: value for name, value in envs.items() if self.envs.get(name) != value}
-        if changed:
-            self.quietly(f"import os as _os\n_os.environ.update({changed!r})\ndel _os")
-            self.envs.update(changed)
-
-    def run(self, code, envs, own_envs):
-        """Everything that the code shows, as E2B's clients read it."""
-        with self.lock:
-            try:
-                self.put_envs(envs)
-                if own_envs:
-                    self.quietly(f"import os as _os\n_saved_environ = dict(_os.environ)\n"
-                                 f"_os.environ.update({own_envs!r})\ndel _os")
-                try:
-                    for message in self.messages(self.client.execute(code, allow_stdin=False)):
-                        event = event_of(message)
-                        if event:
-                            yield event
-                finally:
-                    if own_envs and self.manager.is_alive():
-                        self.quietly("import os as _os\n_os.environ.clear()\n"
-                                     "_os.environ.update(_saved_environ)\ndel _os, _saved_environ")
-            except RuntimeError as fault:
-                yield {"type": "error", "name": "KernelDied", "value": str(fault), "traceback": ""}
-                self.revive()
-
-    def revive(self):
-        self.client.stop_channels()
-        self.manager.restart_kernel(now=True, cwd=self.cwd)
-        self.connect()
-        self.envs = {}
-
-    def described(self):
-        return {"id": self.id, "language": self.language, "cwd": self.cwd}
-
-
-def event_of(message):
-    kind, content = message["msg_type"], message["content"]
-    if kind == "stream":
-        return {"type": content["name"], "text": content["text"], "timestamp": message["header"]["date"].isoformat()}
-    if kind in ("execute_result", "display_data"):
-        return result_of(content["data"], kind == "execute_result")
-    if kind == "error":
-        return {"type": "error", "name": content["ename"], "value": content["evalue"],
-                "traceback": "\n".join(content["traceback"])}
-    if kind == "execute_input":
-        return {"type": "number_of_executions", "execution_count": content["execution_count"]}
-    return None
-
-
-def result_of(data, is_main):
-    result = {"type": "result", "is_main_result": is_main}
-    for kind, value in data.items():
-        result[FIELDS.get(kind, kind)] = value
-    text = result.get("text")
-    # A string is shown without its quotes.
-    if text and len(text) > 1 and text[0] == text[-1] == "'":
-        result["text"] = text[1:-1]
-    return result
+def language_of(text):
+    name = (text or "python").lower()
+    name = ALIASES.get(name, name)
+    if name not in LANGUAGES:
+        raise Refused(400, f"language {text}: there are {', '.join(LANGUAGES)}")
+    return name
 
 
 class Contexts:
     def __init__(self):
         self.lock = threading.Lock()
+        self.making = threading.Lock()
         self.all = {}
-        self.default = None
+        self.defaults = {}  # by language
 
     def start(self):
-        self.default = self.make("python", HOME)
-        with self.default.lock:
-            self.default.quietly(WARM)
+        self.choose(None, "python").warm()
 
     def make(self, language, cwd):
-        language = (language or "python").lower()
-        if language not in ("python", "python3"):
-            raise Refused(400, f"language {language}: only python is here")
+        language = language_of(language)
         cwd = os.path.join(HOME, cwd or "")
         if not os.path.isdir(cwd):
             raise Refused(400, f"cwd {cwd}: no such folder")
         if len(self.all) >= CONTEXTS_MAX:
             raise Refused(429, f"there are {CONTEXTS_MAX} contexts already")
-        context = Context("python", cwd)
+        context = LANGUAGES[language](language, cwd)
         with self.lock:
             self.all[context.id] = context
         return context
@@ -203,13 +78,12 @@ class Contexts:
     def choose(self, name, language):
         if name:
             return self.find(name)
-        if (language or "python").lower() not in ("python", "python3"):
-            raise Refused(400, f"language {language}: only python is here")
-        with self.lock:
-            gone = self.default.id not in self.all
-        if gone:
-            self.default = self.make("python", HOME)
-        return self.default
+        language = language_of(language)
+        with self.making:
+            context = self.defaults.get(language)
+            if not context or context.id not in self.all:
+                context = self.defaults[language] = self.make(language, HOME)
+        return context
 
     def remove(self, name):
         context = self.find(name)
@@ -285,7 +159,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             except OSError:
                 gone = True  # go on reading, so that the next execution finds a quiet kernel
-                context.manager.interrupt_kernel()
+                context.interrupt()
         over.set()
         if not gone:
             self.wfile.write(b"0\r\n\r\n")
@@ -299,8 +173,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             except OSError:
                 is_gone = True
             if is_gone:
-                context.manager.interrupt_kernel()
-                return
+                context.interrupt()
+                over.wait(INTERRUPT_AGAIN_S)
 
     def route(self):
         parts = [part for part in urllib.parse.urlsplit(self.path).path.split("/") if part]
@@ -327,6 +201,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.route()
         except Refused as refused:
             self.answer(refused.status, str(refused))
+        except Died:
+            self.answer(500, "the kernel does not start")
         except OSError:
             self.close_connection = True
 
