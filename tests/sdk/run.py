@@ -40,8 +40,18 @@ def drive(fleet, scripts, env_of_all=None):
             env = {**fleet.env(tenant), **(env_of_all or {}), "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
                    "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
                    "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
-            good &= sdk.drive(os.path.join(HERE, script), package, env=env)
+            if not sdk.drive(os.path.join(HERE, script), package, env=env):
+                good = False
+                print_faults(fleet)
     return good
+
+
+def print_faults(fleet):
+    """What the hosts said of microVMs that failed: a program sees only that one did."""
+    for agent in fleet.agents:
+        with open(agent.log, errors="replace") as log:
+            said = [line for line in log if '"level":"warn"' in line or '"level":"error"' in line or '_fault"' in line]
+        print(f"--- {agent.name}", *said[-40:], sep="\n", flush=True)
 
 
 def the_command_works_by_names_too(fleet):
