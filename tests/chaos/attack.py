@@ -82,7 +82,9 @@ class Attack:
         for daemon in self.cluster.daemons():
             with open(daemon.log, errors="replace") as log:
                 for line in log:
-                    if "broken promise" in line or "Sanitizer" in line or "runtime error" in line:
+                    # etcd's own way out when its disk is full is a panic, too: "failed to save …".
+                    panics = line.startswith("panic") and "failed to save" not in line
+                    if "broken promise" in line or "Sanitizer" in line or "runtime error" in line or panics:
                         self.broken.append(f"{daemon.name}: {line.strip()[:300]}")
         if self.broken:
             raise Failed("; ".join(self.broken[:5]))
