@@ -1,7 +1,7 @@
 /*
- * This node's part in the copying of templates: it offers one that it has, or fetches one that
- * another node offers.  How bytes travel is the shell's; here is decided what is begun, what of
- * that which arrived is installed, and what is said of it.
+ * This node's part in the copying of templates, and of what is saved: it offers one that it has, or
+ * fetches one that another node offers.  How bytes travel is the shell's; here is decided what is
+ * begun, what of that which arrived is installed, and what is said of it.
  *
  *   SEND   --> CARRY_SEND   --> CARRY_OFFERED: what there is, and its digest --> CARRY_ENDED
  *   FETCH  --> CARRY_FETCH  --> CARRY_ARRIVED: all of it, proved to have this digest
@@ -11,6 +11,10 @@
  * Nothing of it is journaled.  Who orders reads in polls what is known of a transfer and gives the
  * order again if nothing is; a number that is known is not begun again.  Of what is over the last
  * few are remembered.
+ *
+ * A copy of what is saved has an attempt of its own, which is the transfer's number, and once it is
+ * installed it is like a snapshot that was made here: journaled, and answered by a record that it
+ * is kept.  It counts only when the node that it was copied from has handed over (see saved.c).
  */
 #include "node-agent/core/state.h"
 
@@ -48,6 +52,7 @@ static struct carry *take_place(struct node_core *core, const struct wire_order 
 	CHECK(place); /* fewer are active */
 	*place = (struct carry){.number = order->attempt,
 				.sends = order->kind == WIRE_ORDER_SEND,
+				.source = order->source,
 				.touched = ++core->carries_n};
 	memcpy(place->template_, order->template, sizeof(place->template_));
 	core->news_changed = true;
@@ -65,9 +70,10 @@ static void fail(struct node_core *core, struct carry *carry, enum refusal refus
 static void order_send(struct node_core *core, struct carry *carry, uint64_t payload)
 {
 	const struct template_ *template_ = warm_find(core, carry->template_);
+	const struct saved *saved = carry->source ? saved_find(core, carry->source) : NULL;
 	struct node_effect *effect;
 
-	if (!template_) {
+	if (carry->source ? !saved || saved->maker != POOL_NONE : !template_) {
 		fail(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
 		return;
 	}
@@ -77,32 +83,89 @@ static void order_send(struct node_core *core, struct carry *carry, uint64_t pay
 	}
 	carry->active = true;
 	carry->state = WIRE_TRANSFER_PREPARING;
-	memcpy(carry->id, template_->id, sizeof(carry->id));
+	if (!saved)
+		memcpy(carry->id, template_->id, sizeof(carry->id));
 	effect = node_effect_add(core, NODE_EFFECT_CARRY_SEND);
 	effect->carry.number = carry->number;
+	effect->carry.folder = saved ? saved->row.vm : 0;
 	effect->carry.payload = payload;
 	memcpy(effect->carry.template_, carry->template_, sizeof(effect->carry.template_));
 	memcpy(effect->carry.id, carry->id, sizeof(effect->carry.id));
 }
 
+/* Whether there is nothing to fetch, as is said then. */
+static bool is_settled(struct node_core *core, struct carry *carry)
+{
+	const struct template_ *template_ = warm_find(core, carry->template_);
+
+	if (template_ && !strcmp(template_->id, carry->id)) {
+		carry->state = WIRE_TRANSFER_DONE;
+		return true;
+	}
+	/* Another content by that name is the operator's, or came by an order before. */
+	if (template_)
+		fail(core, carry, REFUSAL_CANCELLED);
+	return template_ != NULL;
+}
+
+/* What a copy of what is saved will be here, in a folder of its own. */
+static void describe(struct node_core *core, struct carry *carry, const struct wire_order *order,
+		     const struct template_ *template_)
+{
+	carry->saved_of = order->saved;
+	carry->row = (struct node_saved){
+		.id = order->sandbox,
+		.tenant = order->tenant,
+		.attempt = order->attempt,
+		.incarnation = order->incarnation,
+		.vcpus = order->vcpus,
+		.mem_mib = order->mem_mib,
+		.disk_mib = (uint32_t)template_->shape.disk_mib,
+		.how = order->how,
+		.vm = ++core->last_vm,
+	};
+	memcpy(carry->row.template_, order->template, sizeof(carry->row.template_));
+}
+
+/* Nothing comes of an attempt that was given up, or of a leader before the present one: that has
+ * heard this node out. */
+static bool is_stale(const struct node_core *core, uint64_t attempt)
+{
+	return attempt < core->meta.attempt_floor || attempt < core->lost_below ||
+	       attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+}
+
+/* The same for what is saved.  Its record says what became of an attempt that is known. */
+static bool is_saved_settled(struct node_core *core, struct carry *carry,
+			     const struct wire_order *order)
+{
+	const struct template_ *template_ = warm_find(core, carry->template_);
+
+	if (attempt_find(core, order->attempt) != MAP_NONE) {
+		carry->state = WIRE_TRANSFER_DONE;
+		return true;
+	}
+	if (is_stale(core, order->attempt))
+		fail(core, carry, REFUSAL_STALE_ATTEMPT);
+	else if (!template_ || strcmp(template_->id, carry->id) != 0)
+		fail(core, carry, REFUSAL_TRANSFER_UNUSABLE);
+	else if (!saved_fits(core))
+		fail(core, carry, REFUSAL_TRANSFER_NO_SPACE);
+	else
+		describe(core, carry, order, template_);
+	return carry->state == WIRE_TRANSFER_FAILED;
+}
+
 static void order_fetch(struct node_core *core, struct carry *carry, const struct wire_order *order,
 			uint64_t payload)
 {
-	const struct template_ *template_ = warm_find(core, carry->template_);
 	struct node_effect *effect;
 
 	memcpy(carry->id, order->artefact, sizeof(carry->id));
 	memcpy(carry->digest, order->digest, sizeof(carry->digest));
 	carry->bytes = order->bytes;
-	if (template_ && !strcmp(template_->id, carry->id)) {
-		carry->state = WIRE_TRANSFER_DONE;
+	if (carry->source ? is_saved_settled(core, carry, order) : is_settled(core, carry))
 		return;
-	}
-	/* Another content by that name is the operator's, or came by an order before. */
-	if (template_) {
-		fail(core, carry, REFUSAL_CANCELLED);
-		return;
-	}
 	if (active_n(core, false) == FETCHES_MAX) {
 		fail(core, carry, REFUSAL_TRANSFER_BUSY);
 		return;
@@ -113,6 +176,7 @@ static void order_fetch(struct node_core *core, struct carry *carry, const struc
 	effect->carry.number = carry->number;
 	effect->carry.payload = payload;
 	effect->carry.bytes = carry->bytes;
+	effect->carry.folder = carry->row.vm;
 	memcpy(effect->carry.template_, carry->template_, sizeof(effect->carry.template_));
 	memcpy(effect->carry.id, carry->id, sizeof(effect->carry.id));
 	memcpy(effect->carry.digest, carry->digest, sizeof(effect->carry.digest));
@@ -140,6 +204,8 @@ void carry_offered(struct node_core *core, const struct node_event *event)
 	carry->state = WIRE_TRANSFER_SENDING;
 	carry->bytes = event->carry.bytes;
 	memcpy(carry->digest, event->carry.digest, sizeof(carry->digest));
+	if (carry->source)
+		memcpy(carry->id, event->carry.id, sizeof(carry->id));
 	core->news_changed = true;
 }
 
@@ -181,6 +247,44 @@ static bool is_offered(struct node_core *core, const struct carry *carry)
 	return template_ && !strcmp(template_->id, carry->id);
 }
 
+/* It is in its folder, durably; unless nobody wants it any more, it is kept from now on. */
+static void keep(struct node_core *core, struct carry *carry, uint64_t bytes)
+{
+	bool is_wanted = attempt_find(core, carry->number) == MAP_NONE &&
+			 !is_stale(core, carry->number) && saved_fits(core) &&
+			 attempt_make_room(core);
+	struct saved *saved;
+
+	if (!is_wanted) {
+		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = carry->row.vm;
+		fail(core, carry, REFUSAL_CANCELLED);
+		return;
+	}
+	carry->row.mib = (bytes + (1 << 20) - 1) >> 20;
+	saved = saved_take(core, &carry->row);
+	CHECK(saved);
+	saved->is_found = true;
+	saved->source = carry->saved_of;
+	saved->transient = true;
+	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = saved->row.attempt;
+	node_effect_add(core, NODE_EFFECT_JOURNAL_SAVED)->saved = saved->row;
+	outbox_kept(core, saved);
+	carry->active = false;
+	carry->state = WIRE_TRANSFER_DONE;
+	core->news_changed = true;
+}
+
+void carry_cancel(struct node_core *core, uint64_t attempt)
+{
+	struct carry *carry = find(core, attempt);
+
+	/* What is being installed is looked at again when it is. */
+	if (!carry || !carry->active || carry->sends || carry->installing)
+		return;
+	node_effect_add(core, NODE_EFFECT_CARRY_DROP)->carry.number = carry->number;
+	fail(core, carry, REFUSAL_CANCELLED);
+}
+
 void carry_ended(struct node_core *core, const struct node_event *event)
 {
 	struct carry *carry = find(core, event->carry.number);
@@ -193,6 +297,8 @@ void carry_ended(struct node_core *core, const struct node_event *event)
 		/* Nobody fetches any more; whoever wants it again says so again. */
 		memset(carry, 0, sizeof(*carry));
 		core->news_changed = true;
+	} else if (carry->installing && carry->source) {
+		keep(core, carry, event->carry.bytes);
 	} else if (carry->installing && is_offered(core, carry)) {
 		carry->active = false;
 		carry->state = WIRE_TRANSFER_DONE;

@@ -246,6 +246,7 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 	/* Whatever comes for it later finds that it was answered. */
 	if (place == MAP_NONE) {
 		claim_say_no(core, order, REFUSAL_CANCELLED);
+		carry_cancel(core, order->attempt);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_CLAIM) {
 		claim_cancel(core, &core->claims[slot], order->cause);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_VM) {
@@ -253,13 +254,27 @@ static void order_kill(struct node_core *core, const struct wire_order *order)
 			vm_kill(core, &core->vms[slot], order->cause);
 	} else if (ATTEMPT_KIND(place) == ATTEMPT_SAVED) {
 		/* Being resumed it comes again, if it is still wanted. */
-		if (core->saved[slot].maker != POOL_NONE)
+		if (core->saved[slot].maker != POOL_NONE) {
 			snapshot_cancel(&core->saved[slot]);
-		else if (!core->saved[slot].claims_n)
+		} else if (!core->saved[slot].claims_n) {
+			/* What was a copy is a sandbox's by now, if that is what is killed. */
+			core->saved[slot].row.id = order->sandbox;
 			saved_discard(core, &core->saved[slot], order->cause);
-		else
+		} else {
 			core->counts.ignored++;
+		}
 	}
+}
+
+static void order_hand_over(struct node_core *core, const struct wire_order *order)
+{
+	struct saved *saved = saved_find(core, order->attempt);
+
+	/* Of what is no more its record has told. */
+	if (!saved)
+		return;
+	saved->row.id = order->sandbox; /* as in a kill */
+	saved_hand_over(core, saved, order);
 }
 
 static void order_pause(struct node_core *core, const struct wire_order *order)
@@ -313,6 +328,9 @@ void claim_order(struct node_core *core, const struct wire_order *order, uint64_
 	case WIRE_ORDER_SEND:
 	case WIRE_ORDER_FETCH:
 		carry_order(core, order, payload);
+		break;
+	case WIRE_ORDER_HAND_OVER:
+		order_hand_over(core, order);
 		break;
 	case WIRE_ORDER_SNAPSHOT:
 		if (known)

@@ -214,10 +214,13 @@ struct node_event {
 		} runs_on;
 		struct {
 			uint64_t number; /* of the effect that it goes back to */
-			uint64_t bytes;  /* OFFERED: that there are; PROGRESS: that are done */
+			/* OFFERED: that there are; PROGRESS: that are done; ENDED, of what is
+			 * saved: that it takes on disk. */
+			uint64_t bytes;
 			uint8_t digest[NODE_DIGEST_N]; /* OFFERED, ARRIVED */
-			char id[NODE_TEMPLATE_ID_MAX]; /* ARRIVED: as what came says itself */
-			enum refusal refusal;          /* ENDED; NONE: as it should */
+			/* ARRIVED, and OFFERED of what is saved: as that says itself. */
+			char id[NODE_TEMPLATE_ID_MAX];
+			enum refusal refusal; /* ENDED; NONE: as it should */
 		} carry;
 		struct {
 			uint64_t vm;
@@ -308,6 +311,9 @@ struct node_effect {
 			char id[NODE_TEMPLATE_ID_MAX];
 			uint8_t digest[NODE_DIGEST_N]; /* FETCH: what may be installed */
 			uint64_t bytes;                /* FETCH: that there are to copy */
+			/* Not 0: it is no template, but what is saved: in the folder of this
+			 * number, or to be installed as that. */
+			uint64_t folder;
 		} carry;
 		uint64_t payload;
 		struct {

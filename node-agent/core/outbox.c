@@ -89,28 +89,39 @@ void outbox_runs_on(struct node_core *core, const struct node_sandbox *sandbox, 
 	record->refusal = refusal;
 }
 
-void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause)
+static struct wire_record *record_of_saved(struct node_core *core, enum wire_record_kind kind,
+					   const struct node_saved *saved)
 {
-	struct wire_record *record = record_add(core, WIRE_RECORD_DISCARDED);
+	struct wire_record *record = record_add(core, kind);
 
 	record->sandbox = saved->id;
 	record->attempt = saved->attempt;
 	record->incarnation = saved->incarnation;
 	record->tenant = saved->tenant;
 	memcpy(record->template, saved->template_, sizeof(record->template));
-	record->cause = cause;
+	return record;
+}
+
+void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause)
+{
+	record_of_saved(core, WIRE_RECORD_DISCARDED, saved)->cause = cause;
+}
+
+void outbox_handed_over(struct node_core *core, const struct node_saved *saved,
+			const struct wire_order *order)
+{
+	struct wire_record *record = record_of_saved(core, WIRE_RECORD_HANDED_OVER, saved);
+
+	record->save = order->save;
+	record->to = order->to;
+	record->to_seq = order->to_seq;
 }
 
 /* Its note is its payload's. */
 void outbox_kept(struct node_core *core, const struct saved *saved)
 {
-	struct wire_record *record = record_add(core, WIRE_RECORD_KEPT);
+	struct wire_record *record = record_of_saved(core, WIRE_RECORD_KEPT, &saved->row);
 
-	record->sandbox = saved->row.id;
-	record->attempt = saved->row.attempt;
-	record->incarnation = saved->row.incarnation;
-	record->tenant = saved->row.tenant;
-	memcpy(record->template, saved->row.template_, sizeof(record->template));
 	record->vcpus = saved->row.vcpus;
 	record->mem_mib = saved->row.mem_mib;
 	record->disk_mib = saved->row.disk_mib;

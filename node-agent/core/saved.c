@@ -8,6 +8,10 @@
  * than the same folder once more.  When it runs, and only then, the row and the folder go; a claim
  * that fails leaves both as they were.  A kill of the attempt discards them.
  *
+ * It may be copied to another node, where it is like a snapshot that nobody begins from, until this
+ * node hands over: the record says so to all who read the log, and only then does the copy count.
+ * So there is one place at a time from which it can go on.
+ *
  * An order to pause is repeated until a record answers it, like every order, and may come too late:
  * its number, which counts up, tells which ones were answered.
  */
@@ -178,6 +182,17 @@ void saved_use_up(struct node_core *core, struct saved *saved)
 void saved_discard(struct node_core *core, struct saved *saved, enum cause cause)
 {
 	outbox_discarded(core, &saved->row, cause);
+	drop(core, saved);
+}
+
+void saved_hand_over(struct node_core *core, struct saved *saved, const struct wire_order *order)
+{
+	/* What goes on from it is not answered yet; what is being made nobody knows. */
+	if (saved->claims_n || saved->maker != POOL_NONE) {
+		core->counts.ignored++;
+		return;
+	}
+	outbox_handed_over(core, &saved->row, order);
 	drop(core, saved);
 }
 

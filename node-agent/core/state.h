@@ -106,7 +106,7 @@ struct template_ {
 	struct mono retry_at;                   /* no refill before, if fails_n */
 };
 
-/* A copy of a template, to here or from here. */
+/* A copy of a template, or of what is saved, to here or from here. */
 struct carry {
 	uint64_t number; /* as ordered; 0: an empty place */
 	uint64_t touched;
@@ -118,6 +118,10 @@ struct carry {
 	uint8_t digest[NODE_DIGEST_N];
 	uint64_t bytes, done_bytes;
 	enum refusal refusal;
+	/* Of what is saved: under this attempt, where it counts; 0: it is a template. */
+	uint64_t source;
+	struct node_saved row; /* and, to here, what it will be; vm: its folder to be */
+	struct id saved_of;
 };
 
 /* An order that is held until the shim has its rules in force; see network.c. */
@@ -271,6 +275,9 @@ void carry_offered(struct node_core *core, const struct node_event *event);
 void carry_progress(struct node_core *core, const struct node_event *event);
 void carry_arrived(struct node_core *core, const struct node_event *event);
 void carry_ended(struct node_core *core, const struct node_event *event);
+
+/* A copy of what is saved shall not come to be, under this attempt. */
+void carry_cancel(struct node_core *core, uint64_t attempt);
 void carry_verify(const struct node_core *core);
 
 /* ---- attempt.c ---- */
@@ -392,6 +399,9 @@ struct saved *saved_find(struct node_core *core, uint64_t attempt);
 /* It goes on under another attempt: its attempt is over, its folder not needed any more. */
 void saved_use_up(struct node_core *core, struct saved *saved);
 
+/* A copy on another node counts from now on. */
+void saved_hand_over(struct node_core *core, struct saved *saved, const struct wire_order *order);
+
 /* A place for one more, taken; NULL: there is none. */
 struct saved *saved_take(struct node_core *core, const struct node_saved *row);
 
@@ -465,6 +475,10 @@ void outbox_runs_on(struct node_core *core, const struct node_sandbox *sandbox, 
 		    enum refusal refusal);
 void outbox_kept(struct node_core *core, const struct saved *saved);
 void outbox_discarded(struct node_core *core, const struct node_saved *saved, enum cause cause);
+
+/* It counts elsewhere from now on, as the order says. */
+void outbox_handed_over(struct node_core *core, const struct node_saved *saved,
+			const struct wire_order *order);
 void outbox_refused(struct node_core *core, const struct wire_order *order, enum refusal refusal);
 /* All schedulers have the log up to here, as journaled. */
 void outbox_load(struct node_core *core, uint64_t acked_seq);

@@ -78,6 +78,12 @@ bool adopt_record(struct core *core, struct node *node, const struct core_event 
 	if ((record->kind != WIRE_RECORD_STARTED && record->kind != WIRE_RECORD_KEPT) ||
 	    record->attempt < node->row.lost_below || find_sandbox(core, record->sandbox.text))
 		return true;
+	/* A copy that was handed over to is the sandbox itself. */
+	if (record->kind == WIRE_RECORD_KEPT && record->saved_how != WIRE_SAVE_SNAPSHOT) {
+		const struct sandbox *sandbox = find_sandbox(core, record->source.text);
+		if (sandbox && sandbox->row.attempt == record->attempt)
+			return true;
+	}
 	tenant = find_tenant(core, record->tenant.text);
 	/* Alone there is nobody who could know the tenant; an empty one nobody will ever know. */
 	if (!tenant && (core->role == CORE_ALONE || id_is_empty(&record->tenant))) {
@@ -90,7 +96,8 @@ bool adopt_record(struct core *core, struct node *node, const struct core_event 
 	if (record->kind == WIRE_RECORD_KEPT)
 		keep(&row, record);
 	sandbox_adopt(core, &row, (uint32_t)(tenant - core->tenants),
-		      (uint32_t)(node - core->nodes));
+		      (uint32_t)(node - core->nodes))
+		->kept_seq = record->seq;
 	if (row.transient)
 		settle_later(core, node);
 	return true;

@@ -106,8 +106,10 @@ struct core_sandbox {
 	uint32_t incarnation; /* lives begun, with the one that RESUMING tries; at least 1 */
 	/* What the attempt shall resume; 0: it began from the template, or is known to run. */
 	uint64_t saved_attempt;
-	uint64_t from_attempt;       /* of the snapshot that it began from; 0: from its template */
-	uint64_t save;               /* PAUSING: number of the order; else 0 */
+	uint64_t from_attempt; /* of the snapshot that it began from; 0: from its template */
+	/* PAUSING: number of the order.  PAUSED: attempt of the copy that its node shall hand over
+	 * to; 0: none. */
+	uint64_t save;
 	enum wire_save_how how;      /* PAUSING: what to save; PAUSED: what is saved */
 	uint64_t saved_mib;          /* PAUSED, KEPT: on its node's disk */
 	enum wire_on_limit on_limit; /* what its time limit does; 0: it ends */
@@ -118,8 +120,10 @@ struct core_sandbox {
 	/* As the node says of its first life, or when the snapshot was made; 0: not known that it
 	 * did, or was. */
 	struct wall started_at;
-	struct id source;        /* it is a snapshot of this sandbox; empty: it is none */
-	uint64_t source_attempt; /* SNAPPING: by which that runs */
+	/* It is a snapshot of this sandbox, or, if it holds (how) what a pause saves, a copy of it
+	 * on another node, to be moved there; empty: it is neither. */
+	struct id source;
+	uint64_t source_attempt; /* SNAPPING: by which that runs, or is saved */
 	/* A snapshot for creates that are under way: whoever leads after us drops it. */
 	bool transient;
 	struct wall
@@ -337,6 +341,8 @@ bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_
 struct core_transfer_view {
 	uint64_t number;
 	const char *template_; /* good until the next step */
+	/* It is not the template, but a paused sandbox of it that is moved: the copy's id. */
+	struct id copy;
 	struct id from, to;
 	bool offered; /* the source can be fetched from; bytes is meaningful only then */
 	uint64_t bytes, done_bytes;

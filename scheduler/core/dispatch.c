@@ -13,9 +13,13 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 	const struct core_sandbox *row = &sandbox->row;
 
 	switch (row->state) {
+	case SANDBOX_SNAPPING:
+		/* Of a copy the transfer orders. */
+		return core->role != CORE_STANDBY && !move_is_copy(row);
+	case SANDBOX_PAUSED:
+		return row->save != 0;
 	case SANDBOX_PLACING:
 	case SANDBOX_RESUMING:
-	case SANDBOX_SNAPPING:
 		/* Alone after a restart too: the same attempt, the same answer. One of several
 		 * boots as a standby: others may lead in between, so then the log says. */
 		return core->role != CORE_STANDBY;
@@ -27,7 +31,6 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 		return true;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
-	case SANDBOX_PAUSED:
 	case SANDBOX_KEPT:
 	case SANDBOX_STATE_N:
 		return false;
@@ -121,9 +124,11 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 		order->source = row->source_attempt;
 		order->transient = row->transient;
 		break;
+	case SANDBOX_PAUSED:
+		move_order(core, sandbox, order);
+		break;
 	case SANDBOX_NONE:
 	case SANDBOX_ENDED:
-	case SANDBOX_PAUSED:
 	case SANDBOX_KEPT:
 	case SANDBOX_STATE_N:
 		check_broken("an order is wanted", __FILE__, __LINE__);
@@ -161,7 +166,7 @@ void dispatch_poll(struct core *core, struct node *node)
 static void attempt_give_up(struct core *core, struct sandbox *sandbox)
 {
 	/* What is saved can only go on there, so it stays wanted; whoever waits may ask again. */
-	if (sandbox->row.state == SANDBOX_RESUMING) {
+	if (sandbox->row.state == SANDBOX_RESUMING || sandbox->row.state == SANDBOX_PAUSED) {
 		list_remove(&sandbox->timer_link);
 		sandbox_answer(core, sandbox, REFUSAL_PLACEMENT_TIMEOUT);
 		return;
@@ -337,20 +342,31 @@ static void answer(struct core *core, struct sandbox *sandbox, struct node *node
 	case WIRE_RECORD_KEPT:
 		snapshot_kept(core, sandbox, record);
 		break;
+	case WIRE_RECORD_HANDED_OVER:
+		move_handed_over(core, sandbox, record);
+		break;
 	}
 }
 
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
 {
 	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+	bool is_of_saved =
+		record->kind == WIRE_RECORD_DISCARDED || record->kind == WIRE_RECORD_HANDED_OVER;
 
+	/* What was a copy may say so still. */
+	if (!sandbox || (move_is_copy(&sandbox->row) && sandbox->row.attempt != record->attempt))
+		sandbox = move_original(core, &record->sandbox);
 	if (!sandbox || &core->nodes[sandbox->node] != node ||
 	    record->attempt < node->row.lost_below)
 		return;
-	if (record->kind == WIRE_RECORD_DISCARDED && sandbox->row.saved_attempt &&
-	    sandbox->row.saved_attempt == record->attempt)
-		pause_gone(core, sandbox, record);
-	else if (sandbox->row.attempt == record->attempt)
+	if (is_of_saved && sandbox->row.saved_attempt &&
+	    sandbox->row.saved_attempt == record->attempt) {
+		if (record->kind == WIRE_RECORD_DISCARDED)
+			pause_gone(core, sandbox, record);
+		else
+			move_handed_over(core, sandbox, record);
+	} else if (sandbox->row.attempt == record->attempt)
 		answer(core, sandbox, node, record);
 }
 

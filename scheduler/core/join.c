@@ -133,8 +133,10 @@ static void join(struct core *core, struct node *node, bool joined)
 	if (node->joined == joined)
 		return;
 	place_join(core, node, joined);
-	if (joined && core->state_n[SANDBOX_KEPT])
+	if (joined && core->state_n[SANDBOX_KEPT]) {
 		settle_later(core, node);
+		move_joined(core, node);
+	}
 	if (joined && list_first(&node->waiting))
 		effect_wake(core, node);
 }
@@ -186,6 +188,11 @@ void join_admit(struct core *core)
 		return;
 	core->role = CORE_LEADING;
 	effect_add(core, CORE_EFFECT_ADMITTING);
+	/* Copies of what has ended are left over from now on. */
+	for (uint32_t at = pool_next(&core->node_pool, 0);
+	     core->state_n[SANDBOX_KEPT] && at != POOL_NONE;
+	     at = pool_next(&core->node_pool, at + 1))
+		settle_later(core, &core->nodes[at]);
 }
 
 enum refusal join_refuses(const struct core *core)

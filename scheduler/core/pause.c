@@ -15,6 +15,8 @@
  *   4. its quota covers one more: sandboxes, vCPUs, memory      quota_concurrency, _vcpus, _memory
  *   5. its node is there, and may start something               saved_away
  *   6. its node has room                                        capacity
+ *
+ * After a no by 5 or 6 another node may have it; see move.c.
  */
 #include "scheduler/core/state.h"
 
@@ -74,12 +76,12 @@ enum refusal pause_node_refuses(const struct core *core, const struct sandbox *s
 	return place_room(node, &shape) ? REFUSAL_NONE : REFUSAL_CAPACITY;
 }
 
-static enum refusal resume_refuses(const struct core *core, const struct sandbox *sandbox,
+/* What the tenant can change. */
+static enum refusal tenant_refuses(const struct core *core, const struct sandbox *sandbox,
 				   uint32_t timeout_s)
 {
 	const struct tenant *tenant = &core->tenants[sandbox->tenant];
 	const struct core_sandbox *row = &sandbox->row;
-	enum refusal refusal;
 
 	if (timeout_s == 0)
 		return REFUSAL_TIMEOUT_TOO_SHORT;
@@ -87,33 +89,55 @@ static enum refusal resume_refuses(const struct core *core, const struct sandbox
 		return REFUSAL_TIMEOUT_TOO_LONG;
 	if (tenant->row.credit_exhausted)
 		return REFUSAL_CREDIT_EXHAUSTED;
-	refusal = quota_refuses(tenant, row->vcpus, row->mem_mib);
-	if (refusal != REFUSAL_NONE)
-		return refusal;
-	return pause_node_refuses(core, sandbox);
+	return quota_refuses(tenant, row->vcpus, row->mem_mib);
 }
 
-static void resume(struct core *core, struct sandbox *sandbox, const struct core_event *event)
+/* A life more, where it is. */
+static void resume_here(struct core *core, struct sandbox *sandbox, uint64_t request)
 {
 	struct core_sandbox *row = &sandbox->row;
-	enum refusal refusal = resume_refuses(core, sandbox, event->timeout.timeout_s);
 
-	if (refusal != REFUSAL_NONE) {
-		effect_reply(core, event->timeout.request, refusal, sandbox);
-		return;
-	}
+	move_stop(core, sandbox);
 	row->saved_attempt = row->attempt;
 	row->attempt = sandbox_attempt(core);
 	row->incarnation++;
 	row->tries = 1;
-	row->timeout_s = event->timeout.timeout_s;
+	row->timeout_s = sandbox->resume_timeout_s;
 	row->life_at = core->wall;
 	row->end_at.ns = core->wall.ns + (int64_t)row->timeout_s * NS_PER_S;
 	row->deadline_version = row->deadline_known = 0;
-	sandbox->create_request = event->timeout.request;
-	sandbox->resumes_cold = event->timeout.cold;
+	sandbox->create_request = request;
 	sandbox_move(core, sandbox, SANDBOX_RESUMING);
 	effect_save_sandbox(core, sandbox);
+}
+
+void pause_resume(struct core *core, struct sandbox *sandbox, uint64_t request)
+{
+	enum refusal refusal = tenant_refuses(core, sandbox, sandbox->resume_timeout_s);
+
+	if (refusal != REFUSAL_NONE) {
+		effect_reply(core, request, refusal, sandbox);
+		return;
+	}
+	refusal = sandbox->row.save ? REFUSAL_SAVED_AWAY : pause_node_refuses(core, sandbox);
+	if (refusal == REFUSAL_NONE)
+		resume_here(core, sandbox, request);
+	else if (move_is_under_way(core, sandbox) || move_begin(core, sandbox))
+		sandbox_wait_for_move(core, sandbox, request);
+	else
+		effect_reply(core, request, refusal, sandbox);
+}
+
+static void resume(struct core *core, struct sandbox *sandbox, const struct core_event *event)
+{
+	/* Whoever gave up waiting may wait again. */
+	if (sandbox->create_request) {
+		effect_reply(core, event->timeout.request, REFUSAL_IN_FLIGHT, sandbox);
+		return;
+	}
+	sandbox->resume_timeout_s = event->timeout.timeout_s;
+	sandbox->resumes_cold = event->timeout.cold;
+	pause_resume(core, sandbox, event->timeout.request);
 }
 
 void admit_resume(struct core *core, const struct core_event *event)
@@ -246,7 +270,7 @@ static void follow(struct sandbox *sandbox, const struct core_event *event)
 
 	row->attempt = record->attempt;
 	row->incarnation = record->incarnation;
-	row->saved_attempt = 0;
+	row->saved_attempt = row->save = 0;
 	row->price_version = record->price_version;
 	memcpy(row->plan, record->plan, sizeof(row->plan));
 	row->life_at.ns = record->at_wall_ns;
@@ -261,13 +285,16 @@ bool pause_follow(struct core *core, struct node *node, const struct core_event 
 {
 	const struct wire_record *record = event->record.record;
 	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
-	bool killed, held;
+	bool killed, held, moved;
 
-	if (!sandbox || record->kind != WIRE_RECORD_STARTED ||
+	if (!sandbox || record->kind != WIRE_RECORD_STARTED || snapshot_is(&sandbox->row) ||
 	    record->attempt <= sandbox->row.attempt || record->attempt < node->row.lost_below)
 		return false;
 	killed = sandbox->row.state == SANDBOX_DISCARDING || sandbox->row.state == SANDBOX_ENDING;
-	if (!killed && sandbox->row.state != SANDBOX_PAUSED &&
+	/* Then what ended the life before, and handed it over, is in another log, and comes. */
+	moved = &core->nodes[sandbox->node] != node &&
+		record->incarnation > sandbox->row.incarnation;
+	if (!moved && !killed && sandbox->row.state != SANDBOX_PAUSED &&
 	    sandbox->row.state != SANDBOX_RESUMING)
 		return false;
 	held = sandbox_holds(sandbox->row.state);
@@ -276,9 +303,14 @@ bool pause_follow(struct core *core, struct node *node, const struct core_event 
 	sandbox_sit(core, sandbox, (uint32_t)(node - core->nodes));
 	if (held)
 		place_take_room(core, node, &sandbox->row);
-	follow(sandbox, event);
-	sandbox_answer(core, sandbox, REFUSAL_NONE);
 	if (!killed)
+		sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
+	follow(sandbox, event);
+	move_consider(core, sandbox);
+	sandbox_answer(core, sandbox, REFUSAL_NONE);
+	if (sandbox->row.state == SANDBOX_RUNNING)
+		dispatch_refresh(core, sandbox);
+	else if (!killed)
 		sandbox_move(core, sandbox, SANDBOX_RUNNING);
 	else if (sandbox->row.state == SANDBOX_DISCARDING)
 		sandbox_move(core, sandbox, SANDBOX_ENDING);

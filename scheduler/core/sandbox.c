@@ -80,7 +80,7 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	CHECK(row->state != SANDBOX_RESUMING || row->saved_attempt != 0);
 	CHECK(row->saved_attempt == 0 || row->state == SANDBOX_RESUMING ||
 	      row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED);
-	CHECK((row->state == SANDBOX_PAUSING) == (row->save != 0));
+	CHECK(row->state == SANDBOX_PAUSED || (row->state == SANDBOX_PAUSING) == (row->save != 0));
 	CHECK(row->tries >= 1 && row->tries <= CORE_TRIES_MAX);
 	CHECK(row->deadline_known <= row->deadline_version);
 	CHECK(row->state != SANDBOX_RUNNING || row->cause == CAUSE_NONE);
@@ -88,13 +88,20 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	CHECK(row->state != SANDBOX_ENDING || row->cause != CAUSE_NONE);
 	CHECK(row->state != SANDBOX_DISCARDING || row->cause != CAUSE_NONE);
 	CHECK(!sandbox->create_request || row->state == SANDBOX_PLACING ||
-	      row->state == SANDBOX_RESUMING);
+	      row->state == SANDBOX_RESUMING || row->state == SANDBOX_PAUSED);
 	CHECK(!sandbox->confirm_request || row->state == SANDBOX_ENDING ||
 	      row->state == SANDBOX_DISCARDING || row->state == SANDBOX_PAUSING ||
 	      row->state == SANDBOX_RUNNING || row->state == SANDBOX_SNAPPING);
 	CHECK(!sandbox->confirm_request || list_is_linked(&sandbox->timer_link));
 	CHECK(!list_is_linked(&sandbox->timer_link) || sandbox->confirm_request ||
-	      row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING);
+	      row->state == SANDBOX_PLACING || row->state == SANDBOX_RESUMING ||
+	      (row->state == SANDBOX_PAUSED && sandbox->create_request));
+}
+
+/* Whoever waits for it to run waits for it to go on, and knows it. */
+static bool is_to_go_on(const struct sandbox *sandbox)
+{
+	return sandbox->row.state == SANDBOX_RESUMING || sandbox->row.state == SANDBOX_PAUSED;
 }
 
 static void start_timer(struct core *core, struct sandbox *sandbox, struct list *timers)
@@ -178,15 +185,32 @@ static struct sandbox *sandbox_add(struct core *core, const struct core_sandbox 
 	return sandbox;
 }
 
-struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
-			     uint32_t node)
+static struct sandbox *snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			    uint32_t node)
 {
 	struct sandbox *sandbox = sandbox_add(core, row, tenant);
 
 	sandbox_sit(core, sandbox, node);
 	sandbox->row.attempt = sandbox_attempt(core);
 	sandbox_move(core, sandbox, SANDBOX_SNAPPING);
+	return sandbox;
+}
+
+struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			     uint32_t node)
+{
+	struct sandbox *sandbox = snap(core, row, tenant, node);
+
 	effect_save_sandbox(core, sandbox);
+	return sandbox;
+}
+
+struct sandbox *sandbox_copy(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			     uint32_t node)
+{
+	struct sandbox *sandbox = snap(core, row, tenant, node);
+
+	effect_add(core, CORE_EFFECT_ADOPT_SANDBOX)->sandbox = sandbox->row;
 	return sandbox;
 }
 
@@ -228,6 +252,9 @@ static void take_up_again(struct core *core, struct sandbox *sandbox)
 {
 	struct core_sandbox *row = &sandbox->row;
 
+	/* What was to be moved stays, unless the log says otherwise. */
+	if (row->state == SANDBOX_PAUSED)
+		row->save = 0;
 	if (row->state == SANDBOX_PAUSING) {
 		core->state_n[row->state]--;
 		row->state = SANDBOX_RUNNING;
@@ -311,6 +338,13 @@ void sandbox_answer(struct core *core, struct sandbox *sandbox, enum refusal ref
 	effect_reply(core, request, refusal, sandbox);
 }
 
+void sandbox_wait_for_move(struct core *core, struct sandbox *sandbox, uint64_t request)
+{
+	CHECK(sandbox->row.state == SANDBOX_PAUSED && !sandbox->create_request);
+	sandbox->create_request = request;
+	start_timer(core, sandbox, &core->attempts);
+}
+
 void sandbox_run(struct core *core, struct sandbox *sandbox)
 {
 	uint64_t request = sandbox->create_request;
@@ -325,7 +359,7 @@ void sandbox_run(struct core *core, struct sandbox *sandbox)
 void sandbox_end(struct core *core, struct sandbox *sandbox, enum cause cause)
 {
 	uint64_t request = sandbox->create_request;
-	bool resumes = sandbox->row.state == SANDBOX_RESUMING;
+	bool resumes = is_to_go_on(sandbox);
 
 	sandbox->create_request = 0;
 	sandbox_confirm(core, sandbox, REFUSAL_SANDBOX_UNKNOWN); /* a limit, a pause: too late */
@@ -342,7 +376,8 @@ void sandbox_finish(struct core *core, struct sandbox *sandbox)
 {
 	uint32_t slot = (uint32_t)(sandbox - core->sandboxes);
 	uint64_t create = sandbox->create_request, kill = 0;
-	bool resumes = sandbox->row.state == SANDBOX_RESUMING;
+	struct core_sandbox row;
+	bool resumes = is_to_go_on(sandbox);
 
 	sandbox->create_request = 0;
 	sandbox->row.save = 0;
@@ -355,7 +390,9 @@ void sandbox_finish(struct core *core, struct sandbox *sandbox)
 	effect_save_sandbox(core, sandbox);
 	effect_reply(core, create, resumes ? REFUSAL_SAVED_GONE : sandbox->row.refusal, sandbox);
 	effect_reply(core, kill, REFUSAL_NONE, sandbox);
+	row = sandbox->row;
 	index_remove(&core->sandbox_index, slot);
 	pool_give(&core->sandbox_pool, slot);
 	memset(sandbox, 0, sizeof(*sandbox));
+	move_ended(core, &row);
 }

@@ -29,6 +29,8 @@ static bool left_over(const struct core *core, const struct node *node,
 {
 	return row->transient && core->role != CORE_STANDBY && node->joined &&
 	       row->attempt >> 32 < core->epoch &&
+	       (!move_is_copy(row) || row->state == SANDBOX_SNAPPING ||
+		move_is_left_over(core, row)) &&
 	       (row->state == SANDBOX_KEPT ||
 		(row->state == SANDBOX_SNAPPING && core->role == CORE_ALONE));
 }

@@ -90,7 +90,7 @@ struct sandbox *snapshot_find(struct core *core, const struct id *id, const stru
 {
 	struct sandbox *sandbox = find_sandbox(core, id->text);
 
-	if (!sandbox || sandbox->row.state != SANDBOX_KEPT ||
+	if (!sandbox || sandbox->row.state != SANDBOX_KEPT || move_is_copy(&sandbox->row) ||
 	    !id_equal(&sandbox->row.tenant, tenant))
 		return NULL;
 	return sandbox;
@@ -102,7 +102,7 @@ void admit_drop(struct core *core, const struct core_event *event)
 	struct sandbox *sandbox = find_sandbox(core, event->kill.sandbox.text);
 	bool ends = sandbox && sandbox->row.state == SANDBOX_DISCARDING;
 
-	if (!sandbox || !snapshot_is(&sandbox->row) ||
+	if (!sandbox || !snapshot_is(&sandbox->row) || move_is_copy(&sandbox->row) ||
 	    (!id_is_empty(&event->kill.tenant) &&
 	     !id_equal(&sandbox->row.tenant, &event->kill.tenant)) ||
 	    (ends && (core->role == CORE_ALONE || sandbox->confirm_request))) {
@@ -121,7 +121,7 @@ void admit_drop(struct core *core, const struct core_event *event)
 void snapshot_kept(struct core *core, struct sandbox *sandbox, const struct wire_record *record)
 {
 	struct core_sandbox *row = &sandbox->row;
-	uint64_t request = sandbox->confirm_request;
+	uint64_t request = sandbox->confirm_request, source_attempt = row->source_attempt;
 
 	if (row->state != SANDBOX_SNAPPING && row->state != SANDBOX_DISCARDING)
 		return;
@@ -136,6 +136,8 @@ void snapshot_kept(struct core *core, struct sandbox *sandbox, const struct wire
 	sandbox_move(core, sandbox, SANDBOX_KEPT);
 	effect_save_sandbox(core, sandbox);
 	effect_reply(core, request, REFUSAL_NONE, sandbox);
+	if (move_is_copy(row))
+		move_kept(core, sandbox, record, source_attempt);
 }
 
 /* What the caller hears of a no. */
@@ -167,4 +169,5 @@ void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cau
 	sandbox->row.cause = cause;
 	sandbox_move(core, sandbox, SANDBOX_DISCARDING);
 	effect_save_sandbox(core, sandbox);
+	move_given_up(core, &sandbox->row);
 }

@@ -8,12 +8,13 @@
  *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
  *   pause.c      what pausing and resuming add to that
  *   snapshot.c   snapshots of what runs
+ *   move.c       what is paused goes on on another node
  *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
  *   join.c       who leads, and which nodes it has heard out
  *   lease.c      which nodes are heard, which may still be running something, which are lost
  *   settle.c     ends what never began, and what was given up
  *   adopt.c      makes rows of what only a node's log knew
- *   transfer.c   templates that are copied from node to node
+ *   transfer.c   what is copied from node to node
  *   usage.c      a node's journal in, each record once
  *   questions.c  what can be asked
  *   verify.c     every sum counted again
@@ -70,11 +71,12 @@ struct shunned {
 	struct mono until;
 };
 
-/* A template on its way from one node to another. */
+/* A template, or what is saved, on its way from one node to another. */
 struct transfer {
-	uint64_t number;              /* 0: an empty place */
+	uint64_t number;              /* 0: an empty place; of a copy: its attempt */
 	uint32_t template_, from, to; /* slots */
-	bool offered;                 /* the source said what there is to fetch: */
+	struct id copy; /* what is saved: the row of what it will be; empty: it is the template */
+	bool offered;   /* the source said what there is to fetch: */
 	char artefact[64];
 	uint8_t digest[32];
 	uint64_t bytes;
@@ -122,10 +124,14 @@ struct sandbox {
 	struct core_sandbox row;
 	uint32_t tenant, node; /* slots */
 	struct list node_link;
-	uint64_t create_request; /* who waits for the node's yes; 0: nobody */
+	/* Who waits for the node's yes; PAUSED: for another node to have it. 0: nobody. */
+	uint64_t create_request;
 	/* RESUMING: as whoever waits for it asked.  Not in the row: who was not answered asks
 	 * again. */
 	bool resumes_cold;
+	uint32_t resume_timeout_s; /* PAUSED: the same, of whoever waits until it is moved */
+	/* Of a copy: place of the record that it is kept; 0: it was read before we were started. */
+	uint64_t kept_seq;
 	/* Who waits for what a record must confirm; ENDING, DISCARDING: a kill, RUNNING: a time
 	 * limit, PAUSING: the pause, SNAPPING: the snapshot. */
 	uint64_t confirm_request;
@@ -152,7 +158,8 @@ struct core {
 	struct list
 		alive; /* nodes that cannot be given up yet, the one unheard for longest first */
 	struct list unsettled; /* nodes with something to settle that did not fit into a step */
-	/* Sandboxes PLACING by this leader, and RESUMING while somebody waits; the oldest first. */
+	/* Sandboxes PLACING by this leader, and RESUMING, or PAUSED and being moved, while somebody
+	 * waits; the oldest first. */
 	struct list attempts;
 	struct list confirms; /* sandboxes with a confirm_request, the oldest first, but for: */
 	struct list pauses;   /* those that are PAUSING or SNAPPING */
@@ -258,6 +265,10 @@ struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row,
 struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			     uint32_t node);
 
+/* A copy of what is saved (see move.c), that node shall have: the same. */
+struct sandbox *sandbox_copy(struct core *core, const struct core_sandbox *row, uint32_t tenant,
+			     uint32_t node);
+
 /* Only its node's log knew it: a slot with the row, RUNNING or KEPT. */
 struct sandbox *sandbox_adopt(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			      uint32_t node);
@@ -279,6 +290,9 @@ void sandbox_boot(struct core *core, struct sandbox *sandbox);
 
 /* The node said no: on to this one. */
 void sandbox_place_again(struct core *core, struct sandbox *sandbox, uint32_t node);
+
+/* It is paused, and going on waits until another node has it. */
+void sandbox_wait_for_move(struct core *core, struct sandbox *sandbox, uint64_t request);
 
 /* The node said yes. */
 void sandbox_run(struct core *core, struct sandbox *sandbox);
@@ -321,6 +335,9 @@ void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_re
 /* A later life than is known here has begun, under another leader.  False: it has not. */
 bool pause_follow(struct core *core, struct node *node, const struct core_event *event);
 
+/* It was moved, and somebody still waits for it to go on. */
+void pause_resume(struct core *core, struct sandbox *sandbox, uint64_t request);
+
 /* Why nothing that is saved on its node can go on there now; NONE: it can. */
 enum refusal pause_node_refuses(const struct core *core, const struct sandbox *saved);
 
@@ -340,6 +357,49 @@ void snapshot_refused(struct core *core, struct sandbox *sandbox, const struct w
 
 /* Nobody wants it any more: its node shall drop it. */
 void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cause);
+
+/* ---- move.c ---- */
+
+/* Whether the row is a copy of a paused sandbox, which looks like a snapshot. */
+bool move_is_copy(const struct core_sandbox *row);
+
+/* The sandbox that was once a copy by this id; NULL: none is known. */
+struct sandbox *move_original(struct core *core, const struct id *copy);
+
+/* It is paused. Whether another node is to have it. */
+bool move_is_under_way(struct core *core, const struct sandbox *sandbox);
+
+/* False: there is no node for it now, or no way. */
+bool move_begin(struct core *core, struct sandbox *sandbox);
+
+/* It can go on where it is. */
+void move_stop(struct core *core, struct sandbox *sandbox);
+
+/* The copy's node has it. source_attempt: of which it was wanted; 0: that is not known here. */
+void move_kept(struct core *core, struct sandbox *copy, const struct wire_record *record,
+	       uint64_t source_attempt);
+
+/* What the sandbox's node is to be told. */
+void move_order(struct core *core, const struct sandbox *sandbox, struct wire_order *order);
+
+/* Nobody wants the row, perhaps a copy's, any more; or it has ended, and is forgotten. */
+void move_given_up(struct core *core, const struct core_sandbox *row);
+void move_ended(struct core *core, const struct core_sandbox *row);
+
+/* A copy of an older leader's that will not be handed over to. */
+bool move_is_left_over(const struct core *core, const struct core_sandbox *row);
+
+/* The sandbox is on another node: a copy of it may be left over. */
+void move_consider(struct core *core, const struct sandbox *sandbox);
+
+/* The node has joined: what was copied from it may be left over. */
+void move_joined(struct core *core, struct node *node);
+
+/* Its node has handed the sandbox over. */
+void move_handed_over(struct core *core, struct sandbox *sandbox, const struct wire_record *record);
+
+/* A sandbox runs there: what it went on from, if that was a copy, is used up. */
+void move_started(struct core *core, const struct node *node, const struct wire_record *record);
 
 /* ---- dispatch.c ---- */
 
@@ -442,7 +502,17 @@ void transfer_tick(struct core *core);
 bool transfer_next_deadline(const struct core *core, struct mono *out_at);
 void transfer_verify(const struct core *core);
 
-/* What a transfer is called at the gateway. */
+/* Whether what is saved of the template on one node can be copied to the other now. */
+bool transfer_may_copy(struct core *core, uint32_t from, uint32_t to,
+		       const struct template_ *template_);
+
+/* What is saved on that node is to be copied to the copy's; transfer_may_copy has said so. */
+void transfer_copy(struct core *core, const struct sandbox *copy, uint32_t from);
+
+/* The copy of this attempt is kept, or will never be: if it is on its way still, that is over. */
+void transfer_copied(struct core *core, uint64_t attempt, enum refusal refusal);
+
+/* What a transfer of a template is called at the gateway. */
 struct id transfer_id(uint64_t number);
 
 /* ---- usage.c ---- */

@@ -1,5 +1,6 @@
 /*
- * Templates go where they are wanted: one node offers what it has, another one fetches it.
+ * Templates go where they are wanted: one node offers what it has, another one fetches it.  What is
+ * saved of a sandbox goes the same way, when move.c says so.
  *
  * Two kinds of want:
  *
@@ -14,7 +15,7 @@
  *   1. it is one that new sandboxes may be placed on (joined, awake, not cordoned, no trouble)
  *   2. it says for what a template must be made (its platform), and receives nothing yet
  *   3. it has no template of that name, in whatever shape
- *   4. it has not failed to get this one lately
+ *   4. it has not failed to get this one, or what is saved of it, lately
  *   5. some node of the same platform offers it, and sends fewer than TRANSFER_SENDS_MAX
  *
  * A transfer is a hint, and is never stored: its source is told to offer, says what there is and
@@ -32,6 +33,7 @@ enum {
 	TRANSFER_SENDS_MAX = 2, /* of one node at a time */
 	SHUN_MIN_MS = 30000,    /* after a failure; doubled by each further one */
 	SHUN_DOUBLINGS = 5,
+	END_EFFECTS = 12, /* free ones for one that ends */
 };
 
 /* ---- what is wanted ---- */
@@ -94,13 +96,13 @@ static uint32_t sends_n(const struct core *core, uint32_t node)
 	return n;
 }
 
-static bool may_send(const struct core *core, uint32_t slot, uint32_t template_, uint64_t platform)
+static bool may_send(const struct core *core, uint32_t slot, uint64_t platform)
 {
 	const struct node *node = &core->nodes[slot];
 
 	return node->awake && node->joined && !node->leaving && !node->trouble[0] &&
 	       !lease_is_lost(node) && node->platform == platform &&
-	       offers(node, template_, true) && sends_n(core, slot) < TRANSFER_SENDS_MAX;
+	       sends_n(core, slot) < TRANSFER_SENDS_MAX;
 }
 
 static uint32_t find_source(const struct core *core, uint32_t template_, uint64_t platform)
@@ -108,7 +110,8 @@ static uint32_t find_source(const struct core *core, uint32_t template_, uint64_
 	const struct template_ *it = &core->templates[template_];
 
 	for (uint32_t i = 0; i < TEMPLATE_HOLDERS; i++)
-		if (it->holders[i] && may_send(core, it->holders[i] - 1, template_, platform))
+		if (it->holders[i] && offers(&core->nodes[it->holders[i] - 1], template_, true) &&
+		    may_send(core, it->holders[i] - 1, platform))
 			return it->holders[i] - 1;
 	return POOL_NONE;
 }
@@ -144,11 +147,21 @@ static void shun(struct core *core, struct node *node, uint32_t template_)
 	shunned->until = mono_add_ms(core->now, (int64_t)SHUN_MIN_MS << doublings);
 }
 
-static bool may_receive(struct core *core, struct node *node, uint32_t template_)
+static bool is_shunned(const struct core *core, struct node *node, uint32_t template_)
 {
 	const struct shunned *shunned = find_shunned(node, template_);
 
-	return !offers(node, template_, false) && (!shunned || shunned->until.ns <= core->now.ns);
+	return shunned && shunned->until.ns > core->now.ns;
+}
+
+static bool may_receive(struct core *core, struct node *node, uint32_t template_)
+{
+	return !offers(node, template_, false) && !is_shunned(core, node, template_);
+}
+
+static bool is_copy(const struct transfer *transfer)
+{
+	return !id_is_empty(&transfer->copy);
 }
 
 static bool is_receiving(const struct core *core, uint32_t node)
@@ -162,25 +175,23 @@ static bool is_receiving(const struct core *core, uint32_t node)
 static bool is_on_its_way(const struct core *core, uint32_t template_)
 {
 	for (uint32_t i = 0; i < CORE_TRANSFERS_MAX; i++)
-		if (core->transfers[i].number && core->transfers[i].template_ == template_)
+		if (core->transfers[i].number && !is_copy(&core->transfers[i]) &&
+		    core->transfers[i].template_ == template_)
 			return true;
 	return false;
 }
 
 /* ---- beginning and ending ---- */
 
-static bool begin(struct core *core, uint32_t to, uint32_t template_)
+static struct transfer *add(struct core *core, uint64_t number, uint32_t template_, uint32_t from,
+			    uint32_t to)
 {
-	uint32_t from = find_source(core, template_, core->nodes[to].platform);
-	struct transfer *transfer = NULL;
+	struct transfer *transfer = core->transfers;
 
-	for (uint32_t i = 0; !transfer && i < CORE_TRANSFERS_MAX; i++)
-		if (!core->transfers[i].number)
-			transfer = &core->transfers[i];
-	if (from == POOL_NONE || !transfer)
-		return false;
-	CHECK(from != to);
-	*transfer = (struct transfer){.number = sandbox_attempt(core),
+	while (transfer->number)
+		transfer++; /* fewer than there is room for are under way */
+	CHECK(transfer < core->transfers + CORE_TRANSFERS_MAX && from != to);
+	*transfer = (struct transfer){.number = number,
 				      .template_ = template_,
 				      .from = from,
 				      .to = to,
@@ -188,7 +199,35 @@ static bool begin(struct core *core, uint32_t to, uint32_t template_)
 				      .moved_at = core->now};
 	core->transfers_n++;
 	effect_wake(core, &core->nodes[from]);
+	return transfer;
+}
+
+static bool begin(struct core *core, uint32_t to, uint32_t template_)
+{
+	uint32_t from = find_source(core, template_, core->nodes[to].platform);
+
+	if (from == POOL_NONE)
+		return false;
+	add(core, sandbox_attempt(core), template_, from, to);
 	return true;
+}
+
+bool transfer_may_copy(struct core *core, uint32_t from, uint32_t to,
+		       const struct template_ *template_)
+{
+	uint64_t platform = core->nodes[to].platform;
+
+	return core->transfers_n < core->limits.transfers_max && platform &&
+	       may_send(core, from, platform) && !is_receiving(core, to) &&
+	       !is_shunned(core, &core->nodes[to], (uint32_t)(template_ - core->templates));
+}
+
+void transfer_copy(struct core *core, const struct sandbox *copy, uint32_t from)
+{
+	struct template_ *template_ = find_template(core, copy->row.template_);
+
+	add(core, copy->row.attempt, (uint32_t)(template_ - core->templates), from, copy->node)
+		->copy = copy->row.id;
 }
 
 /* NONE: the destination has it. */
@@ -196,9 +235,12 @@ static void end(struct core *core, struct transfer *transfer, enum refusal refus
 {
 	struct node *to = &core->nodes[transfer->to];
 	struct shunned *shunned = find_shunned(to, transfer->template_);
+	struct sandbox *copy = is_copy(transfer) ? find_sandbox(core, transfer->copy.text) : NULL;
 
 	if (refusal != REFUSAL_NONE) {
-		shun(core, to, transfer->template_);
+		/* Of a copy, when it is the template that differs there. */
+		if (!is_copy(transfer) || refusal == REFUSAL_TRANSFER_UNUSABLE)
+			shun(core, to, transfer->template_);
 		transfer->refusal = refusal;
 		transfer->ended_at = core->now;
 		core->failed[core->transfers_failed_n++ % CORE_TRANSFERS_KEPT] = *transfer;
@@ -209,6 +251,16 @@ static void end(struct core *core, struct transfer *transfer, enum refusal refus
 	}
 	memset(transfer, 0, sizeof(*transfer));
 	core->transfers_n--;
+	/* Unless it is for that that the copying is over. */
+	if (refusal != REFUSAL_NONE && copy && copy->row.state == SANDBOX_SNAPPING)
+		snapshot_give_up(core, copy, CAUSE_PLATFORM);
+}
+
+void transfer_copied(struct core *core, uint64_t attempt, enum refusal refusal)
+{
+	for (uint32_t i = 0; core->transfers_n && i < CORE_TRANSFERS_MAX; i++)
+		if (core->transfers[i].number == attempt)
+			end(core, &core->transfers[i], refusal);
 }
 
 /* ---- what nodes say ---- */
@@ -270,7 +322,7 @@ static void hear(struct core *core, struct transfer *transfer, struct node *node
 	bool sends = &core->nodes[transfer->from] == node;
 	bool *known = sends ? &transfer->from_knows : &transfer->to_knows;
 
-	if (!sends && offers(node, transfer->template_, false)) {
+	if (!sends && !is_copy(transfer) && offers(node, transfer->template_, false)) {
 		end(core, transfer, REFUSAL_NONE);
 		return;
 	}
@@ -365,6 +417,18 @@ struct id transfer_id(uint64_t number)
 	return id;
 }
 
+static void order_copy(struct wire_order *order, const struct core_sandbox *copy)
+{
+	order->sandbox = copy->id;
+	order->incarnation = copy->incarnation;
+	order->source = copy->source_attempt;
+	order->saved = copy->source;
+	order->tenant = copy->tenant;
+	order->vcpus = copy->vcpus;
+	order->mem_mib = copy->mem_mib;
+	order->how = copy->how;
+}
+
 static void order(struct core *core, struct transfer *transfer, const struct node *node,
 		  enum wire_order_kind kind)
 {
@@ -376,6 +440,8 @@ static void order(struct core *core, struct transfer *transfer, const struct nod
 	out->sandbox = transfer_id(transfer->number);
 	out->attempt = transfer->number;
 	out->incarnation = 1;
+	if (is_copy(transfer))
+		order_copy(out, &find_sandbox(core, transfer->copy.text)->row);
 	memcpy(out->template, core->templates[transfer->template_].row.name, sizeof(out->template));
 	if (kind == WIRE_ORDER_SEND)
 		return;
@@ -415,7 +481,7 @@ void transfer_tick(struct core *core)
 {
 	for (uint32_t i = 0; core->transfers_n && i < CORE_TRANSFERS_MAX; i++) {
 		struct transfer *transfer = &core->transfers[i];
-		if (transfer->number &&
+		if (transfer->number && effects_left(core) >= END_EFFECTS &&
 		    mono_ms_since(core->now, transfer->moved_at) >= CORE_TRANSFER_MS)
 			end(core, transfer, REFUSAL_TRANSFER_LOST);
 	}
@@ -444,6 +510,7 @@ static void view(const struct core *core, const struct transfer *transfer,
 	*out_view = (struct core_transfer_view){
 		.number = transfer->number,
 		.template_ = core->templates[transfer->template_].row.name,
+		.copy = transfer->copy,
 		.from = core->nodes[transfer->from].row.id,
 		.to = core->nodes[transfer->to].row.id,
 		.offered = transfer->offered,

@@ -25,6 +25,7 @@ static bool record_is_usage(const struct wire_record *record)
 	case WIRE_RECORD_RUNS_ON:
 	case WIRE_RECORD_DISCARDED:
 	case WIRE_RECORD_KEPT:
+	case WIRE_RECORD_HANDED_OVER:
 		return false;
 	}
 	return false;
@@ -55,6 +56,8 @@ void usage_record(struct core *core, struct node *node, const struct core_event 
 		effect->usage.record = *record;
 		effect->usage.record.note = (struct wire_bytes){0}; /* borrowed: not to be kept */
 	}
+	if (record->kind == WIRE_RECORD_STARTED)
+		move_started(core, node, record);
 	if (!pause_follow(core, node, event))
 		dispatch_answer(core, node, record);
 	ack(core, node, false);

@@ -115,7 +115,8 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 
 	if (!core->booted)
 		return;
-	CHECK(!sandbox->create_request || ours);
+	CHECK(!sandbox->create_request || ours ||
+	      (row->state == SANDBOX_PAUSED && core->role == CORE_LEADING));
 	CHECK(!sandbox->confirm_request || core->role == CORE_ALONE || core->role == CORE_LEADING);
 	CHECK(core->role != CORE_ALONE || !sandbox->confirm_request ||
 	      row->state == SANDBOX_RUNNING || row->state == SANDBOX_ENDING ||
@@ -128,7 +129,9 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 		CHECK(list_is_linked(&sandbox->order_link) == ours);
 	}
 	if (row->state == SANDBOX_SNAPPING)
-		CHECK(list_is_linked(&sandbox->order_link) == ours);
+		CHECK(list_is_linked(&sandbox->order_link) == (ours && !move_is_copy(row)));
+	if (row->state == SANDBOX_PAUSED)
+		CHECK(list_is_linked(&sandbox->order_link) == (row->save != 0));
 	if (row->state == SANDBOX_RESUMING) {
 		CHECK(list_is_linked(&sandbox->order_link) == ours);
 		CHECK(!list_is_linked(&sandbox->timer_link) || ours);

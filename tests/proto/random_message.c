@@ -161,6 +161,10 @@ static void mend_record(struct wire_record *record)
 	}
 	if (record->kind == WIRE_RECORD_KEPT && id_is_empty(&record->source))
 		record->source = record->sandbox;
+	if (record->kind == WIRE_RECORD_HANDED_OVER) {
+		record->save += !record->save;
+		record->to = record->sandbox;
+	}
 }
 
 static void mend_transfer(struct wire_transfer *transfer)
@@ -185,6 +189,12 @@ static void mend_order(struct wire_order *order)
 		strcpy(order->template, "base");
 	if (order->kind == WIRE_ORDER_FETCH && !order->artefact[0])
 		strcpy(order->artefact, "content");
+	if (order->kind == WIRE_ORDER_FETCH || order->kind == WIRE_ORDER_HAND_OVER) {
+		order->vcpus += !order->vcpus;
+		order->mem_mib += !order->mem_mib;
+		order->how = WIRE_SAVE_PAUSE;
+		order->saved = order->to = order->sandbox;
+	}
 	if (order->kind == WIRE_ORDER_KILL && order->cause == CAUSE_NONE)
 		order->cause = CAUSE_REQUEST;
 	order->deadline_version += !order->deadline_version;

@@ -121,6 +121,7 @@ void fleet_obey(struct fleet *fleet, struct fleet_node *node, const struct wire_
 	case WIRE_ORDER_SNAPSHOT:
 	case WIRE_ORDER_SEND:
 	case WIRE_ORDER_FETCH:
+	case WIRE_ORDER_HAND_OVER:
 		check_broken("nobody asks for it here", __FILE__, __LINE__);
 	}
 }

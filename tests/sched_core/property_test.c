@@ -161,6 +161,7 @@ static void obey(struct model *model, struct model_node *node, const struct wire
 		break;
 	case WIRE_ORDER_SEND:
 	case WIRE_ORDER_FETCH:
+	case WIRE_ORDER_HAND_OVER:
 		check_broken("no template is copied here", __FILE__, __LINE__);
 	case WIRE_ORDER_DEADLINE:
 		CHECK(!is_new);

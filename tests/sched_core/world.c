@@ -33,12 +33,13 @@ void world_close(struct world *world)
 
 /* ---- the shell's part ---- */
 
-static void store_sandbox(struct world *world, const struct core_sandbox *row)
+/* One that had ended may come again, adopted, with the log of a node that it was on before. */
+static void store_sandbox(struct world *world, const struct core_sandbox *row, bool adopted)
 {
 	for (uint32_t i = 0; i < world->sandbox_n; i++) {
 		if (!id_equal(&world->sandboxes[i].id, &row->id))
 			continue;
-		CHECK(world->sandboxes[i].state != SANDBOX_ENDED);
+		CHECK((world->sandboxes[i].state == SANDBOX_ENDED) == adopted);
 		world->sandboxes[i] = *row;
 		return;
 	}
@@ -105,14 +106,13 @@ static void carry_out(struct world *world, const struct core_effect *effect)
 		store_template(world, &effect->template_);
 		break;
 	case CORE_EFFECT_SAVE_SANDBOX:
-		store_sandbox(world, &effect->sandbox);
+		store_sandbox(world, &effect->sandbox, false);
 		break;
 	case CORE_EFFECT_POST_USAGE:
 		post(world, effect);
 		break;
 	case CORE_EFFECT_ADOPT_SANDBOX:
-		CHECK(!world_stored(world, effect->sandbox.id.text));
-		store_sandbox(world, &effect->sandbox);
+		store_sandbox(world, &effect->sandbox, true);
 		world->adopted_n++;
 		break;
 	case CORE_EFFECT_ADMITTING:

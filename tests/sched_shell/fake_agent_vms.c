@@ -360,6 +360,7 @@ static void take_order(const struct wire_order *order)
 		return;
 	case WIRE_ORDER_SEND:
 	case WIRE_ORDER_FETCH:
+	case WIRE_ORDER_HAND_OVER:
 		return; /* it says no platform, so none comes */
 	case WIRE_ORDER_SNAPSHOT:
 		take_snapshot(order);

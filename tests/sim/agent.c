@@ -181,6 +181,14 @@ static uint32_t build(struct world *world, struct agent *agent)
 	return content;
 }
 
+static void take_templates_of_first(struct world *world, struct agent *agent)
+{
+	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
+		agent->contents[i] = world->agents[0]->contents[i];
+		oracle_built(world, agent->host, agent->contents[i]);
+	}
+}
+
 void agent_set_template(struct world *world, struct agent *agent, uint32_t i)
 {
 	struct node_event event = {.kind = NODE_EVENT_TEMPLATE_SET};
@@ -213,8 +221,11 @@ void agent_mend_templates(struct world *world, uint32_t host)
 {
 	struct agent *agent = world->agents[host];
 
+	if (host && world->shape.alike)
+		take_templates_of_first(world, agent);
 	for (uint32_t i = 0; i < TEMPLATES_N; i++) {
-		agent->contents[i] = build(world, agent);
+		if (!host || !world->shape.alike)
+			agent->contents[i] = build(world, agent);
 		agent_set_template(world, agent, i);
 	}
 }
@@ -416,7 +427,9 @@ void agent_open(struct world *world, uint32_t host)
 	};
 	declare(agent, world->shape.capacity_sandboxes);
 	/* Some hosts come without any, and get them from others. */
-	if (host == 0 || !world->shape.transfers_max || !world_chance(world, 300000))
+	if (host && world->shape.alike)
+		take_templates_of_first(world, agent);
+	else if (host == 0 || !world->shape.transfers_max || !world_chance(world, 300000))
 		for (uint32_t i = 0; i < TEMPLATES_N; i++)
 			agent->contents[i] = build(world, agent);
 	agent->memory_n = node_core_size(&agent->limits);

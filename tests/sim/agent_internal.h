@@ -14,9 +14,10 @@ struct payload {
 	struct note note;
 };
 
-/* A template on its way, from here or to here. */
+/* A template on its way, or what is saved, from here or to here. */
 struct carry_job {
 	uint64_t number;             /* 0: an empty place */
+	uint64_t folder;             /* of what is saved; 0: it is a template */
 	uint32_t template_, content; /* that it is to be */
 	char id[NODE_TEMPLATE_ID_MAX];
 	bool serves;                  /* it can be fetched from here */

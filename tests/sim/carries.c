@@ -1,7 +1,7 @@
 /*
- * Templates on their way between hosts, as the agent's shell and the gateway would carry them: what
- * is sent is what the sender has, or what a relay, a disk or a hurry made of it.  Whatever an agent
- * was at dies with it; what was installed is on the disk.
+ * Templates, and what is saved, on their way between hosts, as the agent's shell and the gateway
+ * would carry them: what is sent is what the sender has, or what a relay, a disk or a hurry made of
+ * it.  Whatever an agent was at dies with it; what was installed is on the disk.
  */
 #include "tests/sim/agent_internal.h"
 
@@ -42,6 +42,7 @@ static struct carry_job *add(struct world *world, struct agent *agent,
 			continue;
 		*job = (struct carry_job){.number = effect->carry.number};
 		job->template_ = (uint32_t)strtoul(effect->carry.template_ + 9, NULL, 10);
+		job->folder = effect->carry.folder;
 		job->content = content_of(effect->carry.id);
 		memcpy(job->id, effect->carry.id, sizeof(job->id));
 		return job;
@@ -112,7 +113,12 @@ static void on_prepared(struct world *world, const struct call *call)
 
 	if (!job)
 		return;
-	if (agent->contents[job->template_] != job->content ||
+	if (job->folder) {
+		job->content = shims_content(world, call->host, job->folder);
+		snprintf(event.carry.id, sizeof(event.carry.id), "content-%u",
+			 agent->contents[job->template_]);
+	}
+	if ((job->folder ? !job->content : agent->contents[job->template_] != job->content) ||
 	    world_chance(world, world->faults.carry_fail)) {
 		end(world, agent, job, REFUSAL_TRANSFER_NO_SOURCE);
 		return;
@@ -188,13 +194,15 @@ void carries_fetch(struct world *world, struct agent *agent, const struct node_e
 {
 	struct carry_job *job = add(world, agent, effect);
 
-	oracle_fetches(world, agent->host, job->content);
+	if (!job->folder)
+		oracle_fetches(world, agent->host, job->content);
 	job->steps = (uint32_t)world_between(world, 1, 20);
 	plan(world, agent, job->number, world_around(world, MS(100)), on_step);
 }
 
 static void on_installed(struct world *world, const struct call *call)
 {
+	struct node_event event = {.kind = NODE_EVENT_CARRY_ENDED};
 	struct agent *agent = world->agents[call->host];
 	struct carry_job *job = job_of(world, call);
 
@@ -202,6 +210,12 @@ static void on_installed(struct world *world, const struct call *call)
 		return;
 	if (agent->rounds.disk_fails || world_chance(world, world->faults.carry_fail)) {
 		end(world, agent, job, REFUSAL_TRANSFER_NO_SPACE);
+		return;
+	}
+	if (job->folder) {
+		event.carry.bytes = 40 << 20;
+		shims_copy(world, agent->host, job->folder, job->number);
+		say(world, agent, job, &event);
 		return;
 	}
 	/* Here it turns out that this host's emulator does not take it. */

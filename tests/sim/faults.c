@@ -41,6 +41,9 @@ static void choose_shape(struct world *world)
 		world_chance(world, 700000) ? (uint32_t)world_between(world, 1, 4) : 0;
 	shape->everywhere = world_chance(world, 500000);
 	shape->platforms_n = (uint32_t)world_between(world, 1, 2);
+	shape->alike = shape->transfers_max && world_chance(world, 400000);
+	if (shape->alike)
+		shape->platforms_n = 1;
 }
 
 static void choose_of_several(struct world *world)
@@ -80,6 +83,10 @@ void faults_choose(struct world *world)
 	faults->lose_ns = mean_ns(world, S(1), S(10));
 	faults->flood_ns = mean_ns(world, S(5), S(60));
 	faults->template_ns = mean_ns(world, S(1), S(30));
+	if (world->shape.alike) {
+		faults->decide_ns = S(3);
+		faults->template_ns = 0;
+	}
 	faults->vm_fault_ns = mean_ns(world, S(1), S(30));
 	faults->restore_fail = often(world, 300000);
 	faults->claim_fail = often(world, 200000);

@@ -42,7 +42,7 @@ void operator_decide(struct world *world)
 	} else {
 		decision = decision_of(world, leader, DECISION_NODE,
 				       (uint32_t)world_between(world, 0, world->shape.hosts_n - 1));
-		decision.cordoned = world_chance(world, 300000);
+		decision.cordoned = world_chance(world, world->shape.alike ? 600000 : 300000);
 	}
 	world_say(world, "operator: %s %u", decision.kind == DECISION_TENANT ? "tenant" : "node",
 		  decision.n);

@@ -15,6 +15,8 @@ struct attempt {
 	bool yes, no, ended;    /* as journaled */
 	bool paused, discarded; /* the same */
 	bool kept, transient;   /* it is a snapshot, the same */
+	bool copy;              /* and a copy of what is saved elsewhere, that does not count yet */
+	bool handed;            /* a copy of it counts instead, the same */
 	uint64_t resumes;       /* what its claim was to go on from; 0: it began, or is not known */
 	uint64_t resumed_by;    /* the attempt that went on from it, as journaled; 0: none */
 	uint32_t incarnation;
@@ -46,6 +48,7 @@ struct known {
 	bool asked;        /* somebody asked for its end */
 	bool asked_pause;
 	uint64_t told_attempt; /* as running; 0: it was not told */
+	bool moved;            /* it was handed over at least once */
 	uint32_t open_n;       /* requests for its kill or its limit whose outcome is not known */
 	uint64_t rules[RULES_MAX]; /* that were told to be in force, the newest first */
 	bool limit_is_told;        /* when there was no other: */

@@ -6,6 +6,7 @@
 #include "tests/sim/tenants.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 void oracle_journaled(struct world *world, uint32_t host, const struct node_sandbox *row)
 {
@@ -52,12 +53,12 @@ static void resumed(struct world *world, uint32_t host, const struct attempt *at
 {
 	struct attempt *source = oracle_attempt(world, attempt->resumes);
 
-	if (source->kept && !source->discarded) {
+	if (source->kept && !source->copy && !source->discarded) {
 		world->totals.forks++;
 		return;
 	}
 
-	if (!source->paused || source->discarded || source->resumed_by)
+	if (!source->paused || source->discarded || source->resumed_by || source->handed)
 		world_fail(world, "host %u resumes attempt %" PRIx64 ", of which nothing is saved",
 			   host, source->number);
 	if (attempt->incarnation != source->incarnation + 1)
@@ -74,10 +75,12 @@ void oracle_discarded(struct world *world, uint32_t host, const struct shim *shi
 
 	if (attempt->kept && !attempt->discarded)
 		world_fail(world, "host %u removes snapshot %" PRIx64, host, attempt->number);
+	if (attempt->handed)
+		return;
 
 	/* One that was never told of, a kill that came in the middle, and what there was no room
 	 * for. */
-	if (!attempt->yes || (attempt->ended && !attempt->paused))
+	if ((!attempt->yes && !attempt->paused) || (attempt->ended && !attempt->paused))
 		return;
 	if (!attempt->discarded && !attempt->resumed_by)
 		world_fail(world, "host %u removes paused sandbox %zu", host, n);
@@ -103,6 +106,7 @@ static void answered(struct world *world, uint32_t host, struct attempt *attempt
 	attempt->no = record->kind == WIRE_RECORD_REFUSED;
 	attempt->kept = record->kind == WIRE_RECORD_KEPT;
 	attempt->transient = record->transient;
+	attempt->copy = attempt->kept && record->saved_how != WIRE_SAVE_SNAPSHOT;
 	if (attempt->yes && attempt->resumes)
 		resumed(world, host, attempt);
 }
@@ -112,7 +116,8 @@ static void discarded(struct world *world, uint32_t host, struct attempt *attemp
 {
 	size_t n = sandbox_number(&record->sandbox);
 
-	if ((!attempt->paused && !attempt->kept) || attempt->discarded || attempt->resumed_by)
+	if ((!attempt->paused && !attempt->kept) || attempt->discarded || attempt->resumed_by ||
+	    attempt->handed)
 		world_fail(world, "host %u discards attempt %" PRIx64 " which is not saved", host,
 			   record->attempt);
 	/* What nobody was told of may be given up. */
@@ -121,6 +126,29 @@ static void discarded(struct world *world, uint32_t host, struct attempt *attemp
 		world_fail(world, "host %u discards sandbox %zu, which nobody asked for", host, n);
 	attempt->discarded = true;
 	world->totals.discards++;
+}
+
+/* From now on the copy counts, which is there; and what it is of does not. */
+static void handed_over(struct world *world, uint32_t host, struct attempt *attempt,
+			const struct wire_record *record)
+{
+	uint32_t to = (uint32_t)strtoul(record->to.text + 4, NULL, 10);
+	struct attempt *copy = oracle_attempt(world, record->save);
+
+	if (!attempt->paused || attempt->discarded || attempt->resumed_by || attempt->handed)
+		world_fail(world, "host %u hands attempt %" PRIx64 " over, which is not saved",
+			   host, record->attempt);
+	attempt->handed = true;
+	if (record->save < world->oracle->hosts[to].lost_below)
+		return;
+	if (!copy->copy || copy->discarded || copy->host != to ||
+	    !shims_find_saved(world, to, record->save))
+		world_fail(world, "host %u hands attempt %" PRIx64 " over to nothing", host,
+			   record->attempt);
+	copy->paused = true;
+	copy->kept = copy->copy = copy->transient = false;
+	oracle_sandbox(world, sandbox_number(&record->sandbox))->moved = true;
+	world->totals.handovers++;
 }
 
 void oracle_recorded(struct world *world, uint32_t host, const struct wire_record *record)
@@ -134,6 +162,10 @@ void oracle_recorded(struct world *world, uint32_t host, const struct wire_recor
 	}
 	if (record->kind == WIRE_RECORD_DISCARDED) {
 		discarded(world, host, attempt, record);
+		return;
+	}
+	if (record->kind == WIRE_RECORD_HANDED_OVER) {
+		handed_over(world, host, attempt, record);
 		return;
 	}
 	if (!attempt->yes || attempt->ended)

@@ -181,9 +181,10 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 	const struct attempt *attempt = oracle_attempt(world, row->attempt);
 	uint32_t host = (uint32_t)strtoul(row->node.text + 4, NULL, 10);
 
-	if (old->state == SANDBOX_ENDED)
+	/* The log of the node that it was on before may come after that of its last one. */
+	if (old->state == SANDBOX_ENDED && !oracle_sandbox(world, n)->moved)
 		world_fail(world, "replica %u saves sandbox %zu after its end", replica, n);
-	if (adopts && old->state != SANDBOX_NONE)
+	if (adopts && old->state != SANDBOX_NONE && !oracle_sandbox(world, n)->moved)
 		world_fail(world, "replica %u adopts sandbox %zu which it knows", replica, n);
 	/* A create that was given up may turn out to be granted by another leader. */
 	if (old->state == SANDBOX_ENDING && row->state < SANDBOX_ENDING &&
@@ -197,6 +198,10 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 		world_fail(world, "replica %u drops snapshot %zu, which nobody asked for", replica,
 			   n);
 	if (row->state != SANDBOX_ENDED)
+		return;
+	/* Then what became of it is known by now, from the other log. */
+	if (row->cause == CAUSE_PLATFORM && oracle_sandbox(world, n)->moved &&
+	    (attempt->resumed_by || attempt->discarded || attempt->handed))
 		return;
 	if ((old->state == SANDBOX_PAUSED || (old->state == SANDBOX_KEPT && !row->transient)) &&
 	    oracle_sandbox(world, n)->told_attempt && !oracle_sandbox(world, n)->asked &&

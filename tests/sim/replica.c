@@ -347,6 +347,7 @@ void replica_close(struct world *world, uint32_t number)
 
 	rounds_close(&replica->rounds);
 	free(replica->store.rows);
+	free(replica->store.copies);
 	free(replica->memory);
 	free(replica);
 }

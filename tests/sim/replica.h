@@ -27,6 +27,8 @@ struct store {
 	size_t templates_n;
 	struct row *rows; /* all there ever were, in the order of their numbers */
 	size_t rows_n, rows_cap;
+	struct row *copies; /* of paused ones, the last of each, by the same numbers */
+	size_t copies_n, copies_cap;
 };
 
 struct replica;

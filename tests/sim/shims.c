@@ -86,18 +86,43 @@ void shims_plan(struct world *world, uint32_t host, const struct shim *shim, int
 
 /* ---- words to the agent ---- */
 
-/* The agent puts it into a folder like that of a microVM that ended by a pause. */
+/* A folder like that of a microVM that ended by a pause. */
+static struct shim saved_folder(struct world *world, uint32_t host, uint64_t number)
+{
+	return (struct shim){.number = number,
+			     .serial = ++world->totals.vms,
+			     .state = WIRE_SHIM_ENDED,
+			     .cause = CAUSE_PAUSE,
+			     .saved = true,
+			     .snapshot = true,
+			     .how = WIRE_SAVE_SNAPSHOT,
+			     .boot = agent_boot(world, host)};
+}
+
+uint32_t shims_content(const struct world *world, uint32_t host, uint64_t folder)
+{
+	const struct host_vms *vms = world->vms[host];
+
+	for (size_t i = 0; i < vms->n; i++)
+		if (vms->shims[i].number == folder && vms->shims[i].saved)
+			return (uint32_t)vms->shims[i].serial;
+	return 0;
+}
+
+void shims_copy(struct world *world, uint32_t host, uint64_t folder, uint64_t attempt)
+{
+	struct shim made = saved_folder(world, host, folder);
+
+	made.claim.attempt = attempt;
+	world->totals.moves++;
+	*shims_add(world, host) = made;
+}
+
+/* The agent puts it there. */
 static void move_snapshot(struct world *world, uint32_t host, struct shim *shim,
 			  struct node_event *event)
 {
-	struct shim made = {.number = event->snapped.into,
-			    .serial = ++world->totals.vms,
-			    .state = WIRE_SHIM_ENDED,
-			    .cause = CAUSE_PAUSE,
-			    .saved = true,
-			    .snapshot = true,
-			    .how = WIRE_SAVE_SNAPSHOT,
-			    .boot = shim->boot};
+	struct shim made = saved_folder(world, host, event->snapped.into);
 
 	if (!event->snapped.ok)
 		return;

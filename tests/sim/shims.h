@@ -87,6 +87,12 @@ void shims_save(struct world *world, uint32_t host, const struct node_effect *ef
 void shims_kill(struct world *world, uint32_t host, const struct node_effect *effect);
 void shims_forget(struct world *world, uint32_t host, uint64_t number);
 
+/* A folder that holds what is saved: a number that tells it from all others; 0: there is none. */
+uint32_t shims_content(const struct world *world, uint32_t host, uint64_t folder);
+
+/* Copied from another host: a folder more, with what is saved, for this attempt. */
+void shims_copy(struct world *world, uint32_t host, uint64_t folder, uint64_t attempt);
+
 /* The folder that holds what this attempt was; NULL: none does. */
 const struct shim *shims_find_saved(const struct world *world, uint32_t host, uint64_t attempt);
 

@@ -9,6 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The row of this number, zeroed if there was none. */
+static struct row *row_at(struct row **rows, size_t *rows_n, size_t *cap, size_t n)
+{
+	if (n >= *cap) {
+		*cap = 2 * n + 64;
+		*rows = realloc(*rows, *cap * sizeof(**rows));
+		CHECK(*rows);
+	}
+	while (*rows_n <= n)
+		memset(&(*rows)[(*rows_n)++], 0, sizeof(**rows));
+	return &(*rows)[n];
+}
+
 static void write_sandbox(struct world *world, struct replica *replica, const struct item *item)
 {
 	const struct core_sandbox *row = &item->effect.sandbox;
@@ -16,13 +29,11 @@ static void write_sandbox(struct world *world, struct replica *replica, const st
 	size_t n = sandbox_number(&row->id);
 	bool adopts = item->effect.kind == CORE_EFFECT_ADOPT_SANDBOX;
 
-	if (n >= store->rows_cap) {
-		store->rows_cap = 2 * n + 64;
-		store->rows = realloc(store->rows, store->rows_cap * sizeof(*store->rows));
-		CHECK(store->rows);
+	if (is_copy_id(&row->id)) {
+		row_at(&store->copies, &store->copies_n, &store->copies_cap, n)->it = *row;
+		return;
 	}
-	while (store->rows_n <= n)
-		memset(&store->rows[store->rows_n++], 0, sizeof(*store->rows));
+	row_at(&store->rows, &store->rows_n, &store->rows_cap, n);
 	world->totals.adopted += adopts;
 	if (adopts)
 		oracle_adopted(world, replica->number, row, item->key);
@@ -130,6 +141,17 @@ void store_write_item(struct world *world, void *owner, const void *item_)
 	}
 }
 
+static void load_rows(struct world *world, struct replica *replica, const struct row *rows,
+		      size_t rows_n)
+{
+	for (size_t i = 0; i < rows_n; i++) {
+		const struct core_sandbox *row = &rows[i].it;
+		struct core_event event = {.kind = CORE_EVENT_LOAD_SANDBOX, .sandbox = *row};
+		if (row->state != SANDBOX_NONE && row->state != SANDBOX_ENDED)
+			replica_step_once(world, replica, &event);
+	}
+}
+
 void store_load(struct world *world, struct replica *replica)
 {
 	const struct store *store = &replica->store;
@@ -149,13 +171,8 @@ void store_load(struct world *world, struct replica *replica)
 					    .template_ = store->templates[i]};
 		replica_step_once(world, replica, &event);
 	}
-	for (size_t i = 0; i < store->rows_n; i++) {
-		const struct core_sandbox *row = &store->rows[i].it;
-		if (row->state == SANDBOX_NONE || row->state == SANDBOX_ENDED)
-			continue;
-		event = (struct core_event){.kind = CORE_EVENT_LOAD_SANDBOX, .sandbox = *row};
-		replica_step_once(world, replica, &event);
-	}
+	load_rows(world, replica, store->rows, store->rows_n);
+	load_rows(world, replica, store->copies, store->copies_n);
 }
 
 const struct row *store_find_key(const struct store *store, uint32_t key)

@@ -55,6 +55,11 @@ size_t sandbox_number(const struct id *id)
 	return strtoul(id->text + 1, NULL, 10);
 }
 
+bool is_copy_id(const struct id *id)
+{
+	return id->text[0] == 'x';
+}
+
 size_t sandboxes_n(const struct world *world)
 {
 	return world->tenants->sandboxes_n;
@@ -252,7 +257,7 @@ static struct id asking(struct world *world, uint32_t tenant, size_t sandbox)
 
 static void change(struct world *world, uint32_t tenant)
 {
-	int64_t which = world_between(world, 0, 12);
+	int64_t which = world_between(world, world->shape.alike ? 2 : 0, 12);
 	bool resumes = which >= 4 && which < 10;
 	/* A kill may be of what is paused. */
 	size_t sandbox =

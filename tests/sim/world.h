@@ -111,10 +111,13 @@ struct shape {
 	uint32_t transfers_max; /* templates that are copied at a time; 0: none are */
 	bool everywhere;        /* they shall be on every host */
 	uint32_t platforms_n;   /* hosts are of one, or of two in turns */
-	uint32_t cap;           /* of each tenant's sandboxes at first; 0: by chance */
-	int64_t chaos_ns;       /* until the calm begins */
-	int64_t tell_ns;        /* from a shim to its agent; words keep their order */
-	int64_t ask_ns;         /* mean time between a tenant's acts */
+	/* They have the same templates, as far as they can, and are cordoned often, with what is
+	 * paused there: so that it is moved. */
+	bool alike;
+	uint32_t cap;     /* of each tenant's sandboxes at first; 0: by chance */
+	int64_t chaos_ns; /* until the calm begins */
+	int64_t tell_ns;  /* from a shim to its agent; words keep their order */
+	int64_t ask_ns;   /* mean time between a tenant's acts */
 };
 
 /* Sums over all seeds: numbers of 64 bits only. */
@@ -126,7 +129,7 @@ struct totals {
 	uint64_t creates, granted, refused, repeats, records, vms, usage_ms;
 	uint64_t take_overs, admissions, hand_overs, adopted;
 	uint64_t freezes, thaws, frozen_ms, nodes_lost;
-	uint64_t pauses, resumes, discards, snapshots, forks;
+	uint64_t pauses, resumes, discards, snapshots, forks, moves, handovers;
 	uint64_t copies;
 	uint64_t etcd_restarts, etcd_compactions, etcd_full, etcd_cuts, watches_lost;
 };

@@ -43,13 +43,14 @@ static bool change_of(const struct wire_record *record, const struct core_sandbo
 		return true;
 	case WIRE_RECORD_DISCARDED:
 		*out_type = OBSERVED_KILLED;
-		return true;
+		return !row || id_is_empty(&row->source); /* a snapshot was never alive */
 	case WIRE_RECORD_USAGE:
 		*out_type = OBSERVED_UPDATED;
 		return is_moved && record->end_wall_ns;
 	case WIRE_RECORD_REFUSED:
 	case WIRE_RECORD_RUNS_ON:
 	case WIRE_RECORD_KEPT:
+	case WIRE_RECORD_HANDED_OVER:
 		break;
 	}
 	return false;

@@ -1,0 +1,301 @@
+/*
+ * A paused sandbox goes on on another node than that which holds it, when that one can be reached
+ * but cannot run it: it is full, or cordoned.
+ *
+ *   1. A row of its own, a copy, is made of it: like a snapshot (see snapshot.c) that is not saved
+ *      there but fetched, by a transfer.  Its id is the sandbox's with another first letter, so
+ *      that there is one at a time and each is found by the other.
+ *   2. The copy is kept.  The node that holds the sandbox is ordered to hand over to it, and does
+ * so by a record, with which what it has is gone.  Until then it can go on there and nowhere else,
+ * from then on only from the copy, whoever leads: one log decides.
+ *   3. That record makes the copy's node and attempt the sandbox's, and the copy's row ends.
+ *
+ * Whoever asked for it to go on waits for as long as for any start; when he has given up, the move
+ * goes on, and the next one finds it nearer.
+ *
+ * The logs of two nodes come in any order.  So a later life on another node than is known here
+ * tells that the sandbox was handed over; and of a copy which is not here although the log of its
+ * node was read up to where it was kept, the rest has been read as well: it is over.
+ *
+ * A copy whose making a leader did not live to see through is dropped by the next one, but not
+ * before the node that was perhaps told to hand over to it was heard out.
+ */
+#include "scheduler/core/state.h"
+
+#include <string.h>
+
+enum {
+	COPY_LETTER = 'x',
+	SANDBOX_LETTER = 'i',
+	MOVE_TRIES_MAX = 4, /* nodes that are looked at */
+};
+
+bool move_is_copy(const struct core_sandbox *row)
+{
+	return snapshot_is(row) && row->how != WIRE_SAVE_SNAPSHOT;
+}
+
+static struct sandbox *copy_of(struct core *core, const struct id *sandbox)
+{
+	struct id id = *sandbox;
+	struct sandbox *copy;
+
+	id.text[0] = COPY_LETTER;
+	copy = find_sandbox(core, id.text);
+	return copy && move_is_copy(&copy->row) ? copy : NULL;
+}
+
+struct sandbox *move_original(struct core *core, const struct id *copy)
+{
+	struct id id = *copy;
+
+	if (id.text[0] != COPY_LETTER)
+		return NULL;
+	id.text[0] = SANDBOX_LETTER;
+	return find_sandbox(core, id.text);
+}
+
+bool move_is_under_way(struct core *core, const struct sandbox *sandbox)
+{
+	const struct sandbox *copy = copy_of(core, &sandbox->row.id);
+
+	return sandbox->row.save || (copy && copy->row.state == SANDBOX_SNAPPING &&
+				     copy->row.source_attempt == sandbox->row.attempt);
+}
+
+/* ---- beginning ---- */
+
+static bool may_give(const struct node *node)
+{
+	return node->awake && node->joined && !node->leaving && !node->trouble[0] &&
+	       !lease_is_lost(node);
+}
+
+/* Where it is to go; POOL_NONE: nowhere, now. */
+static uint32_t pick(struct core *core, const struct sandbox *sandbox)
+{
+	const struct core_sandbox *row = &sandbox->row;
+	struct template_ *template_ = find_template(core, row->template_);
+	uint32_t not_to[MOVE_TRIES_MAX] = {sandbox->node};
+	uint32_t to = POOL_NONE;
+
+	if (row->id.text[0] != SANDBOX_LETTER || !template_ || template_->row.vcpus != row->vcpus ||
+	    template_->row.mem_mib != row->mem_mib || template_->row.disk_mib != row->disk_mib)
+		return POOL_NONE;
+	for (uint32_t n = 1; n <= MOVE_TRIES_MAX; n++) {
+		to = place_pick(template_, not_to, n);
+		if (to == POOL_NONE || transfer_may_copy(core, sandbox->node, to, template_))
+			break;
+		if (n < MOVE_TRIES_MAX)
+			not_to[n] = to;
+		to = POOL_NONE;
+	}
+	if (to == POOL_NONE)
+		transfer_want(core, template_);
+	return to;
+}
+
+bool move_begin(struct core *core, struct sandbox *sandbox)
+{
+	struct core_sandbox row = sandbox->row;
+	struct sandbox *copy;
+	uint32_t to;
+
+	if (!may_give(&core->nodes[sandbox->node]) || copy_of(core, &row.id) ||
+	    core->sandbox_pool.taken_n == core->limits.sandboxes)
+		return false;
+	to = pick(core, sandbox);
+	if (to == POOL_NONE)
+		return false;
+	row.state = SANDBOX_NONE;
+	row.source = row.id;
+	row.source_attempt = row.attempt;
+	row.id.text[0] = COPY_LETTER;
+	row.transient = true;
+	row.tries = 1;
+	row.started_at = row.end_at = (struct wall){0};
+	row.timeout_s = 0;
+	row.deadline_version = row.deadline_known = 0;
+	row.from_attempt = 0;
+	row.created_at = row.life_at = core->wall;
+	copy = sandbox_copy(core, &row, sandbox->tenant, to);
+	transfer_copy(core, copy, sandbox->node);
+	return true;
+}
+
+void move_stop(struct core *core, struct sandbox *sandbox)
+{
+	struct sandbox *copy = copy_of(core, &sandbox->row.id);
+
+	if (copy && copy->row.state == SANDBOX_SNAPPING)
+		snapshot_give_up(core, copy, CAUSE_PLATFORM);
+}
+
+/* ---- the copy's life ---- */
+
+void move_kept(struct core *core, struct sandbox *copy, const struct wire_record *record,
+	       uint64_t source_attempt)
+{
+	struct sandbox *sandbox = find_sandbox(core, copy->row.source.text);
+	uint64_t attempt = copy->row.attempt;
+
+	copy->kept_seq = record->seq;
+	transfer_copied(core, attempt, REFUSAL_NONE);
+	if (core->role == CORE_STANDBY || attempt >> 32 != core->epoch) {
+		settle_later(core, &core->nodes[copy->node]);
+		return;
+	}
+	if (!sandbox || sandbox->row.state != SANDBOX_PAUSED ||
+	    sandbox->row.attempt != source_attempt) {
+		snapshot_give_up(core, copy, CAUSE_PLATFORM);
+		return;
+	}
+	sandbox->row.save = attempt;
+	effect_save_sandbox(core, sandbox);
+	dispatch_refresh(core, sandbox);
+}
+
+void move_order(struct core *core, const struct sandbox *sandbox, struct wire_order *order)
+{
+	const struct sandbox *copy = copy_of(core, &sandbox->row.id);
+
+	CHECK(copy && copy->row.attempt == sandbox->row.save);
+	order->kind = WIRE_ORDER_HAND_OVER;
+	order->save = copy->row.attempt;
+	order->to = copy->row.node;
+	order->to_seq = copy->kept_seq;
+}
+
+/* Nothing will come of the copy: the sandbox stays where it is. */
+static void copy_lost(struct core *core, const struct core_sandbox *copy)
+{
+	struct sandbox *sandbox = find_sandbox(core, copy->source.text);
+	enum refusal refusal;
+
+	transfer_copied(core, copy->attempt, REFUSAL_CANCELLED);
+	if (!sandbox || sandbox->row.state != SANDBOX_PAUSED)
+		return;
+	if (sandbox->row.save == copy->attempt) {
+		sandbox->row.save = 0;
+		effect_save_sandbox(core, sandbox);
+		dispatch_refresh(core, sandbox);
+	}
+	if (!sandbox->create_request || move_is_under_way(core, sandbox))
+		return;
+	refusal = pause_node_refuses(core, sandbox);
+	list_remove(&sandbox->timer_link);
+	sandbox_answer(core, sandbox, refusal == REFUSAL_NONE ? REFUSAL_CAPACITY : refusal);
+}
+
+void move_given_up(struct core *core, const struct core_sandbox *row)
+{
+	if (move_is_copy(row))
+		copy_lost(core, row);
+}
+
+void move_ended(struct core *core, const struct core_sandbox *row)
+{
+	struct sandbox *copy;
+
+	move_given_up(core, row);
+	if (snapshot_is(row) || core->role == CORE_STANDBY)
+		return;
+	copy = copy_of(core, &row->id);
+	if (copy && (copy->row.state == SANDBOX_SNAPPING || copy->row.state == SANDBOX_KEPT))
+		snapshot_give_up(core, copy, CAUSE_PLATFORM);
+}
+
+bool move_is_left_over(const struct core *core, const struct core_sandbox *row)
+{
+	uint32_t slot = index_find(&core->sandbox_index, row->source.text);
+	const struct sandbox *sandbox = slot == INDEX_NONE ? NULL : &core->sandboxes[slot];
+
+	/* The log that tells of it may not be here yet. */
+	if (!sandbox)
+		return core->role != CORE_TAKING_OVER;
+	/* Which of the two orders its node has followed, its record will say. */
+	if (sandbox->row.state == SANDBOX_DISCARDING || sandbox->row.state == SANDBOX_ENDING)
+		return false;
+	return core->nodes[sandbox->node].joined && sandbox->row.save != row->attempt;
+}
+
+void move_consider(struct core *core, const struct sandbox *sandbox)
+{
+	const struct sandbox *copy = copy_of(core, &sandbox->row.id);
+
+	if (copy)
+		settle_later(core, &core->nodes[copy->node]);
+}
+
+void move_joined(struct core *core, struct node *node)
+{
+	for (struct list *link = list_first(&node->sandboxes); link;
+	     link = list_next(&node->sandboxes, link))
+		move_consider(core, LIST_OBJECT(link, struct sandbox, node_link));
+}
+
+/* ---- what nodes say ---- */
+
+static void finish_copy(struct core *core, struct sandbox *copy, int64_t at_wall_ns)
+{
+	copy->row.ended_at.ns = at_wall_ns;
+	sandbox_finish(core, copy);
+}
+
+/* Why there is nothing of it on the node that it was handed to; NONE: there is. */
+static enum cause gone(const struct node *to, const struct sandbox *copy,
+		       const struct wire_record *record)
+{
+	if (!to || record->save < to->row.lost_below)
+		return CAUSE_NODE_LOST;
+	return !copy && to->row.next_seq > record->to_seq ? CAUSE_PLATFORM : CAUSE_NONE;
+}
+
+void move_handed_over(struct core *core, struct sandbox *sandbox, const struct wire_record *record)
+{
+	struct node *to = find_node(core, record->to.text);
+	struct sandbox *copy = copy_of(core, &sandbox->row.id);
+	enum cause cause;
+	uint64_t request;
+
+	/* A try to let it go on where it was, that its node will say no to. */
+	if (sandbox->row.saved_attempt)
+		pause_again(core, sandbox, REFUSAL_SAVED_AWAY);
+	if (sandbox->row.state != SANDBOX_PAUSED && sandbox->row.state != SANDBOX_DISCARDING)
+		return;
+	if (copy && copy->row.attempt != record->save)
+		copy = NULL;
+	cause = gone(to, copy, record);
+	sandbox->row.save = 0;
+	sandbox->row.attempt = record->save;
+	if (to)
+		sandbox_sit(core, sandbox, (uint32_t)(to - core->nodes));
+	if (cause != CAUSE_NONE) {
+		if (sandbox->row.state == SANDBOX_PAUSED)
+			sandbox->row.cause = cause;
+		sandbox->row.ended_at.ns = record->at_wall_ns;
+		sandbox_finish(core, sandbox);
+		return;
+	}
+	dispatch_refresh(core, sandbox);
+	effect_save_sandbox(core, sandbox);
+	request = sandbox->create_request;
+	if (request) {
+		sandbox->create_request = 0;
+		list_remove(&sandbox->timer_link);
+	}
+	if (copy)
+		finish_copy(core, copy, record->at_wall_ns);
+	else
+		move_consider(core, sandbox);
+	if (request)
+		pause_resume(core, sandbox, request);
+}
+
+void move_started(struct core *core, const struct node *node, const struct wire_record *record)
+{
+	struct sandbox *copy = copy_of(core, &record->sandbox);
+
+	if (copy && &core->nodes[copy->node] == node && copy->row.attempt < record->attempt)
+		finish_copy(core, copy, record->at_wall_ns);
+}

@@ -1,0 +1,484 @@
+/* A paused sandbox that goes on on another node: what is ordered, whose word counts, who hears
+ * what. */
+#include "common/base/check.h"
+#include "tests/sched_core/world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+
+static struct world *world;
+static struct world_node *one, *two;
+static struct wire_transfer said[2];
+
+static void open_fleet(void)
+{
+	world->limits.transfers_max = 4;
+	world_restart(world);
+	world_fleet(world, 2);
+	one = &world->nodes[0];
+	two = &world->nodes[1];
+	for (int i = 0; i < 2; i++) {
+		strcpy(world->nodes[i].poll.platform, "tcg 7.2");
+		world->nodes[i].poll.transfers = &said[i];
+		world_report(world, &world->nodes[i]);
+	}
+}
+
+static int open_alone(void **state)
+{
+	(void)state;
+	world = world_open();
+	open_fleet();
+	return 0;
+}
+
+static int open_standby(void **state)
+{
+	(void)state;
+	world = world_open();
+	world_stand_by(world);
+	open_fleet();
+	return 0;
+}
+
+static int close_fleet(void **state)
+{
+	(void)state;
+	world_close(world);
+	return 0;
+}
+
+static void cordon(struct world_node *node, bool cordoned)
+{
+	struct core_event event = {.kind = CORE_EVENT_NODE_SET};
+
+	event.node.id = node->id;
+	event.node.cordoned = cordoned;
+	world_step(world, &event);
+}
+
+static void paused(struct world_node *node, uint64_t attempt)
+{
+	struct wire_record record = world_record(world, node, WIRE_RECORD_ENDED, "i1", attempt);
+
+	record.cause = CAUSE_PAUSE;
+	record.saved_how = WIRE_SAVE_PAUSE;
+	world_send(world, node, &record);
+}
+
+/* i1 is paused on node one, which is cordoned; its attempt. */
+static uint64_t pause_away(void)
+{
+	uint64_t attempt = world_run(world, "i1", 60);
+
+	world_pause(world, "i1", "ten_a");
+	paused(one, attempt);
+	cordon(one, true);
+	return attempt;
+}
+
+static uint64_t resume(void)
+{
+	return world_timeout(world, CORE_EVENT_RESUME, "i1", "ten_a", 120);
+}
+
+static enum refusal refusal_of(uint64_t request)
+{
+	assert_non_null(world_reply(world, request));
+	return world_reply(world, request)->refusal;
+}
+
+static void says(struct world_node *node, uint64_t number, enum wire_transfer_state state)
+{
+	struct wire_transfer *transfer = &said[node - world->nodes];
+
+	*transfer = (struct wire_transfer){.number = number, .state = state, .bytes = 1000};
+	strcpy(transfer->template_id, "content");
+	if (state == WIRE_TRANSFER_FAILED)
+		transfer->refusal = REFUSAL_TRANSFER_UNUSABLE;
+	node->poll.transfers_n = 1;
+	world_report(world, node);
+}
+
+/* The order of this kind, if the node is given one. */
+static const struct wire_order *ordered(struct world_node *node, enum wire_order_kind kind)
+{
+	const struct wire_order *order;
+
+	for (int i = 0; i < 4 && (order = world_poll(world, node)); i++)
+		if (order->kind == kind)
+			return order;
+	return NULL;
+}
+
+/* Up to where two is told to fetch; the copy's attempt. */
+static uint64_t offer(uint64_t attempt)
+{
+	const struct wire_order *order = ordered(one, WIRE_ORDER_SEND);
+	uint64_t number;
+
+	assert_non_null(order);
+	assert_string_equal(order->sandbox.text, "x1");
+	assert_int_equal(order->source, attempt);
+	number = order->attempt;
+	says(one, number, WIRE_TRANSFER_SENDING);
+	order = ordered(two, WIRE_ORDER_FETCH);
+	assert_non_null(order);
+	assert_int_equal(order->attempt, number);
+	assert_int_equal(order->source, attempt);
+	assert_string_equal(order->saved.text, "i1");
+	assert_string_equal(order->artefact, "content");
+	assert_int_equal(order->how, WIRE_SAVE_PAUSE);
+	assert_int_equal(order->mem_mib, 512);
+	return number;
+}
+
+static struct wire_record kept_record(uint64_t copy)
+{
+	struct wire_record record = world_record(world, two, WIRE_RECORD_KEPT, "x1", copy);
+
+	record.tenant = world_id("ten_a");
+	strcpy(record.template, "base");
+	record.vcpus = 1;
+	record.mem_mib = 512;
+	record.disk_mib = 1024;
+	record.saved_how = WIRE_SAVE_PAUSE;
+	record.source = world_id("i1");
+	record.transient = true;
+	return record;
+}
+
+static void kept(uint64_t copy)
+{
+	struct wire_record record = kept_record(copy);
+
+	world_send(world, two, &record);
+}
+
+static void handed_over(uint64_t attempt, uint64_t copy, uint64_t to_seq)
+{
+	struct wire_record record =
+		world_record(world, one, WIRE_RECORD_HANDED_OVER, "i1", attempt);
+
+	record.save = copy;
+	record.to = two->id;
+	record.to_seq = to_seq;
+	world_send(world, one, &record);
+}
+
+/* Whoever waits gives up; the nodes are heard. */
+static void give_up_waiting(uint64_t request)
+{
+	world_pass(world, CORE_ATTEMPT_MS / 2);
+	world_report(world, one);
+	world_report(world, two);
+	world_pass(world, CORE_ATTEMPT_MS / 2);
+	assert_int_equal(refusal_of(request), REFUSAL_PLACEMENT_TIMEOUT);
+}
+
+static void a_resume_that_finds_its_node_cordoned_moves_it(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy;
+	const struct wire_order *order;
+
+	(void)state;
+	assert_null(world_reply(world, request));
+	copy = offer(attempt);
+	assert_int_equal(world_stored(world, "x1")->state, SANDBOX_SNAPPING);
+	assert_null(ordered(one, WIRE_ORDER_HAND_OVER)); /* nothing is there yet */
+	kept(copy);
+	order = ordered(one, WIRE_ORDER_HAND_OVER);
+	assert_non_null(order);
+	assert_string_equal(order->sandbox.text, "i1");
+	assert_int_equal(order->attempt, attempt);
+	assert_int_equal(order->save, copy);
+	assert_string_equal(order->to.text, two->id.text);
+	assert_int_equal(order->to_seq, 1);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_PAUSED);
+	handed_over(attempt, copy, 1);
+	assert_null(world_find(world, "x1"));
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RESUMING);
+	assert_string_equal(world_find(world, "i1")->node.text, two->id.text);
+	order = ordered(two, WIRE_ORDER_CLAIM);
+	assert_non_null(order);
+	assert_int_equal(order->resume, copy);
+	assert_int_equal(order->ttl_ms, 120000);
+	world_say(world, two, WIRE_RECORD_STARTED, "i1", order->attempt);
+	assert_int_equal(refusal_of(request), REFUSAL_NONE);
+	assert_int_equal(world_used(world, two), 1);
+	assert_int_equal(world_used(world, one), 0);
+}
+
+static void its_own_node_is_preferred(void **state)
+{
+	uint64_t attempt = pause_away(), request;
+
+	(void)state;
+	cordon(one, false);
+	request = resume();
+	assert_null(world_find(world, "x1"));
+	assert_int_equal(ordered(one, WIRE_ORDER_CLAIM)->resume, attempt);
+	assert_null(world_reply(world, request));
+}
+
+static void one_that_can_go_on_there_after_all_does(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt);
+
+	(void)state;
+	give_up_waiting(request);
+	cordon(one, false);
+	resume();
+	assert_int_equal(ordered(one, WIRE_ORDER_CLAIM)->resume, attempt);
+	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy); /* nobody wants it */
+}
+
+static void who_gives_up_waiting_finds_it_nearer(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt), again;
+
+	(void)state;
+	assert_int_equal(refusal_of(resume()), REFUSAL_IN_FLIGHT);
+	give_up_waiting(request);
+	kept(copy);
+	again = resume();
+	assert_null(world_reply(world, again));
+	handed_over(attempt, copy, 1);
+	assert_int_equal(ordered(two, WIRE_ORDER_CLAIM)->resume, copy);
+}
+
+static void a_copy_that_fails_leaves_it_where_it_is(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt);
+
+	(void)state;
+	says(two, copy, WIRE_TRANSFER_FAILED);
+	assert_int_equal(refusal_of(request), REFUSAL_SAVED_AWAY);
+	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy);
+	assert_int_equal(world_find(world, "i1")->attempt, attempt);
+	/* Not there again, for a while; and there is no other. */
+	assert_int_equal(refusal_of(resume()), REFUSAL_SAVED_AWAY);
+}
+
+static void one_that_is_killed_takes_its_copy_with_it(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt);
+	struct wire_record record;
+
+	(void)state;
+	kept(copy);
+	world_kill(world, "i1", "ten_a");
+	assert_int_equal(refusal_of(request), REFUSAL_SANDBOX_UNKNOWN);
+	assert_int_equal(ordered(one, WIRE_ORDER_KILL)->attempt, attempt);
+	assert_null(ordered(two, WIRE_ORDER_KILL)); /* it may count by now */
+	record = world_record(world, one, WIRE_RECORD_DISCARDED, "i1", attempt);
+	record.cause = CAUSE_REQUEST;
+	world_send(world, one, &record);
+	assert_null(world_find(world, "i1"));
+	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy);
+}
+
+static void a_kill_that_comes_after_the_hand_over_follows_it(void **state)
+{
+	uint64_t attempt = pause_away(), copy;
+	const struct wire_order *order;
+	struct wire_record record;
+
+	(void)state;
+	resume();
+	copy = offer(attempt);
+	kept(copy);
+	ordered(one, WIRE_ORDER_HAND_OVER);
+	world_kill(world, "i1", "ten_a");
+	handed_over(attempt, copy, 1);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_DISCARDING);
+	order = ordered(two, WIRE_ORDER_KILL);
+	assert_string_equal(order->sandbox.text, "i1");
+	assert_int_equal(order->attempt, copy);
+	/* It may say so by its old name. */
+	record = world_record(world, two, WIRE_RECORD_DISCARDED, "x1", copy);
+	record.cause = CAUSE_REQUEST;
+	world_send(world, two, &record);
+	assert_null(world_find(world, "i1"));
+}
+
+static void a_copy_whose_node_is_lost_is_not_waited_for(void **state)
+{
+	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt);
+	uint64_t below;
+
+	(void)state;
+	kept(copy);
+	world_node_event(world, two, CORE_EVENT_NODE_SILENT);
+	world_pass(world, 11000);
+	below = world_lose(world, two);
+	assert_true(below > copy);
+	assert_null(world_find(world, "x1"));
+	assert_int_equal(world_find(world, "i1")->save, 0);
+	assert_non_null(world_reply(world, request));
+	/* The order had gone out. */
+	handed_over(attempt, copy, 1);
+	assert_null(world_find(world, "i1"));
+	assert_int_equal(world_stored(world, "i1")->cause, CAUSE_NODE_LOST);
+}
+
+static void a_restart_goes_on_handing_over(void **state)
+{
+	uint64_t attempt = pause_away(), copy;
+	const struct wire_order *order;
+
+	(void)state;
+	resume();
+	copy = offer(attempt);
+	kept(copy);
+	world_restart(world);
+	world_report(world, one);
+	world_report(world, two);
+	order = ordered(one, WIRE_ORDER_HAND_OVER);
+	assert_non_null(order);
+	assert_int_equal(order->save, copy);
+	handed_over(attempt, copy, order->to_seq);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_PAUSED);
+	assert_string_equal(world_find(world, "i1")->node.text, two->id.text);
+}
+
+static void a_restart_drops_a_copy_that_was_under_way(void **state)
+{
+	uint64_t attempt = pause_away(), copy;
+
+	(void)state;
+	resume();
+	copy = offer(attempt);
+	world_restart(world);
+	world_report(world, one);
+	world_report(world, two);
+	world_pass(world, 1);
+	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy);
+	assert_int_equal(world_find(world, "i1")->attempt, attempt);
+}
+
+/* ---- what another leader did ---- */
+
+static void adopt_paused(uint64_t attempt)
+{
+	struct wire_record record = world_started(world, one, "i1", attempt);
+
+	world_send(world, one, &record);
+	paused(one, attempt);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_PAUSED);
+}
+
+static void started_there(uint64_t attempt)
+{
+	struct wire_record record = world_started(world, two, "i1", attempt);
+
+	record.incarnation = 2;
+	world_send(world, two, &record);
+}
+
+static void a_standby_follows_a_hand_over(void **state)
+{
+	(void)state;
+	adopt_paused(9);
+	kept(20);
+	assert_int_equal(world_find(world, "x1")->state, SANDBOX_KEPT);
+	handed_over(9, 20, 1);
+	assert_null(world_find(world, "x1"));
+	assert_int_equal(world_find(world, "i1")->attempt, 20);
+	assert_string_equal(world_find(world, "i1")->node.text, two->id.text);
+	started_there(30);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
+}
+
+static void the_hand_over_may_come_before_the_copy(void **state)
+{
+	(void)state;
+	adopt_paused(9);
+	handed_over(9, 20, 1);
+	assert_int_equal(world_find(world, "i1")->attempt, 20);
+	kept(20);
+	assert_null(world_find(world, "x1"));
+	started_there(30);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
+	assert_int_equal(world_used(world, two), 1);
+}
+
+static void the_next_life_may_come_before_the_end_of_the_last(void **state)
+{
+	struct wire_record record = world_started(world, one, "i1", 9);
+
+	(void)state;
+	world_send(world, one, &record);
+	kept(20);
+	started_there(30);
+	assert_null(world_find(world, "x1"));
+	assert_string_equal(world_find(world, "i1")->node.text, two->id.text);
+	assert_int_equal(world_used(world, one), 0);
+	assert_int_equal(world_used(world, two), 1);
+	paused(one, 9);
+	handed_over(9, 20, 1);
+	assert_int_equal(world_find(world, "i1")->state, SANDBOX_RUNNING);
+	assert_int_equal(world_find(world, "i1")->attempt, 30);
+}
+
+static void what_has_ended_there_does_not_come_back_with_the_older_log(void **state)
+{
+	struct wire_record ended;
+
+	(void)state;
+	kept(20);
+	started_there(30);
+	ended = world_record(world, two, WIRE_RECORD_ENDED, "i1", 30);
+	ended.incarnation = 2;
+	ended.cause = CAUSE_REQUEST;
+	world_send(world, two, &ended);
+	assert_null(world_find(world, "i1"));
+	adopt_paused(9);
+	handed_over(9, 20, 1);
+	assert_null(world_find(world, "i1"));
+	assert_int_equal(world_held(world), 0);
+}
+
+static void a_new_leader_drops_a_copy_when_the_node_it_is_of_was_heard_out(void **state)
+{
+	(void)state;
+	adopt_paused(9);
+	kept(20);
+	world_lead(world);
+	world_join(world, two);
+	world_pass(world, 1);
+	assert_null(ordered(two, WIRE_ORDER_KILL)); /* perhaps it was handed over to */
+	world_join(world, one);
+	world_pass(world, 1);
+	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, 20);
+	assert_int_equal(world_find(world, "i1")->attempt, 9);
+}
+
+#define ALONE(name)   cmocka_unit_test_setup_teardown(name, open_alone, close_fleet)
+#define STANDBY(name) cmocka_unit_test_setup_teardown(name, open_standby, close_fleet)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ALONE(a_resume_that_finds_its_node_cordoned_moves_it),
+		ALONE(its_own_node_is_preferred),
+		ALONE(one_that_can_go_on_there_after_all_does),
+		ALONE(who_gives_up_waiting_finds_it_nearer),
+		ALONE(a_copy_that_fails_leaves_it_where_it_is),
+		ALONE(one_that_is_killed_takes_its_copy_with_it),
+		ALONE(a_kill_that_comes_after_the_hand_over_follows_it),
+		ALONE(a_copy_whose_node_is_lost_is_not_waited_for),
+		ALONE(a_restart_goes_on_handing_over),
+		ALONE(a_restart_drops_a_copy_that_was_under_way),
+		STANDBY(a_standby_follows_a_hand_over),
+		STANDBY(the_hand_over_may_come_before_the_copy),
+		STANDBY(the_next_life_may_come_before_the_end_of_the_last),
+		STANDBY(what_has_ended_there_does_not_come_back_with_the_older_log),
+		STANDBY(a_new_leader_drops_a_copy_when_the_node_it_is_of_was_heard_out),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
