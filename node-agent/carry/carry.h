@@ -1,7 +1,8 @@
 /*
- * flotilla-carry: the agent's child that sends a template to another host, or fetches one.  A
- * process of its own, because it reads and writes for seconds or minutes, takes what strangers may
- * have touched, and may be killed at any time; it dies with its agent, too.
+ * flotilla-carry: the agent's child that sends a template, or what is saved of a sandbox, to
+ *another host, or fetches one.  A process of its own, because it reads and writes for seconds or
+ *minutes, takes what strangers may have touched, and may be killed at any time; it dies with its
+ *agent, too.
  *
  *   main.c          what it is told
  *   say.c           what it tells
@@ -9,15 +10,17 @@
  *   send.c          serves listing and pieces by way of the gateway, as if it were a sandbox
  *   fetch.c         fetches a listing, then fetch_pieces.c what is not here yet
  *   install.c       puts what arrived into the store
+ *   install_saved.c or, if it is what is saved, makes it the folder of a microVM that was paused
  *   listing.c       what a listing is
  *
  * Its orders come by standard input, `word value` a line, up to an empty one; secrets are among
  * them, so they are not in its arguments.  It tells on standard output, a line each:
  *
  *	progress BYTES                  read (send), or here and proved (fetch)
- *	offered BYTES DIGEST            send: it can be fetched now
+ *	offered BYTES DIGEST ID         send: it can be fetched now
  *	arrived DIGEST ID               fetch: all is here; `install` is waited for
- *	installed                       fetch: it is in the store
+ *	installed BYTES                 fetch: it is in place, and takes this on disk (what is
+ *	                                saved; else 0)
  *	failed REFUSAL TEXT             (a name of refusals.def); it ends
  */
 #ifndef FLOTILLA_CARRY_CARRY_H
@@ -39,7 +42,9 @@ enum { CARRY_PORT = 1 }; /* that is asked for; any but envd's */
 struct carry_order {
 	char store[PATH_MAX];
 	char name[TEMPLATE_NAME_MAX]; /* of the template */
-	char id[VM_ARTEFACT_ID_MAX];
+	char id[VM_ARTEFACT_ID_MAX];  /* send of what is saved: as that says itself */
+	/* It is what is saved: send: in this folder; fetch: to be in the folder of a microVM. */
+	char saved[PATH_MAX];
 	struct id transfer;                  /* what the gateway knows it by */
 	char gateway[129];                   /* send: HOST:PORT of the tunnels */
 	struct ticket ticket;                /* send */
@@ -52,9 +57,9 @@ struct carry_order {
 /* ---- say.c ---- */
 
 void say_progress(uint64_t bytes);
-void say_offered(uint64_t bytes, const uint8_t digest[LISTING_DIGEST_N]);
+void say_offered(uint64_t bytes, const uint8_t digest[LISTING_DIGEST_N], const char *id);
 void say_arrived(const uint8_t digest[LISTING_DIGEST_N], const char *id);
-void say_installed(void);
+void say_installed(uint64_t bytes);
 _Noreturn void say_failed(enum refusal refusal, const struct err *err);
 
 void digest_of(const void *bytes, size_t n, uint8_t out[LISTING_DIGEST_N]);
@@ -64,7 +69,7 @@ enum refusal refusal_of_errno(int error);
 
 /* ---- gather.c ---- */
 
-/* The listing of a template's files, to be freed by the caller. */
+/* The listing of a template's files, or of what is saved, to be freed by the caller. */
 int gather(const struct carry_order *order, char **out_text, size_t *out_n, struct err *err);
 
 /* ---- send.c ---- */
@@ -88,5 +93,11 @@ bool install_has(const struct carry_order *order, const struct listing_file *fil
 /* All of it is in dir: into the store, and under its name. */
 enum refusal install(const struct carry_order *order, const struct listing *listing,
 		     const char *dir, struct err *err);
+
+/* ---- install_saved.c ---- */
+
+/* All of it is in dir: durably into its folder, with all that belongs to one. */
+enum refusal install_saved(const struct carry_order *order, const char *dir, uint64_t *out_bytes,
+			   struct err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* Fetches a template: its listing first, then all pieces; waits for leave, and installs it. */
+/* Fetches a template, or what is saved: its listing first, then all pieces; waits for leave, and
+ * installs it. */
 #include "node-agent/carry/fetch.h"
 
 #include "common/base/check.h"
@@ -75,7 +76,8 @@ static void on_listing(void *data, const struct http_client_answer *answer)
 		return;
 	}
 	if (listing_parse((const char *)answer->body, answer->body_n, &fetch->listing, &err) ||
-	    (strcmp(fetch->listing.id, fetch->order->id) != 0 &&
+	    ((strcmp(fetch->listing.id, fetch->order->id) != 0 ||
+	      listing_is_saved(&fetch->listing.files[0]) != (fetch->order->saved[0] != 0)) &&
 	     err_set(&err, "the listing is of another template")))
 		say_failed(REFUSAL_TRANSFER_CORRUPT, &err);
 	fetch->moved_ms = uv_now(&fetch->loop);
@@ -105,6 +107,7 @@ int fetch_run(const struct carry_order *order, struct err *err)
 {
 	static struct fetch fetch;
 	enum refusal refusal;
+	uint64_t bytes = 0;
 
 	fetch.order = order;
 	if (install_folder(order, fetch.dir, &fetch.lock, err))
@@ -126,9 +129,10 @@ int fetch_run(const struct carry_order *order, struct err *err)
 	say_arrived(fetch.digest, fetch.listing.id);
 	if (!wait_for_leave())
 		return 0;
-	refusal = install(order, &fetch.listing, fetch.dir, err);
+	refusal = order->saved[0] ? install_saved(order, fetch.dir, &bytes, err)
+				  : install(order, &fetch.listing, fetch.dir, err);
 	if (refusal != REFUSAL_NONE)
 		say_failed(refusal, err);
-	say_installed();
+	say_installed(bytes);
 	return 0;
 }

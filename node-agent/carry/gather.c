@@ -1,6 +1,7 @@
-/* Reads all files of a template and lists what is in them. Holes are left out, and pieces of zeros.
- */
+/* Reads all files of a template, or of what is saved, and lists what is in them. Holes are left
+ * out, and pieces of zeros. */
 #include "node-agent/carry/carry.h"
+#include "node-agent/vm/saved.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -86,14 +87,14 @@ static int gather_open(struct gathering *gathering, int fd, const char *path, co
 	return 0;
 }
 
-static int gather_file(struct gathering *gathering, const char *store, const char *listed,
+static int gather_file(struct gathering *gathering, const char *dir, const char *listed,
 		       struct err *err)
 {
 	char path[PATH_MAX];
 	int fd, result;
 
-	if (snprintf(path, sizeof(path), "%s/%s", store, listed) >= PATH_MAX)
-		return err_set(err, "%s: the path is too long", store);
+	if (snprintf(path, sizeof(path), "%s/%s", dir, strrchr(listed, '/') + 1) >= PATH_MAX)
+		return err_set(err, "%s: the path is too long", dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return err_errno(err, errno, "%s", path);
@@ -107,18 +108,15 @@ static int by_name(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-/* The files of one folder, in the order of their names. */
-static int gather_folder(struct gathering *gathering, const char *store, const char *folder,
+/* The files of one folder, in the order of their names; listed as FOLDER/ID/NAME. */
+static int gather_folder(struct gathering *gathering, const char *dir, const char *folder,
 			 const char *id, struct err *err)
 {
 	static char names[LISTING_FILES_MAX][LISTING_PATH_MAX];
-	char dir[PATH_MAX];
 	struct dirent *entry;
 	size_t n = 0;
 	DIR *opened;
 
-	if (snprintf(dir, sizeof(dir), "%s/%s/%s", store, folder, id) >= PATH_MAX)
-		return err_set(err, "%s: the path is too long", store);
 	opened = opendir(dir);
 	if (!opened)
 		return err_errno(err, errno, "%s", dir);
@@ -133,17 +131,44 @@ static int gather_folder(struct gathering *gathering, const char *store, const c
 		return err_set(err, "%s has too many files", dir);
 	qsort(names, n, sizeof(names[0]), by_name);
 	for (size_t i = 0; i < n; i++)
-		if (gather_file(gathering, store, names[i], err))
+		if (gather_file(gathering, dir, names[i], err))
 			return -1;
 	return 0;
+}
+
+static int gather_saved(struct gathering *gathering, const char *dir, struct err *err)
+{
+	struct vm_saved saved;
+
+	if (vm_saved_read(dir, &saved, err))
+		return -1;
+	fprintf(gathering->out, "flotilla-listing 1 %s\n", saved.template_id);
+	return gather_folder(gathering, dir, "saved", saved.template_id, err);
+}
+
+static int gather_template(struct gathering *gathering, const struct carry_order *order,
+			   struct err *err)
+{
+	struct vm_template template_;
+	char dir[PATH_MAX];
+
+	if (snprintf(dir, sizeof(dir), "%s/snapshot/%s", order->store, order->id) >= PATH_MAX)
+		return err_set(err, "%s: the path is too long", order->store);
+	if (vm_template_read(dir, &template_, err))
+		return -1;
+	fprintf(gathering->out, "flotilla-listing 1 %s\n", order->id);
+	if (gather_folder(gathering, dir, "snapshot", order->id, err))
+		return -1;
+	if (snprintf(dir, sizeof(dir), "%s/rootfs/%s", order->store, template_.rootfs_id) >=
+	    PATH_MAX)
+		return err_set(err, "%s: the path is too long", order->store);
+	return gather_folder(gathering, dir, "rootfs", template_.rootfs_id, err);
 }
 
 int gather(const struct carry_order *order, char **out_text, size_t *out_n, struct err *err)
 {
 	struct gathering gathering = {.buffer = malloc(LISTING_PIECE_MAX)};
-	struct vm_template template_;
-	char dir[PATH_MAX];
-	int result = -1;
+	int result;
 
 	*out_text = NULL;
 	gathering.out = open_memstream(out_text, out_n);
@@ -151,16 +176,9 @@ int gather(const struct carry_order *order, char **out_text, size_t *out_n, stru
 		free(gathering.buffer);
 		return err_errno(err, ENOMEM, "a listing");
 	}
-	if (snprintf(dir, sizeof(dir), "%s/snapshot/%s", order->store, order->id) >= PATH_MAX) {
-		err_set(err, "%s: the path is too long", order->store);
-	} else if (vm_template_read(dir, &template_, err) == 0) {
-		fprintf(gathering.out, "flotilla-listing 1 %s\n", order->id);
-		if (!gather_folder(&gathering, order->store, "snapshot", order->id, err) &&
-		    !gather_folder(&gathering, order->store, "rootfs", template_.rootfs_id, err)) {
-			fputs("end\n", gathering.out);
-			result = 0;
-		}
-	}
+	result = order->saved[0] ? gather_saved(&gathering, order->saved, err)
+				 : gather_template(&gathering, order, err);
+	fputs("end\n", gathering.out);
 	if (fclose(gathering.out) && result == 0)
 		result = err_errno(err, ENOMEM, "a listing");
 	free(gathering.buffer);

@@ -42,9 +42,13 @@ int install_folder(const struct carry_order *order, char out_dir[PATH_MAX], int 
 {
 	char text[2 * LISTING_DIGEST_N + 1];
 
+	/* What is saved stays on the disk that it is for. */
+	const char *base = order->saved[0] ? order->saved : order->store;
+	size_t base_n = order->saved[0] ? (size_t)(strrchr(base, '/') - base) : strlen(base);
+
 	sodium_bin2hex(text, sizeof(text), order->digest, sizeof(order->digest));
-	if (snprintf(out_dir, PATH_MAX, "%s/fetch", order->store) >= PATH_MAX - 80)
-		return err_set(err, "%s: the path is too long", order->store);
+	if (snprintf(out_dir, PATH_MAX, "%.*s/fetch", (int)base_n, base) >= PATH_MAX - 80)
+		return err_set(err, "%s: the path is too long", base);
 	forget_old(out_dir);
 	snprintf(out_dir + strlen(out_dir), PATH_MAX - strlen(out_dir), "/%s", text);
 	if (file_make_dirs(out_dir, 0700, err))
@@ -69,6 +73,8 @@ bool install_has(const struct carry_order *order, const struct listing_file *fil
 {
 	char id[LISTING_ID_N + 1];
 
+	if (listing_is_saved(file))
+		return false;
 	listing_folder_id(file, id);
 	return has_folder(order, listing_is_snapshot(file) ? "snapshot" : "rootfs", id);
 }

@@ -86,10 +86,12 @@ static bool take_path(struct cursor *cursor, const struct listing *listing,
 {
 	const char *from = cursor->at, *name;
 	bool snapshot = take_text(cursor, "snapshot/");
+	bool saved = !snapshot && take_text(cursor, "saved/");
+	bool rootfs = !snapshot && !saved && take_text(cursor, "rootfs/");
 	char id[LISTING_ID_N + 1];
 
-	if ((!snapshot && !take_text(cursor, "rootfs/")) || !take_id(cursor, id) ||
-	    !take_text(cursor, "/") || (snapshot && strcmp(id, listing->id) != 0))
+	if ((!snapshot && !saved && !rootfs) || !take_id(cursor, id) || !take_text(cursor, "/") ||
+	    (!rootfs && strcmp(id, listing->id) != 0))
 		return false;
 	name = cursor->at;
 	while (cursor->at < cursor->end && is_name_char(*cursor->at))
@@ -99,10 +101,11 @@ static bool take_path(struct cursor *cursor, const struct listing *listing,
 	memset(out, 0, LISTING_PATH_MAX);
 	memcpy(out, from, (size_t)(cursor->at - from));
 	for (size_t i = 0; i < listing->files_n; i++) {
-		if (!strcmp(listing->files[i].path, out))
+		if (!strcmp(listing->files[i].path, out) ||
+		    listing_is_saved(&listing->files[i]) != saved)
 			return false;
 		/* One root filesystem, at the most. */
-		if (!snapshot && !listing_is_snapshot(&listing->files[i]) &&
+		if (rootfs && !listing_is_snapshot(&listing->files[i]) &&
 		    memcmp(listing->files[i].path, out, strlen("rootfs/") + LISTING_ID_N) != 0)
 			return false;
 	}
@@ -195,5 +198,10 @@ void listing_folder_id(const struct listing_file *file, char out_id[LISTING_ID_N
 
 bool listing_is_snapshot(const struct listing_file *file)
 {
-	return file->path[0] == 's';
+	return strncmp(file->path, "snapshot/", strlen("snapshot/")) == 0;
+}
+
+bool listing_is_saved(const struct listing_file *file)
+{
+	return strncmp(file->path, "saved/", strlen("saved/")) == 0;
 }

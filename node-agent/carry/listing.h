@@ -1,10 +1,11 @@
 /*
- * What there is to copy of an artefact: its files, and of each the pieces that are no holes, with
- * the digest of each piece.  The digest of the listing itself, which the scheduler passes on, thus
- * stands for every byte.  Text, a line each:
+ * What there is to copy of an artefact, or of what is saved: its files, and of each the pieces that
+ *are no holes, with the digest of each piece.  The digest of the listing itself, which the
+ *scheduler passes on, thus stands for every byte.  Text, a line each:
  *
  *	flotilla-listing 1 ID
- *	file snapshot/ID/mem SIZE MODE        size in bytes, mode in octal
+ *	file snapshot/ID/mem SIZE MODE        size in bytes, mode in octal; rootfs/ID/NAME too; or
+ *	file saved/ID/NAME SIZE MODE          for all of them: it is saved of the artefact ID
  *	OFFSET LENGTH DIGEST                  of that file, in ascending order; digest: 64 hex
  *digits
  *	...
@@ -38,7 +39,8 @@ struct listing_piece {
 };
 
 struct listing_file {
-	char path[LISTING_PATH_MAX]; /* below the store: snapshot/ID/NAME or rootfs/ID/NAME */
+	/* Below the store: snapshot/ID/NAME or rootfs/ID/NAME; or saved/ID/NAME. */
+	char path[LISTING_PATH_MAX];
 	uint64_t size;
 	uint32_t mode;
 	size_t first_piece, pieces_n; /* in the listing's pieces */
@@ -60,5 +62,8 @@ void listing_free(struct listing *listing);
 /* The second part of the file's path; the third. */
 void listing_folder_id(const struct listing_file *file, char out_id[LISTING_ID_N + 1]);
 bool listing_is_snapshot(const struct listing_file *file);
+
+/* Of what is saved; all of a listing are, or none. */
+bool listing_is_saved(const struct listing_file *file);
 
 #endif

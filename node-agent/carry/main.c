@@ -1,4 +1,5 @@
-/* flotilla-carry: sends a template to another host, or fetches one. For the agent; see carry.h. */
+/* flotilla-carry: sends a template, or what is saved, to another host, or fetches it. For the
+ * agent; see carry.h. */
 #include "node-agent/carry/carry.h"
 
 #include "common/base/check.h"
@@ -39,6 +40,8 @@ static bool take(struct carry_order *order, const char *word, const char *value)
 		return strlen(value) == LISTING_ID_N &&
 		       strspn(value, "0123456789abcdef") == LISTING_ID_N &&
 		       take_text(value, order->id, sizeof(order->id));
+	if (!strcmp(word, "saved"))
+		return value[0] == '/' && take_text(value, order->saved, sizeof(order->saved));
 	if (!strcmp(word, "transfer"))
 		return id_parse(value, strlen(value), &order->transfer);
 	if (!strcmp(word, "gateway"))

@@ -40,9 +40,9 @@ static const char *hex(const uint8_t digest[LISTING_DIGEST_N])
 	return sodium_bin2hex(text, sizeof(text), digest, LISTING_DIGEST_N);
 }
 
-void say_offered(uint64_t bytes, const uint8_t digest[LISTING_DIGEST_N])
+void say_offered(uint64_t bytes, const uint8_t digest[LISTING_DIGEST_N], const char *id)
 {
-	say("offered %llu %s", (unsigned long long)bytes, hex(digest));
+	say("offered %llu %s %s", (unsigned long long)bytes, hex(digest), id);
 }
 
 void say_arrived(const uint8_t digest[LISTING_DIGEST_N], const char *id)
@@ -50,9 +50,9 @@ void say_arrived(const uint8_t digest[LISTING_DIGEST_N], const char *id)
 	say("arrived %s %s", hex(digest), id);
 }
 
-void say_installed(void)
+void say_installed(uint64_t bytes)
 {
-	say("installed");
+	say("installed %llu", (unsigned long long)bytes);
 }
 
 void say_failed(enum refusal refusal, const struct err *err)

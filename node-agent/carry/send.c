@@ -1,7 +1,7 @@
 /*
- * Serves a template to whoever the gateway lets in: the tunnel is bound under the transfer's name
- * with the ticket that the scheduler made, as a shim does it for a sandbox, and what comes over it
- * are plain requests:
+ * Serves a template, or what is saved, to whoever the gateway lets in: the tunnel is bound under
+ *the transfer's name with the ticket that the scheduler made, as a shim does it for a sandbox, and
+ *what comes over it are plain requests:
  *
  *	GET /listing            the listing
  *	GET /piece/FILE/PIECE   a piece, by the numbers of both in the listing
@@ -109,12 +109,17 @@ static void answer(struct request *request, int status, const uint8_t *body, siz
 static bool read_piece(const struct send *send, const struct listing_file *file,
 		       const struct listing_piece *piece, uint8_t *out)
 {
+	const char *dir = send->order->store, *name = file->path;
 	char path[PATH_MAX];
 	size_t got = 0;
 	ssize_t n = 1;
 	int fd;
 
-	if (snprintf(path, sizeof(path), "%s/%s", send->order->store, file->path) >= PATH_MAX)
+	if (send->order->saved[0]) {
+		dir = send->order->saved;
+		name = strrchr(file->path, '/') + 1;
+	}
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= PATH_MAX)
 		return false;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	while (fd >= 0 && n > 0 && got < piece->length) {
@@ -300,7 +305,7 @@ static void on_verdict(struct send *send)
 	if (!send->is_offered) {
 		uint8_t digest[LISTING_DIGEST_N];
 		digest_of(send->text, send->text_n, digest);
-		say_offered(send->listing.bytes, digest);
+		say_offered(send->listing.bytes, digest, send->listing.id);
 	}
 	send->is_offered = true;
 }

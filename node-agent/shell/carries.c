@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_MAX_ = 512, ORDER_MAX = PATH_MAX + 8 * 1024, HANDLES = 3, CPU_MAX = 48 };
+enum { LINE_MAX_ = 512, ORDER_MAX = 2 * PATH_MAX + 8 * 1024, HANDLES = 3, CPU_MAX = 48 };
 
 struct carry_job {
 	struct carries *carries;
@@ -22,7 +22,9 @@ struct carry_job {
 	uint64_t number;
 	char template_[TEMPLATE_NAME_MAX];
 	bool sends;
-	bool is_over; /* the core was told its end, or is not to be */
+	bool is_saved;  /* not a template */
+	uint64_t bytes; /* that it takes on disk, once it is installed */
+	bool is_over;   /* the core was told its end, or is not to be */
 	uv_process_t process;
 	uv_pipe_t in, out;
 	uint32_t handles_n;
@@ -58,6 +60,7 @@ static void job_end(struct carry_job *job, enum refusal refusal, const char *why
 		return;
 	job->is_over = true;
 	event.carry.refusal = refusal;
+	event.carry.bytes = job->bytes;
 	if (refusal == REFUSAL_NONE)
 		log_info("carry", job->sends ? "nobody fetches it any more" : "copied to here",
 			 LOG_TEXT("template", job->template_));
@@ -94,18 +97,21 @@ static void job_on_line(struct carry_job *job, const char *line)
 	if (sscanf(line, "progress %" SCNu64, &event.carry.bytes) == 1) {
 		event.kind = NODE_EVENT_CARRY_PROGRESS;
 		job_step(job, &event);
-	} else if (sscanf(line, "offered %" SCNu64 " %64s", &event.carry.bytes, digest) == 2 &&
+	} else if (sscanf(line, "offered %" SCNu64 " %64s %63s", &event.carry.bytes, digest,
+			  event.carry.id) == 3 &&
 		   read_digest(digest, event.carry.digest)) {
 		event.kind = NODE_EVENT_CARRY_OFFERED;
-		log_info("carry", "offers a template", LOG_TEXT("template", job->template_),
+		log_info("carry", job->is_saved ? "offers what is saved" : "offers a template",
+			 LOG_TEXT("template", job->template_),
 			 LOG_UINT("bytes", event.carry.bytes));
 		job_step(job, &event);
 	} else if (sscanf(line, "arrived %64s %63s", digest, event.carry.id) == 2 &&
 		   read_digest(digest, event.carry.digest)) {
 		event.kind = NODE_EVENT_CARRY_ARRIVED;
 		job_step(job, &event);
-	} else if (!strcmp(line, "installed")) {
-		agent_look(job->carries->agent);
+	} else if (sscanf(line, "installed %" SCNu64, &job->bytes) == 1) {
+		if (!job->is_saved)
+			agent_look(job->carries->agent);
 		job_end(job, REFUSAL_NONE, "");
 	} else if (sscanf(line, "failed %63s %n", name, &used) == 1) {
 		job_end(job, read_refusal(name), line + used);
@@ -212,6 +218,7 @@ static struct carry_job *job_make(struct carries *carries, const struct node_eff
 	job->carries = carries;
 	job->number = effect->carry.number;
 	job->sends = sends;
+	job->is_saved = effect->carry.folder != 0;
 	memcpy(job->template_, effect->carry.template_, sizeof(job->template_));
 	job->next = carries->first;
 	carries->first = job;
@@ -249,6 +256,20 @@ static void job_start(struct carry_job *job)
 	job_write(job, job->order);
 }
 
+/* The line of an order that says which folder it is about; none: a template. */
+static const char *saved_line(const struct carries *carries, const struct node_effect *effect,
+			      bool sends, char out[PATH_MAX + 16])
+{
+	char dir[PATH_MAX];
+
+	out[0] = 0;
+	if (!effect->carry.folder)
+		return out;
+	vm_dir(&carries->agent->vms, effect->carry.folder, dir);
+	snprintf(out, PATH_MAX + 16, "saved %s%s\n", dir, sends ? "/" VM_DIR_SAVED : "");
+	return out;
+}
+
 static const char *hex(const uint8_t *bytes, size_t n, char *out, size_t out_n)
 {
 	return sodium_bin2hex(out, out_n, bytes, n);
@@ -260,12 +281,15 @@ void carries_send(struct carries *carries, const struct node_effect *effect,
 	struct carry_job *job = job_make(carries, effect, true);
 	struct wire_bytes ingress = payload ? payload_ingress(payload) : (struct wire_bytes){0};
 	char ticket[2 * sizeof(payload->ticket) + 1], said[2 * WIRE_INGRESS_MAX + 1];
+	char saved[PATH_MAX + 16];
 
 	CHECK(payload);
 	snprintf(job->order, sizeof(job->order),
-		 "store %s\nname %s\nid %s\ntransfer %s\ngateway %s\nticket %s\ningress %s\n\n",
-		 carries->agent->options->template_dir, effect->carry.template_, effect->carry.id,
-		 payload->sandbox.text, payload->gateway,
+		 "store %s\nname %s\n%s%s%s%stransfer %s\ngateway %s\nticket %s\ningress %s\n\n",
+		 carries->agent->options->template_dir, effect->carry.template_,
+		 saved_line(carries, effect, true, saved), job->is_saved ? "" : "id ",
+		 effect->carry.id, job->is_saved ? "" : "\n", payload->sandbox.text,
+		 payload->gateway,
 		 hex(payload->ticket, sizeof(payload->ticket), ticket, sizeof(ticket)),
 		 hex(ingress.data, ingress.n, said, sizeof(said)));
 	job_start(job);
@@ -275,13 +299,14 @@ void carries_fetch(struct carries *carries, const struct node_effect *effect,
 		   const struct payload *payload)
 {
 	struct carry_job *job = job_make(carries, effect, false);
-	char digest[2 * NODE_DIGEST_N + 1];
+	char digest[2 * NODE_DIGEST_N + 1], saved[PATH_MAX + 16];
 
 	CHECK(payload);
 	snprintf(job->order, sizeof(job->order),
-		 "store %s\nname %s\nid %s\ntransfer %s\nurl %s\ntoken %s\ndigest %s\n\n",
-		 carries->agent->options->template_dir, effect->carry.template_, effect->carry.id,
-		 payload->sandbox.text, payload->url, payload->token,
+		 "store %s\nname %s\n%sid %s\ntransfer %s\nurl %s\ntoken %s\ndigest %s\n\n",
+		 carries->agent->options->template_dir, effect->carry.template_,
+		 saved_line(carries, effect, false, saved), effect->carry.id, payload->sandbox.text,
+		 payload->url, payload->token,
 		 hex(effect->carry.digest, NODE_DIGEST_N, digest, sizeof(digest)));
 	job_start(job);
 }

@@ -24,6 +24,9 @@ struct vms {
 	char gateway[129];   /* as last ordered: clones dial it ahead of their claim */
 };
 
+/* The folder of this number, be it there or not. */
+void vm_dir(const struct vms *vms, uint64_t number, char out_dir[PATH_MAX]);
+
 int vms_open(struct vms *vms, struct agent *agent, struct err *err);
 
 /* Looks after every folder that is there.  The core hears ADOPTED for each, then READY; all of it

@@ -25,7 +25,6 @@ struct vm {
 	int64_t end_ns; /* adopted while its shim hung: the limit that it must have; else 0 */
 };
 
-void vm_dir(const struct vms *vms, uint64_t number, char out_dir[PATH_MAX]);
 void vm_tell(struct vm *vm, enum node_event_kind kind);
 void vms_remove(struct vms *vms, struct vm *vm);
 struct shim_client_callbacks vm_callbacks(struct vm *vm);

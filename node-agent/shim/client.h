@@ -88,6 +88,11 @@ void shim_client_save(struct shim_client *client, uint64_t save, enum wire_save_
 int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, const char *new_dir,
 			   struct err *err);
 
+/* The same of what is saved in the folder `from`, wherever that comes from, of the template that
+ * the configuration names: new_dir is beside from, on the same disk.  Fault: from may be gone. */
+int shim_dir_make_saved(const char *from, const struct vm_config *config, const char *new_dir,
+			struct err *err);
+
 /* Asks for an on_status whose at_mono_ns vouches that the microVM still ran then. */
 void shim_client_ask(struct shim_client *client);
 

@@ -1,7 +1,7 @@
 /*
- * A snapshot out of the folder of the microVM that it was made of, into one of its own: as of a
- * microVM that has ended by a pause, so that whoever finds it, goes on from it or removes it needs
- * to know nothing else.
+ * A snapshot out of the folder of the microVM that it was made of, or what was saved elsewhere,
+ * into a folder of its own: as of a microVM that has ended by a pause, so that whoever finds it,
+ * goes on from it or removes it needs to know nothing else.
  */
 #include "node-agent/shim/client.h"
 
@@ -49,7 +49,7 @@ static int write_end(const char *dir, const struct vm_config *config, const stru
 		.saved_how = WIRE_SAVE_SNAPSHOT,
 		.save = saved->save,
 		.saved_bytes = saved->bytes,
-		.detail = "a snapshot",
+		.detail = "saved before",
 	};
 	uint8_t frame[RECORD_MAX];
 	char path[PATH_MAX];
@@ -83,23 +83,19 @@ static int sync_parent(const char *dir, struct err *err)
 	return sync_path(parent, err);
 }
 
-int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, const char *new_dir,
-			   struct err *err)
+int shim_dir_make_saved(const char *from, const struct vm_config *config, const char *new_dir,
+			struct err *err)
 {
-	char from[PATH_MAX], making[PATH_MAX], to[PATH_MAX], store[PATH_MAX];
-	char id[VM_ARTEFACT_ID_MAX], name[64];
-	struct vm_config config;
+	char making[PATH_MAX], to[PATH_MAX], store[PATH_MAX], id[VM_ARTEFACT_ID_MAX];
 	struct vm_saved saved;
 
-	snprintf(name, sizeof(name), VM_DIR_SNAPSHOTS "/%" PRIu64, save);
-	if (path_in(from, dir, name, err) || path_in(making, dir, "keeping", err) ||
-	    path_in(to, making, VM_DIR_SAVED, err) || vm_saved_read(from, &saved, err) ||
-	    vm_config_read(dir, &config, err) || vm_store_of(config.template_dir, store, id, err))
+	if (snprintf(making, sizeof(making), "%s.making", from) >= PATH_MAX)
+		return err_set(err, "%s: the path is too long", from);
+	if (path_in(to, making, VM_DIR_SAVED, err) || vm_saved_read(from, &saved, err) ||
+	    vm_store_of(config->template_dir, store, id, err))
 		return -1;
-	config.vm = *vm;
-	config.resume[0] = 0;
 	vm_store_remove_tree(making);
-	if (fill(making, &config, &saved, err))
+	if (fill(making, config, &saved, err))
 		goto fail;
 	if (rename(from, to) || rename(making, new_dir)) {
 		err_errno(err, errno, "%s", new_dir);
@@ -107,7 +103,7 @@ int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, 
 	}
 	/* The template is kept by the microVM too, as long as that has its folder. */
 	if (sync_path(new_dir, err) || sync_parent(new_dir, err) ||
-	    vm_store_keep(store, VM_KEEP_SAVED, id, vm->text, new_dir, err)) {
+	    vm_store_keep(store, VM_KEEP_SAVED, id, config->vm.text, new_dir, err)) {
 		shim_dir_remove(new_dir);
 		return -1;
 	}
@@ -115,4 +111,18 @@ int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, 
 fail:
 	vm_store_remove_tree(making);
 	return -1;
+}
+
+int shim_dir_keep_snapshot(const char *dir, uint64_t save, const struct id *vm, const char *new_dir,
+			   struct err *err)
+{
+	struct vm_config config;
+	char from[PATH_MAX], name[64];
+
+	snprintf(name, sizeof(name), VM_DIR_SNAPSHOTS "/%" PRIu64, save);
+	if (path_in(from, dir, name, err) || vm_config_read(dir, &config, err))
+		return -1;
+	config.vm = *vm;
+	config.resume[0] = 0;
+	return shim_dir_make_saved(from, &config, new_dir, err);
 }

@@ -13,6 +13,17 @@ from carrying import ID, MIB, World, said  # noqa: E402
 from fleet import Failed, wait_for  # noqa: E402
 
 BIN = sys.argv.pop(1)
+def install(child):
+    """The fault that it ends by."""
+    child.stdin.write("install\n")
+    child.stdin.flush()
+    try:
+        said(child, "installed")
+    except Failed as failed:
+        return str(failed)
+    raise Failed("it was installed")
+
+
 def same(a, b):
     listing = sorted(os.path.relpath(os.path.join(folder, name), a) for folder, _, names in os.walk(a) for name in names
                      if "/snapshot/" in folder + "/" or "/rootfs/" in folder + "/")
@@ -89,14 +100,7 @@ def what_arrives_is_what_was_sent_holes_and_all(world):
     assert got < sent - 1900, (sent, got)  # not even its zeros
     assert not os.path.exists(world.path("to", "snapshot")) and not os.path.exists(world.path("to", "name"))
     # Nothing is installed that this host cannot restore.
-    child.stdin.write("install\n")
-    child.stdin.flush()
-    try:
-        said(child, "installed")
-    except Failed as failed:
-        assert str(failed).startswith("failed transfer_unusable "), failed
-    else:
-        raise Failed("it was installed")
+    assert install(child).startswith("failed transfer_unusable ")
     assert not os.path.exists(world.path("to", "snapshot", ID)) and not os.path.exists(world.path("to", "name", "base"))
 
 
@@ -183,6 +187,27 @@ def a_full_disk_is_told_and_leaves_nothing_offered(world):
         subprocess.run(["umount", world.path("small")], check=True)
 
 
+def what_is_saved_of_a_sandbox_travels_as_well(world):
+    folder = world.path("paused", "vm3", "saved")
+    world.make_saved(folder)
+    sender, digest = world.send(7, saved=folder)
+    child = world.fetch(7, digest, saved=world.path("vms", "vm9"))
+    assert said(child, "arrived") == f"arrived {digest} {ID}"
+    got = world.path("vms", "fetch", digest, "saved", ID)
+    assert sorted(os.listdir(got)) == sorted(os.listdir(folder))
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), "rb") as one, open(os.path.join(got, name), "rb") as other:
+            assert one.read() == other.read(), name
+        assert os.stat(os.path.join(got, name)).st_mode & 0o777 == 0o600, name
+    # Without the template that it goes on from it is nothing; and nothing is left in its place.
+    assert install(child).startswith("failed transfer_unusable ")
+    assert not os.path.exists(world.path("vms", "vm9"))
+    # It is never taken for a template, nor a template for it.
+    fails(world.fetch(7, digest, None, "taken"), "transfer_corrupt")
+    _, template = world.send(8)
+    fails(world.fetch(8, template, saved=world.path("vms", "vm10")), "transfer_corrupt")
+
+
 def _made(path):
     os.makedirs(path)
     return path
@@ -194,7 +219,7 @@ def main():
     try:
         for test in (what_arrives_is_what_was_sent_holes_and_all, what_was_cut_off_goes_on_where_it_was,
                      a_gateway_and_a_sender_that_are_started_again_only_delay_it, what_a_relay_changes_is_refused,
-                     nobody_else_can_fetch_it, a_full_disk_is_told_and_leaves_nothing_offered):
+                     nobody_else_can_fetch_it, what_is_saved_of_a_sandbox_travels_as_well, a_full_disk_is_told_and_leaves_nothing_offered):
             began = time.monotonic()
             try:
                 test(world)

@@ -40,6 +40,20 @@ static void a_listing_is_read(void **state)
 	listing_free(&listing);
 }
 
+static void what_is_saved_is_listed_alone(void **state)
+{
+	static const char text[] = BEGIN "file saved/" ID "/memory 5 600\n0 5 " DIGEST
+					 "\nfile saved/" ID "/manifest.json 0 600\nend\n";
+	struct listing listing;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(listing_parse(text, sizeof(text) - 1, &listing, &err), 0);
+	assert_true(listing_is_saved(&listing.files[1]));
+	assert_false(listing_is_snapshot(&listing.files[1]));
+	listing_free(&listing);
+}
+
 static void anything_else_is_refused(void **state)
 {
 	static const char *const texts[] = {
@@ -59,6 +73,11 @@ static void anything_else_is_refused(void **state)
 		BEGIN "file /etc/passwd 5 644\nend\n",
 		BEGIN MEM MEM "end\n",
 		BEGIN "file rootfs/" OTHER "/a 5 644\nfile rootfs/" ID "/b 5 644\nend\n",
+		BEGIN "file saved/" OTHER "/memory 5 600\nend\n",
+		BEGIN "file saved/" ID "/../memory 5 600\nend\n",
+		BEGIN "file saved/" ID "/memory 5 600\n" MEM "end\n",
+		BEGIN MEM "file saved/" ID "/memory 5 600\nend\n",
+		BEGIN "file rootfs/" OTHER "/a 5 644\nfile saved/" ID "/memory 5 600\nend\n",
 		/* numbers */
 		BEGIN "file snapshot/" ID "/mem 99999999999999999999 644\nend\n",
 		BEGIN "file snapshot/" ID "/mem 18446744073709551621 644\nend\n",
@@ -109,6 +128,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_listing_is_read),
+		cmocka_unit_test(what_is_saved_is_listed_alone),
 		cmocka_unit_test(anything_else_is_refused),
 		cmocka_unit_test(a_listing_has_few_files),
 	};

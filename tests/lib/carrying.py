@@ -85,20 +85,34 @@ class World:
         child.stdin.flush()
         return child
 
-    def send(self, number):
+    def send(self, number, **words):
         """The sender, and the digest of what it offers."""
         ticket = derive(self.key, 1, b"gatewayk", b"flotilla-ticket-1", f"x{number:020d}", INGRESS)
-        child = self.carry("send", number, "from", gateway=self.tunnels, ticket=ticket.hex(), ingress=INGRESS.hex())
+        child = self.carry("send", number, "from", gateway=self.tunnels, ticket=ticket.hex(), ingress=INGRESS.hex(),
+                           **words)
         return child, said(child, "offered").split()[2]
 
     def token(self, number):
         return derive(self.key, 3, b"trfctokn", b"flotilla-traffic-1", f"x{number:020d}", n=24).hex()
 
-    def fetch(self, number, digest, url=None, store="to"):
-        return self.carry("fetch", number, store, url=url or "http://" + self.tenants, token=self.token(number), digest=digest)
+    def fetch(self, number, digest, url=None, store="to", **words):
+        return self.carry("fetch", number, store, url=url or "http://" + self.tenants, token=self.token(number), digest=digest, **words)
 
     def fetched(self, digest, store="to"):
         return self.path(store, "fetch", digest)
+
+    def make_saved(self, folder):
+        """What is saved of a sandbox of that template, as far as anything looks at it on the way."""
+        os.makedirs(folder)
+        for name, data in (("disk.qcow2", secrets.token_bytes(3 * MIB) + bytes(2 * MIB)), ("memory", secrets.token_bytes(40 * 4096)),
+                           ("device", secrets.token_bytes(90001)), ("envs", b'{"SECRET":"value"}')):
+            with open(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(data)
+        with open(os.open(os.path.join(folder, "manifest.json"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            json.dump({"format": 1, "vm": "vm3", "save": 9, "template": ID, "machine": "of no emulator", "qemu": "0", "accel": "tcg",
+                       "vcpus": 1, "mem_mib": 300, "disk_mib": 64, "has_memory": True, "pages_n": 39, "runs_n": 4, "memory_sum": 1,
+                       "device_bytes": 90001, "device_sum": 1, "disk_bytes": 5 * MIB, "bytes": 6 * MIB, "stopped_mono_ns": 1,
+                       "stopped_wall_ns": 1}, file)
 
     def close(self):
         for child in self.children:

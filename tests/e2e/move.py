@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Paused sandboxes that go on on another node, on real microVMs: two agents, of which one may not or cannot run it any more."""
+import http.client
+import os
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import pause  # noqa: E402
+from fleet import Fleet, run_tests, wait_for  # noqa: E402
+from pause import BOOT_ID, create, path, resume, run, state  # noqa: E402
+
+fleet = None
+
+
+def node_of(sandbox):
+    rows = fleet.api("GET", "/v1/sandboxes", key=fleet.operator_key())[1]
+    return next(row["nodeID"] for row in rows if row["sandboxID"] == sandbox["sandboxID"])
+
+
+def cordon(*nodes, word="cordon"):
+    for node in nodes:
+        status, answer = fleet.api("POST", f"/v1/nodes/{node}/{word}", key=fleet.operator_key())
+        assert status == 200, answer
+
+
+def nodes():
+    return [row["nodeID"] for row in fleet.api("GET", "/v1/nodes", key=fleet.operator_key())[1]]
+
+
+def is_there_nothing():
+    """No node has anything saved, or on its way."""
+    for number in range(len(fleet.agents)):
+        folder = fleet.path(f"agent{number}", "run", "vm")
+        if any(os.path.isdir(os.path.join(folder, name, "saved")) for name in os.listdir(folder)):
+            return False
+        if os.path.isdir(os.path.join(folder, "fetch")) and os.listdir(os.path.join(folder, "fetch")):
+            return False
+    return True
+
+
+def what_its_node_may_not_run_goes_on_elsewhere_with_its_memory():
+    key = fleet.tenant("elsewhere")
+    sandbox = create(key, envVars={"COLOUR": "blue"})
+    home = node_of(sandbox)
+    run(key, sandbox, "echo kept > /home/user/file; head -c 40M /dev/urandom > /dev/shm/x; sha256sum < /dev/shm/x > /dev/shm/sum")
+    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
+    before = run(key, sandbox, BOOT_ID)
+    pause.pause(key, sandbox)
+    cordon(home)
+    began = time.monotonic()
+    resume(key, sandbox)
+    print(f"# {time.monotonic() - began:.1f} s to go on elsewhere")
+    away = node_of(sandbox)
+    assert away != home and run(key, sandbox, BOOT_ID) == before
+    assert run(key, sandbox, "cat /home/user/file; sha256sum < /dev/shm/x | cmp - /dev/shm/sum && echo same") == "kept\nsame"
+    count = int(run(key, sandbox, "cat /tmp/n"))
+    assert run(key, sandbox, f"kill -0 {pid} && echo $COLOUR") == "blue"
+    wait_for("it to count on", 10, lambda: int(run(key, sandbox, "cat /tmp/n")) > count)
+    # And back again, from where it is now; it is paused there as anything is.
+    pause.pause(key, sandbox)
+    cordon(home, word="uncordon")
+    cordon(away)
+    resume(key, sandbox)
+    assert node_of(sandbox) == home and run(key, sandbox, f"kill -0 {pid} && cat /home/user/file") == "kept"
+    cordon(away, word="uncordon")
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def files_alone_go_on_elsewhere():
+    key = fleet.tenant("files")
+    sandbox = create(key, envVars={"COLOUR": "blue"})
+    home = node_of(sandbox)
+    run(key, sandbox, "echo kept > /home/user/file")
+    before = run(key, sandbox, BOOT_ID)
+    pause.pause(key, sandbox, memory=False)
+    cordon(home)
+    resume(key, sandbox)
+    assert node_of(sandbox) != home and run(key, sandbox, BOOT_ID) != before
+    assert run(key, sandbox, "cat /home/user/file; echo $COLOUR") == "kept\nblue"
+    cordon(home, word="uncordon")
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+
+
+def a_node_that_is_full_hands_over():
+    key = fleet.tenant("full")
+    sandbox = create(key)
+    home = node_of(sandbox)
+    run(key, sandbox, "echo memory > /dev/shm/y")
+    pause.pause(key, sandbox)
+    away = [node for node in nodes() if node != home]
+    cordon(*away)
+    others = [create(key) for _ in range(CAPACITY)]
+    status, answer = fleet.api("POST", "/v2" + path(sandbox, "/connect"), {"timeout": 300}, key=key)
+    assert status == 503 and answer["error_code"] == "sandbox_capacity_unavailable", (status, answer)
+    cordon(*away, word="uncordon")
+    resume(key, sandbox)
+    assert node_of(sandbox) != home and run(key, sandbox, "cat /dev/shm/y") == "memory"
+    for box in (sandbox, *others):
+        assert fleet.api("DELETE", path(box), key=key)[0] == 204
+
+
+def where_there_is_no_other_node_it_waits_for_its_own():
+    key = fleet.tenant("nowhere")
+    sandbox = create(key)
+    run(key, sandbox, "echo memory > /dev/shm/y")
+    pause.pause(key, sandbox)
+    cordon(*nodes())
+    status, answer = fleet.api("POST", "/v2" + path(sandbox, "/connect"), {"timeout": 300}, key=key)
+    assert status == 503 and answer["error_code"] == "sandbox_no_compatible_node", (status, answer)
+    assert state(key, sandbox) == "paused"
+    cordon(*nodes(), word="uncordon")
+    resume(key, sandbox)
+    assert run(key, sandbox, "cat /dev/shm/y") == "memory"
+    pause.pause(key, sandbox)
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def ask(key, sandbox):
+    """The status, or 0 if whoever was asked died."""
+    try:
+        return fleet.api("POST", "/v2" + path(sandbox, "/connect"), {"timeout": 300}, key=key)[0]
+    except (OSError, http.client.HTTPException):
+        return 0
+
+
+def agents_and_a_scheduler_that_die_in_the_middle_lose_nothing():
+    key = fleet.tenant("deaths")
+    sandbox = create(key)
+    run(key, sandbox, "head -c 100M /dev/urandom > /dev/shm/x; sha256sum < /dev/shm/x > /dev/shm/sum")
+    for victims in (fleet.agents[:1], fleet.agents[1:], [fleet.scheduler], [*fleet.agents, fleet.scheduler]):
+        home = node_of(sandbox)
+        pause.pause(key, sandbox)
+        cordon(home)
+        asking = threading.Thread(target=ask, args=(key, sandbox))
+        asking.start()
+        time.sleep(0.6)
+        for victim in victims:
+            victim.kill()
+        for victim in reversed(victims):
+            victim.start()
+        asking.join()
+        wait_for("it to go on", 60, lambda: ask(key, sandbox) in (200, 201), 0.5)
+        assert node_of(sandbox) != home
+        assert run(key, sandbox, "sha256sum < /dev/shm/x | cmp - /dev/shm/sum && echo same") == "same"
+        cordon(home, word="uncordon")
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+CAPACITY = 2
+
+if __name__ == "__main__":
+    with Fleet(agents=2, agent_options=["--capacity-sandboxes", str(CAPACITY)]) as fleet:
+        pause.fleet = fleet
+        run_tests([
+            what_its_node_may_not_run_goes_on_elsewhere_with_its_memory,
+            files_alone_go_on_elsewhere,
+            a_node_that_is_full_hands_over,
+            where_there_is_no_other_node_it_waits_for_its_own,
+            agents_and_a_scheduler_that_die_in_the_middle_lose_nothing,
+        ])
