@@ -214,6 +214,7 @@ void channel_ask(struct channel *channel, const char *request, size_t request_n,
 {
 	struct channel_ask *ask = ask_begin(channel, request, request_n, patience, arg);
 
+	CHECK(channel->quiet == CHANNEL_LOUD);
 	ask->answer = answer;
 	if (!ask_send(channel, ask))
 		fault(channel, "the guest takes no more streams");
@@ -222,8 +223,12 @@ void channel_ask(struct channel *channel, const char *request, size_t request_n,
 bool channel_ask_document(struct channel *channel, const char *request, size_t request_n,
 			  channel_document_cb document, void *arg)
 {
-	struct channel_ask *ask = ask_begin(channel, request, request_n, CHANNEL_DOCUMENT, arg);
+	struct channel_ask *ask;
 
+	/* What is said once the ping is behind it would be answered to the machine that goes on. */
+	if (channel->quiet != CHANNEL_LOUD)
+		return false;
+	ask = ask_begin(channel, request, request_n, CHANNEL_DOCUMENT, arg);
 	ask->document = document;
 	return ask_send(channel, ask);
 }
@@ -310,9 +315,16 @@ void channel_resume(struct channel *channel)
 void channel_drop_asks(struct channel *channel)
 {
 	for (size_t i = 0; i < CHANNEL_ASKS_MAX; i++) {
-		if (channel->asks[i].stream)
-			mux_reset(channel->mux, channel->asks[i].stream, MUX_REASON_CANCELLED);
-		ask_free(&channel->asks[i]);
+		struct channel_ask *ask = &channel->asks[i];
+		channel_document_cb document = ask->document;
+		void *arg = ask->arg;
+		bool is_open = ask->stream && !ask->is_answered;
+
+		if (ask->stream)
+			mux_reset(channel->mux, ask->stream, MUX_REASON_CANCELLED);
+		ask_free(ask);
+		if (is_open && document)
+			document(arg, NULL, 0);
 	}
 	channel_flush(channel);
 }

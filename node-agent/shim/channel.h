@@ -90,20 +90,21 @@ int channel_attach(struct channel *channel, uv_loop_t *loop, int fd, struct err 
 void channel_ask(struct channel *channel, const char *request, size_t request_n,
 		 enum channel_patience patience, channel_answer_cb answer, void *arg);
 
-/* Resets the shim's own requests; they are not answered. */
+/* Resets the shim's own requests: who wants a document gets NULL, the others are not answered. */
 void channel_drop_asks(struct channel *channel);
 
 /*
  * So that another shim can greet the guest as it is now, whole frames must have passed in both
  * directions and no stream be left: resets all of them, the relay's too, holds the relay, and calls
  * on_quiet when the guest has answered a ping that came behind it all.  From then on nothing is on
- * its way in either direction until channel_quiet_end, which also ends the waiting for on_quiet.
+ * its way in either direction until channel_quiet_end, which also ends the waiting for on_quiet;
+ * so nobody may ask anything in between.
  */
 void channel_quiet_begin(struct channel *channel, void (*on_quiet)(void *arg), void *arg);
 void channel_quiet_end(struct channel *channel);
 
-/* The same, for the body of the answer.  False: the guest takes no more streams now; nothing was
- * asked. */
+/* As channel_ask, for the body of the answer.  False: the guest takes no more streams now, or is
+ * being brought to rest; nothing was asked. */
 bool channel_ask_document(struct channel *channel, const char *request, size_t request_n,
 			  channel_document_cb document, void *arg);
 

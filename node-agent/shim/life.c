@@ -433,11 +433,15 @@ static void on_network_told(void *arg, int status)
 
 static void on_network_changed(struct shim *shim, const struct err *err)
 {
+	static const struct err being_saved = {"it is being saved"};
 	struct wire_shim_networked networked = {.change = shim->network_change, .ok = !err};
 	char document[SHIM_TOKEN_MAX + 32];
 	char *request;
 	size_t n;
 
+	/* Nothing is said to a guest that is brought to rest; the order comes again. */
+	if (!err && !shim->has_network && shim->network.keeper && shim->save.step != SHIM_SAVE_NONE)
+		err = &being_saved;
 	if (err || shim->has_network || !shim->network.keeper) {
 		if (err)
 			snprintf(networked.detail, sizeof(networked.detail), "%.128s", err->text);
