@@ -24,10 +24,11 @@ static const struct column node_columns[] = {
 static const struct listing node_listing = {"nodes", "nodeID", node_columns, ARRAY_N(node_columns)};
 
 static const struct column copy_columns[] = {
-	{"TEMPLATE", "template", COLUMN_TEXT, false}, {"FROM", "fromNodeID", COLUMN_TEXT, false},
-	{"TO", "toNodeID", COLUMN_TEXT, false},       {"STATE", "state", COLUMN_TEXT, false},
-	{"DONE", "doneBytes", COLUMN_RIGHT, false},   {"OF", "bytes", COLUMN_RIGHT, false},
-	{"SINCE", "startedAt", COLUMN_TEXT, false},   {"WHY", "refusal", COLUMN_TEXT, true},
+	{"TEMPLATE", "template", COLUMN_TEXT, false}, {"SANDBOX", "sandboxID", COLUMN_TEXT, false},
+	{"FROM", "fromNodeID", COLUMN_TEXT, false},   {"TO", "toNodeID", COLUMN_TEXT, false},
+	{"STATE", "state", COLUMN_TEXT, false},       {"DONE", "doneBytes", COLUMN_RIGHT, false},
+	{"OF", "bytes", COLUMN_RIGHT, false},         {"SINCE", "startedAt", COLUMN_TEXT, false},
+	{"WHY", "refusal", COLUMN_TEXT, true},
 };
 static const struct listing copy_listing = {"copies", "template", copy_columns,
 					    ARRAY_N(copy_columns)};

@@ -337,12 +337,11 @@ uint64_t core_lost_below(const struct core *core, const struct id *node);
 bool core_node_find(const struct core *core, const struct id *id, struct core_node_view *out_view);
 bool core_node_next(const struct core *core, uint32_t *cursor, struct core_node_view *out_view);
 
-/* Copies of templates that are under way. */
+/* Copies of templates, and of what is moved, that are under way. */
 struct core_transfer_view {
 	uint64_t number;
 	const char *template_; /* good until the next step */
-	/* It is not the template, but a paused sandbox of it that is moved: the copy's id. */
-	struct id copy;
+	struct id sandbox;     /* it is not the template, but this one that is moved; or empty */
 	struct id from, to;
 	bool offered; /* the source can be fetched from; bytes is meaningful only then */
 	uint64_t bytes, done_bytes;

@@ -350,13 +350,10 @@ static void answer(struct core *core, struct sandbox *sandbox, struct node *node
 
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
 {
-	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+	struct sandbox *sandbox = move_find(core, record);
 	bool is_of_saved =
 		record->kind == WIRE_RECORD_DISCARDED || record->kind == WIRE_RECORD_HANDED_OVER;
 
-	/* What was a copy may say so still. */
-	if (!sandbox || (move_is_copy(&sandbox->row) && sandbox->row.attempt != record->attempt))
-		sandbox = move_original(core, &record->sandbox);
 	if (!sandbox || &core->nodes[sandbox->node] != node ||
 	    record->attempt < node->row.lost_below)
 		return;

@@ -13,9 +13,11 @@
  * Whoever asked for it to go on waits for as long as for any start; when he has given up, the move
  * goes on, and the next one finds it nearer.
  *
- * The logs of two nodes come in any order.  So a later life on another node than is known here
- * tells that the sandbox was handed over; and of a copy which is not here although the log of its
- * node was read up to where it was kept, the rest has been read as well: it is over.
+ * The logs of two nodes come in any order.  A record of the sandbox from the node that it was moved
+ * to waits until the other node's log has told of that.  Where the sandbox is not known at all, and
+ * its later lives are taken from the one log before the other is read, the other begins it anew; it
+ * ends with the hand-over, since the copy is not here although its log was read up to where it was
+ * kept: then the rest has been read as well.
  *
  * A copy whose making a leader did not live to see through is dropped by the next one, but not
  * before the node that was perhaps told to hand over to it was heard out.
@@ -45,12 +47,15 @@ static struct sandbox *copy_of(struct core *core, const struct id *sandbox)
 	return copy && move_is_copy(&copy->row) ? copy : NULL;
 }
 
-struct sandbox *move_original(struct core *core, const struct id *copy)
+struct sandbox *move_find(struct core *core, const struct wire_record *record)
 {
-	struct id id = *copy;
+	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+	struct id id = record->sandbox;
 
+	if (sandbox && (!move_is_copy(&sandbox->row) || sandbox->row.attempt == record->attempt))
+		return sandbox;
 	if (id.text[0] != COPY_LETTER)
-		return NULL;
+		return copy_of(core, &id);
 	id.text[0] = SANDBOX_LETTER;
 	return find_sandbox(core, id.text);
 }
@@ -251,13 +256,58 @@ static enum cause gone(const struct node *to, const struct sandbox *copy,
 	return !copy && to->row.next_seq > record->to_seq ? CAUSE_PLATFORM : CAUSE_NONE;
 }
 
+bool move_is_ahead(struct core *core, const struct node *node, const struct wire_record *record)
+{
+	const struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+
+	/* A copy comes after the end of the one before it, of which another node tells. */
+	if (record->kind == WIRE_RECORD_KEPT)
+		return sandbox && move_is_copy(&sandbox->row) &&
+		       record->attempt > sandbox->row.attempt;
+	if (record->kind != WIRE_RECORD_HANDED_OVER && record->kind != WIRE_RECORD_DISCARDED &&
+	    (record->kind != WIRE_RECORD_STARTED || record->incarnation == 1))
+		return false;
+	return sandbox && !snapshot_is(&sandbox->row) && &core->nodes[sandbox->node] != node &&
+	       record->attempt > sandbox->row.attempt && record->attempt >= node->row.lost_below;
+}
+
+/* The next copy, if it was handed over again already; that was read without the sandbox. */
+static struct sandbox *later_copy(struct core *core, const struct sandbox *sandbox, uint64_t than)
+{
+	struct sandbox *copy = copy_of(core, &sandbox->row.id);
+
+	return copy && copy->row.state == SANDBOX_KEPT && copy->row.attempt > than ? copy : NULL;
+}
+
+/* It is there, under that attempt, if it is: then its copy is it. */
+static void sit(struct core *core, struct sandbox *sandbox, const struct node *to, uint64_t attempt)
+{
+	sandbox->row.save = 0;
+	sandbox->row.attempt = attempt;
+	if (to)
+		sandbox_sit(core, sandbox, (uint32_t)(to - core->nodes));
+}
+
+static void end(struct core *core, struct sandbox *sandbox, enum cause cause, int64_t at_wall_ns)
+{
+	if (sandbox->row.state == SANDBOX_PAUSED)
+		sandbox->row.cause = cause;
+	sandbox->row.ended_at.ns = at_wall_ns;
+	sandbox_finish(core, sandbox);
+}
+
 void move_handed_over(struct core *core, struct sandbox *sandbox, const struct wire_record *record)
 {
 	struct node *to = find_node(core, record->to.text);
 	struct sandbox *copy = copy_of(core, &sandbox->row.id);
-	enum cause cause;
 	uint64_t request;
+	enum cause cause;
 
+	/* It is known as the copy that it was, and as nothing else. */
+	if (move_is_copy(&sandbox->row)) {
+		finish_copy(core, sandbox, record->at_wall_ns);
+		return;
+	}
 	/* A try to let it go on where it was, that its node will say no to. */
 	if (sandbox->row.saved_attempt)
 		pause_again(core, sandbox, REFUSAL_SAVED_AWAY);
@@ -266,15 +316,13 @@ void move_handed_over(struct core *core, struct sandbox *sandbox, const struct w
 	if (copy && copy->row.attempt != record->save)
 		copy = NULL;
 	cause = gone(to, copy, record);
-	sandbox->row.save = 0;
-	sandbox->row.attempt = record->save;
-	if (to)
-		sandbox_sit(core, sandbox, (uint32_t)(to - core->nodes));
+	sit(core, sandbox, to, record->save);
+	if (cause == CAUSE_PLATFORM && (copy = later_copy(core, sandbox, record->save))) {
+		sit(core, sandbox, &core->nodes[copy->node], copy->row.attempt);
+		cause = CAUSE_NONE;
+	}
 	if (cause != CAUSE_NONE) {
-		if (sandbox->row.state == SANDBOX_PAUSED)
-			sandbox->row.cause = cause;
-		sandbox->row.ended_at.ns = record->at_wall_ns;
-		sandbox_finish(core, sandbox);
+		end(core, sandbox, cause, record->at_wall_ns);
 		return;
 	}
 	dispatch_refresh(core, sandbox);

@@ -285,16 +285,13 @@ bool pause_follow(struct core *core, struct node *node, const struct core_event 
 {
 	const struct wire_record *record = event->record.record;
 	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
-	bool killed, held, moved;
+	bool killed, held;
 
 	if (!sandbox || record->kind != WIRE_RECORD_STARTED || snapshot_is(&sandbox->row) ||
 	    record->attempt <= sandbox->row.attempt || record->attempt < node->row.lost_below)
 		return false;
 	killed = sandbox->row.state == SANDBOX_DISCARDING || sandbox->row.state == SANDBOX_ENDING;
-	/* Then what ended the life before, and handed it over, is in another log, and comes. */
-	moved = &core->nodes[sandbox->node] != node &&
-		record->incarnation > sandbox->row.incarnation;
-	if (!moved && !killed && sandbox->row.state != SANDBOX_PAUSED &&
+	if (!killed && sandbox->row.state != SANDBOX_PAUSED &&
 	    sandbox->row.state != SANDBOX_RESUMING)
 		return false;
 	held = sandbox_holds(sandbox->row.state);
@@ -303,14 +300,9 @@ bool pause_follow(struct core *core, struct node *node, const struct core_event 
 	sandbox_sit(core, sandbox, (uint32_t)(node - core->nodes));
 	if (held)
 		place_take_room(core, node, &sandbox->row);
-	if (!killed)
-		sandbox_confirm(core, sandbox, REFUSAL_UNCONFIRMED);
 	follow(sandbox, event);
-	move_consider(core, sandbox);
 	sandbox_answer(core, sandbox, REFUSAL_NONE);
-	if (sandbox->row.state == SANDBOX_RUNNING)
-		dispatch_refresh(core, sandbox);
-	else if (!killed)
+	if (!killed)
 		sandbox_move(core, sandbox, SANDBOX_RUNNING);
 	else if (sandbox->row.state == SANDBOX_DISCARDING)
 		sandbox_move(core, sandbox, SANDBOX_ENDING);

@@ -75,8 +75,9 @@ struct shunned {
 struct transfer {
 	uint64_t number;              /* 0: an empty place; of a copy: its attempt */
 	uint32_t template_, from, to; /* slots */
-	struct id copy; /* what is saved: the row of what it will be; empty: it is the template */
-	bool offered;   /* the source said what there is to fetch: */
+	/* What is saved of this one, and the row of what it will be; empty: it is the template. */
+	struct id sandbox, copy;
+	bool offered; /* the source said what there is to fetch: */
 	char artefact[64];
 	uint8_t digest[32];
 	uint64_t bytes;
@@ -363,8 +364,9 @@ void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cau
 /* Whether the row is a copy of a paused sandbox, which looks like a snapshot. */
 bool move_is_copy(const struct core_sandbox *row);
 
-/* The sandbox that was once a copy by this id; NULL: none is known. */
-struct sandbox *move_original(struct core *core, const struct id *copy);
+/* Of whom the record is: what was a copy may say so still, and of a copy it is if the sandbox is
+ * not known.  NULL: of nobody known. */
+struct sandbox *move_find(struct core *core, const struct wire_record *record);
 
 /* It is paused. Whether another node is to have it. */
 bool move_is_under_way(struct core *core, const struct sandbox *sandbox);
@@ -394,6 +396,10 @@ void move_consider(struct core *core, const struct sandbox *sandbox);
 
 /* The node has joined: what was copied from it may be left over. */
 void move_joined(struct core *core, struct node *node);
+
+/* The record is of a sandbox that, as far as is known here, is on another node still; or of a copy
+ * whose sandbox has another one. */
+bool move_is_ahead(struct core *core, const struct node *node, const struct wire_record *record);
 
 /* Its node has handed the sandbox over. */
 void move_handed_over(struct core *core, struct sandbox *sandbox, const struct wire_record *record);

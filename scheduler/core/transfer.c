@@ -224,10 +224,12 @@ bool transfer_may_copy(struct core *core, uint32_t from, uint32_t to,
 
 void transfer_copy(struct core *core, const struct sandbox *copy, uint32_t from)
 {
-	struct template_ *template_ = find_template(core, copy->row.template_);
+	const struct template_ *template_ = find_template(core, copy->row.template_);
+	struct transfer *transfer = add(core, copy->row.attempt,
+					(uint32_t)(template_ - core->templates), from, copy->node);
 
-	add(core, copy->row.attempt, (uint32_t)(template_ - core->templates), from, copy->node)
-		->copy = copy->row.id;
+	transfer->sandbox = copy->row.source;
+	transfer->copy = copy->row.id;
 }
 
 /* NONE: the destination has it. */
@@ -510,7 +512,7 @@ static void view(const struct core *core, const struct transfer *transfer,
 	*out_view = (struct core_transfer_view){
 		.number = transfer->number,
 		.template_ = core->templates[transfer->template_].row.name,
-		.copy = transfer->copy,
+		.sandbox = transfer->sandbox,
 		.from = core->nodes[transfer->from].row.id,
 		.to = core->nodes[transfer->to].row.id,
 		.offered = transfer->offered,

@@ -42,8 +42,9 @@ void usage_record(struct core *core, struct node *node, const struct core_event 
 		ack(core, node, gap);
 		return;
 	}
-	/* Its tenant is not known yet, or there is no slot: the node shall send it again. */
-	if (!adopt_record(core, node, event)) {
+	/* Another log must be heard first, its tenant is not known yet, or there is no slot: the
+	 * node shall send it again. */
+	if (move_is_ahead(core, node, record) || !adopt_record(core, node, event)) {
 		ack(core, node, true);
 		return;
 	}

@@ -14,7 +14,10 @@ static void look_at_file(const struct listing *listing, const struct listing_fil
 	uint64_t from = 0;
 
 	CHECK(memchr(file->path, 0, sizeof(file->path)));
-	CHECK(!strncmp(file->path, "snapshot/", 9) || !strncmp(file->path, "rootfs/", 7));
+	/* What is saved is listed alone. */
+	CHECK(listing_is_saved(file) == listing_is_saved(&listing->files[0]));
+	CHECK(!strncmp(file->path, "snapshot/", 9) || !strncmp(file->path, "rootfs/", 7) ||
+	      !strncmp(file->path, "saved/", 6));
 	CHECK(!strstr(file->path, "/.") && !strstr(file->path, "//"));
 	CHECK((file->mode & ~0777u) == 0);
 	for (size_t i = 0; i < file->pieces_n; i++) {

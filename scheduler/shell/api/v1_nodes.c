@@ -70,13 +70,14 @@ static json_t *transfer_json(const struct core_transfer_view *view)
 
 	if (view->refusal != REFUSAL_NONE)
 		state = "failed";
-	return json_pack(
-		"{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o}", "template", view->template_, "fromNodeID",
-		view->from.text, "toNodeID", view->to.text, "state", state, "refusal",
-		view->refusal == REFUSAL_NONE ? "" : refusal_info(view->refusal)->name, "bytes",
-		(json_int_t)view->bytes, "doneBytes", (json_int_t)view->done_bytes, "startedAt",
-		api_time(engine_wall_of(view->began_at).ns), "endedAt",
-		api_time(engine_wall_of(view->ended_at).ns));
+	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o}", "template", view->template_,
+			 "sandboxID", view->sandbox.text, "fromNodeID", view->from.text, "toNodeID",
+			 view->to.text, "state", state, "refusal",
+			 view->refusal == REFUSAL_NONE ? "" : refusal_info(view->refusal)->name,
+			 "bytes", (json_int_t)view->bytes, "doneBytes",
+			 (json_int_t)view->done_bytes, "startedAt",
+			 api_time(engine_wall_of(view->began_at).ns), "endedAt",
+			 api_time(engine_wall_of(view->ended_at).ns));
 }
 
 void api_transfer_list(struct api_call *call)
