@@ -70,12 +70,6 @@ bool move_is_under_way(struct core *core, const struct sandbox *sandbox)
 
 /* ---- beginning ---- */
 
-static bool may_give(const struct node *node)
-{
-	return node->awake && node->joined && !node->leaving && !node->trouble[0] &&
-	       !lease_is_lost(node);
-}
-
 /* Where it is to go; POOL_NONE: nowhere, now. */
 static uint32_t pick(struct core *core, const struct sandbox *sandbox)
 {
@@ -106,8 +100,7 @@ bool move_begin(struct core *core, struct sandbox *sandbox)
 	struct sandbox *copy;
 	uint32_t to;
 
-	if (!may_give(&core->nodes[sandbox->node]) || copy_of(core, &row.id) ||
-	    core->sandbox_pool.taken_n == core->limits.sandboxes)
+	if (copy_of(core, &row.id) || core->sandbox_pool.taken_n == core->limits.sandboxes)
 		return false;
 	to = pick(core, sandbox);
 	if (to == POOL_NONE)

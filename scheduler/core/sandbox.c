@@ -63,11 +63,6 @@ static bool snapshot_may_be(const struct core_sandbox *row)
 	return false;
 }
 
-static bool counts_as_snapshot(enum sandbox_state state)
-{
-	return state == SANDBOX_SNAPPING || state == SANDBOX_KEPT;
-}
-
 void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 {
 	const struct core_sandbox *row = &sandbox->row;
@@ -138,8 +133,8 @@ void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state
 	core->state_n[from] -= from != SANDBOX_NONE;
 	core->state_n[to] += to != SANDBOX_ENDED;
 	sandbox->row.state = to;
-	core->tenants[sandbox->tenant].snapshots_n += counts_as_snapshot(to);
-	core->tenants[sandbox->tenant].snapshots_n -= counts_as_snapshot(from);
+	core->tenants[sandbox->tenant].snapshots_n += snapshot_counts(&sandbox->row, to);
+	core->tenants[sandbox->tenant].snapshots_n -= snapshot_counts(&sandbox->row, from);
 	list_remove(&sandbox->timer_link);
 	if (sandbox_holds(to) && !sandbox_holds(from))
 		hold(core, sandbox);
@@ -237,7 +232,7 @@ void sandbox_load(struct core *core, const struct core_sandbox *row)
 	sandbox_sit(core, sandbox, (uint32_t)(node - core->nodes));
 	if (sandbox_holds(row->state))
 		hold(core, sandbox);
-	core->tenants[sandbox->tenant].snapshots_n += counts_as_snapshot(row->state);
+	core->tenants[sandbox->tenant].snapshots_n += snapshot_counts(row, row->state);
 	core->state_n[row->state]++;
 	sandbox_verify(core, sandbox);
 }

@@ -25,6 +25,11 @@ bool snapshot_is(const struct core_sandbox *row)
 	return !id_is_empty(&row->source);
 }
 
+bool snapshot_counts(const struct core_sandbox *row, enum sandbox_state state)
+{
+	return (state == SANDBOX_SNAPPING || state == SANDBOX_KEPT) && !move_is_copy(row);
+}
+
 /* ---- requests ---- */
 
 static enum refusal snapshot_refuses(const struct core *core, const struct sandbox *sandbox)

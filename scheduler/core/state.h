@@ -41,7 +41,7 @@ struct tenant {
 	struct core_tenant row;
 	uint32_t concurrent;
 	uint64_t vcpus, mem_mib;
-	uint32_t snapshots_n; /* kept, or being made */
+	uint32_t snapshots_n; /* kept, or being made; without copies */
 };
 
 struct template_ {
@@ -351,6 +351,9 @@ void admit_drop(struct core *core, const struct core_event *event);
 struct sandbox *snapshot_find(struct core *core, const struct id *id, const struct id *tenant);
 
 bool snapshot_is(const struct core_sandbox *row);
+
+/* Whether it is one of those that its tenant may have so many of, in this state. */
+bool snapshot_counts(const struct core_sandbox *row, enum sandbox_state state);
 
 /* Its node says that it has it; that it has not, or will not. */
 void snapshot_kept(struct core *core, struct sandbox *sandbox, const struct wire_record *record);

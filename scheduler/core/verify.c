@@ -73,9 +73,9 @@ static void verify_tenant(const struct core *core, uint32_t slot)
 
 	for (uint32_t at = pool_next(&core->sandbox_pool, 0); at != POOL_NONE;
 	     at = pool_next(&core->sandbox_pool, at + 1)) {
-		snapshots_n += core->sandboxes[at].tenant == slot &&
-			       (core->sandboxes[at].row.state == SANDBOX_SNAPPING ||
-				core->sandboxes[at].row.state == SANDBOX_KEPT);
+		snapshots_n +=
+			core->sandboxes[at].tenant == slot &&
+			snapshot_counts(&core->sandboxes[at].row, core->sandboxes[at].row.state);
 		if (core->sandboxes[at].tenant != slot ||
 		    !sandbox_holds(core->sandboxes[at].row.state))
 			continue;

@@ -43,38 +43,24 @@ static void say(struct host *host, enum node_event_kind kind, uint64_t number, e
 	host_step(host, &event);
 }
 
-static const struct wire_transfer *said(const struct host *host, uint64_t number)
-{
-	static struct wire_transfer all[NODE_TRANSFERS_MAX];
-	size_t n = node_core_transfers(host->core, all);
-	struct err err;
-
-	for (size_t i = 0; i < n; i++) {
-		CHECK(wire_validate(&wire_shape_transfer, &all[i], &err) == 0);
-		if (all[i].number == number)
-			return &all[i];
-	}
-	return NULL;
-}
-
 static void what_it_has_is_offered_under_its_digest(void **state)
 {
 	struct host *host = *state;
 
 	order(host, WIRE_ORDER_SEND, 1, "base");
 	assert_string_equal(host_last(host, NODE_EFFECT_CARRY_SEND)->carry.template_, "base");
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_PREPARING);
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_PREPARING);
 	order(host, WIRE_ORDER_SEND, 1, "base"); /* again: it is known */
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_SEND), 1);
 	assert_int_equal(host->payloads_n, 0);
 	say(host, NODE_EVENT_CARRY_PROGRESS, 1, REFUSAL_NONE);
-	assert_int_equal(said(host, 1)->done_bytes, 500);
+	assert_int_equal(host_transfer(host, 1)->done_bytes, 500);
 	say(host, NODE_EVENT_CARRY_OFFERED, 1, REFUSAL_NONE);
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_SENDING);
-	assert_int_equal(said(host, 1)->digest[31], 7);
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_SENDING);
+	assert_int_equal(host_transfer(host, 1)->digest[31], 7);
 	/* Nobody fetches any more: what is not known of is ordered again, and begun again. */
 	say(host, NODE_EVENT_CARRY_ENDED, 1, REFUSAL_NONE);
-	assert_null(said(host, 1));
+	assert_null(host_transfer(host, 1));
 	order(host, WIRE_ORDER_SEND, 1, "base");
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_SEND), 2);
 }
@@ -84,12 +70,12 @@ static void what_it_has_not_is_refused(void **state)
 	struct host *host = *state;
 
 	order(host, WIRE_ORDER_SEND, 1, "other");
-	assert_int_equal(said(host, 1)->refusal, REFUSAL_TRANSFER_NO_SOURCE);
+	assert_int_equal(host_transfer(host, 1)->refusal, REFUSAL_TRANSFER_NO_SOURCE);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_SEND), 0);
 	assert_int_equal(host->payloads_n, 0);
 	order(host, WIRE_ORDER_SEND, 2, "base");
 	say(host, NODE_EVENT_CARRY_ENDED, 2, REFUSAL_TRANSFER_NO_SOURCE);
-	assert_int_equal(said(host, 2)->state, WIRE_TRANSFER_FAILED);
+	assert_int_equal(host_transfer(host, 2)->state, WIRE_TRANSFER_FAILED);
 }
 
 static void what_arrives_as_ordered_is_installed_and_then_said(void **state)
@@ -98,15 +84,15 @@ static void what_arrives_as_ordered_is_installed_and_then_said(void **state)
 
 	order(host, WIRE_ORDER_FETCH, 1, "other");
 	assert_string_equal(host_last(host, NODE_EFFECT_CARRY_FETCH)->carry.id, "content");
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_FETCHING);
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_FETCHING);
 	say(host, NODE_EVENT_CARRY_ARRIVED, 1, REFUSAL_NONE);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_INSTALL), 1);
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_FETCHING);
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_FETCHING);
 	host_template(host, "other", "content", 1, 256);
 	say(host, NODE_EVENT_CARRY_ENDED, 1, REFUSAL_NONE);
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_DONE);
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_DONE);
 	order(host, WIRE_ORDER_FETCH, 2, "other"); /* it is here */
-	assert_int_equal(said(host, 2)->state, WIRE_TRANSFER_DONE);
+	assert_int_equal(host_transfer(host, 2)->state, WIRE_TRANSFER_DONE);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_FETCH), 1);
 }
 
@@ -121,7 +107,7 @@ static void what_is_not_what_was_ordered_is_never_installed(void **state)
 	memset(arrived.carry.digest, 7, sizeof(arrived.carry.digest));
 	arrived.carry.digest[31] = 8;
 	host_step(host, &arrived);
-	assert_int_equal(said(host, 1)->refusal, REFUSAL_TRANSFER_CORRUPT);
+	assert_int_equal(host_transfer(host, 1)->refusal, REFUSAL_TRANSFER_CORRUPT);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_DROP), 1);
 	say(host, NODE_EVENT_CARRY_ARRIVED, 1, REFUSAL_NONE); /* too late */
 	order(host, WIRE_ORDER_FETCH, 2, "other");
@@ -129,7 +115,7 @@ static void what_is_not_what_was_ordered_is_never_installed(void **state)
 	arrived.carry.digest[31] = 7;
 	strcpy(arrived.carry.id, "another");
 	host_step(host, &arrived);
-	assert_int_equal(said(host, 2)->refusal, REFUSAL_TRANSFER_CORRUPT);
+	assert_int_equal(host_transfer(host, 2)->refusal, REFUSAL_TRANSFER_CORRUPT);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_INSTALL), 0);
 }
 
@@ -140,13 +126,13 @@ static void what_cannot_be_restored_here_is_not_called_done(void **state)
 	order(host, WIRE_ORDER_FETCH, 1, "other");
 	say(host, NODE_EVENT_CARRY_ARRIVED, 1, REFUSAL_NONE);
 	say(host, NODE_EVENT_CARRY_ENDED, 1, REFUSAL_NONE);
-	assert_int_equal(said(host, 1)->refusal, REFUSAL_TRANSFER_UNUSABLE);
+	assert_int_equal(host_transfer(host, 1)->refusal, REFUSAL_TRANSFER_UNUSABLE);
 	order(host, WIRE_ORDER_FETCH, 2, "other");
 	say(host, NODE_EVENT_CARRY_ENDED, 2, REFUSAL_TRANSFER_NO_SPACE);
-	assert_int_equal(said(host, 2)->refusal, REFUSAL_TRANSFER_NO_SPACE);
+	assert_int_equal(host_transfer(host, 2)->refusal, REFUSAL_TRANSFER_NO_SPACE);
 	/* Another content by that name is nobody's to replace. */
 	order(host, WIRE_ORDER_FETCH, 3, "base");
-	assert_int_equal(said(host, 3)->refusal, REFUSAL_CANCELLED);
+	assert_int_equal(host_transfer(host, 3)->refusal, REFUSAL_CANCELLED);
 }
 
 static void one_is_fetched_and_four_are_sent_at_a_time(void **state)
@@ -155,11 +141,11 @@ static void one_is_fetched_and_four_are_sent_at_a_time(void **state)
 
 	order(host, WIRE_ORDER_FETCH, 1, "other");
 	order(host, WIRE_ORDER_FETCH, 2, "third");
-	assert_int_equal(said(host, 2)->refusal, REFUSAL_TRANSFER_BUSY);
+	assert_int_equal(host_transfer(host, 2)->refusal, REFUSAL_TRANSFER_BUSY);
 	for (uint64_t number = 3; number < 8; number++)
 		order(host, WIRE_ORDER_SEND, number, "base");
-	assert_int_equal(said(host, 6)->state, WIRE_TRANSFER_PREPARING);
-	assert_int_equal(said(host, 7)->refusal, REFUSAL_TRANSFER_BUSY);
+	assert_int_equal(host_transfer(host, 6)->state, WIRE_TRANSFER_PREPARING);
+	assert_int_equal(host_transfer(host, 7)->refusal, REFUSAL_TRANSFER_BUSY);
 }
 
 static void what_is_over_is_forgotten_for_what_is_not(void **state)
@@ -169,9 +155,9 @@ static void what_is_over_is_forgotten_for_what_is_not(void **state)
 	order(host, WIRE_ORDER_FETCH, 1, "other");
 	for (uint64_t number = 2; number < 40; number++)
 		order(host, WIRE_ORDER_SEND, number, "none");
-	assert_int_equal(said(host, 1)->state, WIRE_TRANSFER_FETCHING);
-	assert_int_equal(said(host, 39)->state, WIRE_TRANSFER_FAILED);
-	assert_null(said(host, 2));
+	assert_int_equal(host_transfer(host, 1)->state, WIRE_TRANSFER_FETCHING);
+	assert_int_equal(host_transfer(host, 39)->state, WIRE_TRANSFER_FAILED);
+	assert_null(host_transfer(host, 2));
 }
 
 static void a_leader_that_is_none_any_more_copies_nothing(void **state)
@@ -181,7 +167,7 @@ static void a_leader_that_is_none_any_more_copies_nothing(void **state)
 	host_answer(host, 5);
 	host_answer(host, 4);
 	order(host, WIRE_ORDER_FETCH, 1, "other");
-	assert_null(said(host, 1));
+	assert_null(host_transfer(host, 1));
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_FETCH), 0);
 	assert_int_equal(host->payloads_n, 0);
 }

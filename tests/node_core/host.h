@@ -122,6 +122,8 @@ const struct wire_record *host_last_record(const struct host *host);
 
 uint32_t host_vms(const struct host *host, enum node_vm_state state);
 struct wire_poll host_poll(const struct host *host); /* what a report says */
+/* What it says of that transfer, which is CHECKed; NULL: nothing. Good until the next call. */
+const struct wire_transfer *host_transfer(const struct host *host, uint64_t number);
 struct wire_room host_used(const struct host *host);
 
 #endif

@@ -256,3 +256,17 @@ uint64_t host_run(struct host *host, uint64_t attempt)
 	host_claimed(host, vm, attempt, true);
 	return vm;
 }
+
+const struct wire_transfer *host_transfer(const struct host *host, uint64_t number)
+{
+	static struct wire_transfer all[NODE_TRANSFERS_MAX];
+	size_t n = node_core_transfers(host->core, all);
+	struct err err;
+
+	for (size_t i = 0; i < n; i++) {
+		CHECK(wire_validate(&wire_shape_transfer, &all[i], &err) == 0);
+		if (all[i].number == number)
+			return &all[i];
+	}
+	return NULL;
+}

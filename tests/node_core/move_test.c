@@ -50,20 +50,6 @@ static void say(struct host *host, enum node_event_kind kind, uint64_t number, e
 	host_step(host, &event);
 }
 
-static const struct wire_transfer *said(const struct host *host, uint64_t number)
-{
-	static struct wire_transfer all[NODE_TRANSFERS_MAX];
-	size_t n = node_core_transfers(host->core, all);
-	struct err err;
-
-	for (size_t i = 0; i < n; i++) {
-		CHECK(wire_validate(&wire_shape_transfer, &all[i], &err) == 0);
-		if (all[i].number == number)
-			return &all[i];
-	}
-	return NULL;
-}
-
 /* Attempt 1 ran, and is paused. The number of its folder. */
 static uint64_t pause_one(struct host *host)
 {
@@ -103,8 +89,8 @@ static void what_is_paused_is_offered_from_its_folder(void **state)
 	order(host, WIRE_ORDER_SEND, COPY);
 	assert_int_equal(host_last(host, NODE_EFFECT_CARRY_SEND)->carry.folder, folder);
 	say(host, NODE_EVENT_CARRY_OFFERED, COPY, REFUSAL_NONE);
-	assert_int_equal(said(host, COPY)->state, WIRE_TRANSFER_SENDING);
-	assert_string_equal(said(host, COPY)->template_id, "content-1");
+	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_SENDING);
+	assert_string_equal(host_transfer(host, COPY)->template_id, "content-1");
 	assert_int_equal(host->payloads_n, 0);
 }
 
@@ -113,8 +99,8 @@ static void what_is_not_here_is_not_offered(void **state)
 	struct host *host = *state;
 
 	order(host, WIRE_ORDER_SEND, COPY);
-	assert_int_equal(said(host, COPY)->state, WIRE_TRANSFER_FAILED);
-	assert_int_equal(said(host, COPY)->refusal, REFUSAL_TRANSFER_NO_SOURCE);
+	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_FAILED);
+	assert_int_equal(host_transfer(host, COPY)->refusal, REFUSAL_TRANSFER_NO_SOURCE);
 }
 
 static void a_hand_over_is_a_record_and_all_goes(void **state)
@@ -165,7 +151,7 @@ static void a_copy_is_kept_and_goes_on_like_what_was_paused_here(void **state)
 	assert_int_equal(record->saved_mib, 40);
 	assert_int_equal(record->source.text[0], 'i');
 	assert_true(record->transient);
-	assert_int_equal(said(host, COPY)->state, WIRE_TRANSFER_DONE);
+	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_DONE);
 	assert_int_equal(host->saved[0].vm, folder);
 	host_order(host, &resume);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_START)->start.resume, folder);
@@ -185,7 +171,7 @@ static void one_that_nobody_wants_any_more_is_dropped_and_not_kept(void **state)
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_DROP), 1);
 	say(host, NODE_EVENT_CARRY_ARRIVED, COPY, REFUSAL_NONE);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_INSTALL), 0);
-	assert_int_equal(said(host, COPY)->state, WIRE_TRANSFER_FAILED);
+	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_FAILED);
 }
 
 static void one_that_is_killed_while_it_is_installed_leaves_no_folder(void **state)
@@ -211,7 +197,7 @@ static void one_of_a_leader_before_the_present_one_is_not_kept(void **state)
 	host_answer(host, 7);
 	say(host, NODE_EVENT_CARRY_ENDED, COPY, REFUSAL_NONE);
 	assert_int_equal(host->saved_n, 0);
-	assert_int_equal(said(host, COPY)->refusal, REFUSAL_CANCELLED);
+	assert_int_equal(host_transfer(host, COPY)->refusal, REFUSAL_CANCELLED);
 }
 
 static void another_content_of_its_template_takes_nothing(void **state)
@@ -220,7 +206,7 @@ static void another_content_of_its_template_takes_nothing(void **state)
 
 	host_template(host, "base", "content-2", 1, 256);
 	order(host, WIRE_ORDER_FETCH, COPY);
-	assert_int_equal(said(host, COPY)->refusal, REFUSAL_TRANSFER_UNUSABLE);
+	assert_int_equal(host_transfer(host, COPY)->refusal, REFUSAL_TRANSFER_UNUSABLE);
 }
 
 static void another_digest_is_not_installed(void **state)
@@ -232,7 +218,7 @@ static void another_digest_is_not_installed(void **state)
 	event.carry.number = COPY;
 	snprintf(event.carry.id, sizeof(event.carry.id), "content-1");
 	host_step(host, &event);
-	assert_int_equal(said(host, COPY)->refusal, REFUSAL_TRANSFER_CORRUPT);
+	assert_int_equal(host_transfer(host, COPY)->refusal, REFUSAL_TRANSFER_CORRUPT);
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_INSTALL), 0);
 }
 
