@@ -114,7 +114,7 @@ static void describe(struct node_core *core, struct carry *carry, const struct w
 {
 	carry->saved_of = order->saved;
 	carry->row = (struct node_saved){
-		.id = order->sandbox,
+		.id = order->copy,
 		.tenant = order->tenant,
 		.attempt = order->attempt,
 		.incarnation = order->incarnation,
@@ -272,6 +272,17 @@ static void keep(struct node_core *core, struct carry *carry, uint64_t bytes)
 	carry->active = false;
 	carry->state = WIRE_TRANSFER_DONE;
 	core->news_changed = true;
+}
+
+void carry_source_gone(struct node_core *core, uint64_t attempt)
+{
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		struct carry *carry = &core->carries[i];
+		if (!carry->active || !carry->sends || carry->source != attempt)
+			continue;
+		node_effect_add(core, NODE_EFFECT_CARRY_DROP)->carry.number = carry->number;
+		fail(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
+	}
 }
 
 void carry_cancel(struct node_core *core, uint64_t attempt)

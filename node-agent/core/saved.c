@@ -65,6 +65,7 @@ static void drop(struct node_core *core, struct saved *saved)
 	/* One that a start has still to report is forgotten then. */
 	if (saved->is_found)
 		node_effect_add(core, NODE_EFFECT_VM_FORGET)->vm = saved->row.vm;
+	carry_source_gone(core, saved->row.attempt);
 	attempt_answer(core, saved->row.attempt);
 	saved_free(core, saved);
 }

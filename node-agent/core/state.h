@@ -276,6 +276,9 @@ void carry_progress(struct node_core *core, const struct node_event *event);
 void carry_arrived(struct node_core *core, const struct node_event *event);
 void carry_ended(struct node_core *core, const struct node_event *event);
 
+/* Nothing is saved under this attempt any more: it is not offered either. */
+void carry_source_gone(struct node_core *core, uint64_t attempt);
+
 /* A copy of what is saved shall not come to be, under this attempt. */
 void carry_cancel(struct node_core *core, uint64_t attempt);
 void carry_verify(const struct node_core *core);

@@ -521,7 +521,7 @@ void transfer_copy(struct core *core, const struct sandbox *copy, uint32_t from)
 /* The copy of this attempt is kept, or will never be: if it is on its way still, that is over. */
 void transfer_copied(struct core *core, uint64_t attempt, enum refusal refusal);
 
-/* What a transfer of a template is called at the gateway. */
+/* What a transfer is called at the gateway: each by a name that no other has. */
 struct id transfer_id(uint64_t number);
 
 /* ---- usage.c ---- */

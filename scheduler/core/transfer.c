@@ -421,7 +421,7 @@ struct id transfer_id(uint64_t number)
 
 static void order_copy(struct wire_order *order, const struct core_sandbox *copy)
 {
-	order->sandbox = copy->id;
+	order->copy = copy->id;
 	order->incarnation = copy->incarnation;
 	order->source = copy->source_attempt;
 	order->saved = copy->source;

@@ -69,6 +69,22 @@ def what_its_node_may_not_run_goes_on_elsewhere_with_its_memory():
     wait_for("nothing to be left", 20, is_there_nothing)
 
 
+def it_can_be_moved_again_and_again():
+    key = fleet.tenant("again")
+    sandbox = create(key)
+    for number in range(8):
+        home = node_of(sandbox)
+        run(key, sandbox, f"echo {number} >> /dev/shm/rounds")
+        pause.pause(key, sandbox)
+        cordon(home)
+        resume(key, sandbox)
+        assert node_of(sandbox) != home
+        cordon(home, word="uncordon")
+    assert run(key, sandbox, "cat /dev/shm/rounds | tr '\\n' ' '") == "0 1 2 3 4 5 6 7"
+    assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
 def files_alone_go_on_elsewhere():
     key = fleet.tenant("files")
     sandbox = create(key, envVars={"COLOUR": "blue"})
@@ -158,6 +174,7 @@ if __name__ == "__main__":
         pause.fleet = fleet
         run_tests([
             what_its_node_may_not_run_goes_on_elsewhere_with_its_memory,
+            it_can_be_moved_again_and_again,
             files_alone_go_on_elsewhere,
             a_node_that_is_full_hands_over,
             where_there_is_no_other_node_it_waits_for_its_own,

@@ -31,8 +31,8 @@ static void order(struct host *host, enum wire_order_kind kind, uint64_t number)
 	it.bytes = 1000;
 	it.source = SOURCE;
 	it.how = WIRE_SAVE_PAUSE;
-	it.saved = it.sandbox;
-	it.sandbox.text[0] = 'x';
+	it.saved = it.copy = it.sandbox;
+	it.copy.text[0] = 'x';
 	snprintf(it.artefact, sizeof(it.artefact), "content-1");
 	memset(it.digest, 7, sizeof(it.digest));
 	host_order(host, &it);
@@ -109,6 +109,7 @@ static void a_hand_over_is_a_record_and_all_goes(void **state)
 	uint64_t folder = pause_one(host);
 	const struct wire_record *record;
 
+	order(host, WIRE_ORDER_SEND, COPY);
 	hand_over(host);
 	record = host_last_record(host);
 	assert_int_equal(record->kind, WIRE_RECORD_HANDED_OVER);
@@ -117,6 +118,7 @@ static void a_hand_over_is_a_record_and_all_goes(void **state)
 	assert_string_equal(record->to.text, "nod_other");
 	assert_int_equal(record->to_seq, 5);
 	assert_int_equal(host_last(host, NODE_EFFECT_VM_FORGET)->vm, folder);
+	assert_int_equal(host_last(host, NODE_EFFECT_CARRY_DROP)->carry.number, COPY);
 	assert_int_equal(host->saved_n, 0);
 	/* Again, and a kill that came too late: the record has told. */
 	host_forget_log(host);
@@ -149,6 +151,7 @@ static void a_copy_is_kept_and_goes_on_like_what_was_paused_here(void **state)
 	assert_int_equal(record->attempt, COPY);
 	assert_int_equal(record->saved_how, WIRE_SAVE_PAUSE);
 	assert_int_equal(record->saved_mib, 40);
+	assert_int_equal(record->sandbox.text[0], 'x');
 	assert_int_equal(record->source.text[0], 'i');
 	assert_true(record->transient);
 	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_DONE);

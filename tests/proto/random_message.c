@@ -193,7 +193,7 @@ static void mend_order(struct wire_order *order)
 		order->vcpus += !order->vcpus;
 		order->mem_mib += !order->mem_mib;
 		order->how = WIRE_SAVE_PAUSE;
-		order->saved = order->to = order->sandbox;
+		order->saved = order->copy = order->to = order->sandbox;
 	}
 	if (order->kind == WIRE_ORDER_KILL && order->cause == CAUSE_NONE)
 		order->cause = CAUSE_REQUEST;

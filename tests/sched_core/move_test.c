@@ -121,7 +121,7 @@ static uint64_t offer(uint64_t attempt)
 	uint64_t number;
 
 	assert_non_null(order);
-	assert_string_equal(order->sandbox.text, "x1");
+	assert_string_not_equal(order->sandbox.text, "x1"); /* a name of its own each time */
 	assert_int_equal(order->source, attempt);
 	number = order->attempt;
 	says(one, number, WIRE_TRANSFER_SENDING);
@@ -130,6 +130,7 @@ static uint64_t offer(uint64_t attempt)
 	assert_int_equal(order->attempt, number);
 	assert_int_equal(order->source, attempt);
 	assert_string_equal(order->saved.text, "i1");
+	assert_string_equal(order->copy.text, "x1");
 	assert_string_equal(order->artefact, "content");
 	assert_int_equal(order->how, WIRE_SAVE_PAUSE);
 	assert_int_equal(order->mem_mib, 512);

@@ -249,6 +249,8 @@ static void tell_snapped(struct world *world, uint32_t host, const struct shim *
 {
 	struct node_event event = {.kind = NODE_EVENT_VM_SNAPPED};
 
+	if (shim->into_life != agent_life(world, host))
+		return;
 	event.snapped.vm = shim->number;
 	event.snapped.save = save;
 	event.snapped.into = into;
@@ -309,6 +311,8 @@ void shims_save(struct world *world, uint32_t host, const struct node_effect *ef
 
 	if (!shim || shim->state == WIRE_SHIM_ENDED)
 		return;
+	if (effect->save.into)
+		shim->into_life = agent_life(world, host);
 	if (effect->save.into ? is_known_snapshot(world, host, shim, effect)
 			      : shim->save == effect->save.save)
 		return;

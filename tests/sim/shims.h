@@ -45,6 +45,7 @@ struct shim {
 	bool cold;     /* without its memory */
 	uint64_t save; /* it is being saved, by this order; 0: it is not */
 	uint64_t into; /* and to this folder, as a snapshot; 0: for a pause */
+	uint64_t into_life;    /* of the agent that named it: another one knows no folder */
 	uint64_t last_snapped; /* the snapshot that was made last */
 	bool is_moved;         /* and the agent has put it into a folder of its own */
 	enum wire_save_how how;

@@ -1,7 +1,8 @@
 """Says of every row that a package offers (rows.mjs, rows.py) what became of it in the tests that ran.
 
 A row holds when a test that passed made a call with it that returned.  What does not hold must be in expected.def, with
-its reason; what is there and holds, or is about nothing, is an error too.
+its reason; what is there and holds, or is about nothing, is an error too.  Where that is asked for, a method must have been
+seen to fail as well, in a test that passed, unless expected.def says why it cannot ("unfailing").
 """
 import json
 import os
@@ -55,11 +56,39 @@ def outcomes(package, lines):
     return result
 
 
+def is_method(row):
+    """Not one of its options."""
+    return "(" not in row
+
+
+def failures(package):
+    """The methods that were seen to fail as they should."""
+    with open(path_of(package, ".calls.jsonl")) as file:
+        return {row for test in map(json.loads, file) if test["ok"] for row, outcome in test["calls"]
+                if outcome == "threw" and is_method(row)}
+
+
+def judge_failures(package, result, lines):
+    """Marks what was seen to fail, or cannot, in the result; returns what is wrong."""
+    seen, wrong = failures(package), []
+    for row in filter(is_method, result):
+        line = expected.find(lines, ("unfailing",), package, row)
+        if row in seen and line and "*" not in line.name:
+            wrong.append(f"{row} was seen to fail, line {line.number} of expected.def says: {line.reason}")
+        elif row in seen:
+            result[row] = (result[row][0], result[row][1] or "errors too")
+        elif result[row][0] == OK and not line:
+            wrong.append(f"{row} was never seen to fail")
+        elif result[row][0] == OK:
+            result[row] = (OK, f"cannot fail: {line.reason}")
+    return wrong
+
+
 def stale_lines(package, result, lines):
     """Lines of expected.def that name a row which holds by now."""
     found = []
     for line in lines:
-        if line.kind == "failing" or not line.concerns(package):
+        if line.kind in ("failing", "unfailing") or not line.concerns(package):
             continue
         for row in result:
             if expected.matches(line.name, row) and result[row][0] == OK:
@@ -96,22 +125,24 @@ def write_table(results, path):
             file.write(f"| `{row}` | " + " | ".join(cells) + " |\n")
 
 
-def judge(packages, table):
-    """Prints a verdict for each package and one line of totals each; true when nothing is unexpected."""
+def judge(packages, table, must_fail=False):
+    """Prints a verdict for each package and one line of totals each; true when nothing is unexpected.
+    must_fail: each method must have been seen to fail as well."""
     lines = expected.read()
     results = {package: outcomes(package, lines) for package in packages}
-    write_table(results, path_of(table, ".md"))
     good = True
     for package, result in results.items():
         words = [word for word, _ in result.values()]
         wrong = [f"{row} {word}" for row, (word, _) in result.items() if word in (FAILED, UNCOVERED)]
         wrong += stale_lines(package, result, lines)
+        wrong += judge_failures(package, result, lines) if must_fail else []
         for one in wrong:
             print("  ", package, one)
         print(f"{'not ok' if wrong else 'ok'} coverage.{package}")
         print(f"{package}: {len(words)} rows, {words.count(OK)} ok, {words.count('missing')} expected missing, "
               f"{words.count('not possible here')} not possible here, {words.count('not tried')} not tried, {len(wrong)} unexpected", flush=True)
         good &= not wrong
+    write_table(results, path_of(table, ".md"))
     idle = idle_lines(results, lines, [test for package in packages for test in tests_of(package)])
     for one in idle:
         print("  ", one)
