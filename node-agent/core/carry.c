@@ -67,6 +67,41 @@ static void fail(struct node_core *core, struct carry *carry, enum refusal refus
 	core->news_changed = true;
 }
 
+/* Nothing comes of an attempt that was given up, or of a leader before the present one: that has
+ * heard this node out. */
+static bool is_stale(const struct node_core *core, uint64_t attempt)
+{
+	return attempt < core->meta.attempt_floor || attempt < core->lost_below ||
+	       attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+}
+
+/* What it was at is not wanted any more. */
+static void drop(struct node_core *core, struct carry *carry, enum refusal refusal)
+{
+	node_effect_add(core, NODE_EFFECT_CARRY_DROP)->carry.number = carry->number;
+	fail(core, carry, refusal);
+}
+
+void carry_source_gone(struct node_core *core, uint64_t attempt)
+{
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		struct carry *carry = &core->carries[i];
+		if (carry->active && carry->sends && carry->source == attempt)
+			drop(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
+	}
+}
+
+/* What a leader before wanted to be fetched would be kept by nobody. */
+static void drop_stale(struct node_core *core)
+{
+	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
+		struct carry *carry = &core->carries[i];
+		if (carry->active && !carry->sends && carry->source && !carry->installing &&
+		    is_stale(core, carry->number))
+			drop(core, carry, REFUSAL_STALE_ATTEMPT);
+	}
+}
+
 static void order_send(struct node_core *core, struct carry *carry, uint64_t payload)
 {
 	const struct template_ *template_ = warm_find(core, carry->template_);
@@ -77,6 +112,9 @@ static void order_send(struct node_core *core, struct carry *carry, uint64_t pay
 		fail(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
 		return;
 	}
+	/* It goes to one node only, and this is the latest word of where. */
+	if (saved)
+		carry_source_gone(core, carry->source);
 	if (active_n(core, true) == SENDS_MAX) {
 		fail(core, carry, REFUSAL_TRANSFER_BUSY);
 		return;
@@ -127,14 +165,6 @@ static void describe(struct node_core *core, struct carry *carry, const struct w
 	memcpy(carry->row.template_, order->template, sizeof(carry->row.template_));
 }
 
-/* Nothing comes of an attempt that was given up, or of a leader before the present one: that has
- * heard this node out. */
-static bool is_stale(const struct node_core *core, uint64_t attempt)
-{
-	return attempt < core->meta.attempt_floor || attempt < core->lost_below ||
-	       attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
-}
-
 /* The same for what is saved.  Its record says what became of an attempt that is known. */
 static bool is_saved_settled(struct node_core *core, struct carry *carry,
 			     const struct wire_order *order)
@@ -166,6 +196,7 @@ static void order_fetch(struct node_core *core, struct carry *carry, const struc
 	carry->bytes = order->bytes;
 	if (carry->source ? is_saved_settled(core, carry, order) : is_settled(core, carry))
 		return;
+	drop_stale(core);
 	if (active_n(core, false) == FETCHES_MAX) {
 		fail(core, carry, REFUSAL_TRANSFER_BUSY);
 		return;
@@ -274,17 +305,6 @@ static void keep(struct node_core *core, struct carry *carry, uint64_t bytes)
 	core->news_changed = true;
 }
 
-void carry_source_gone(struct node_core *core, uint64_t attempt)
-{
-	for (uint32_t i = 0; i < CARRIES_MAX; i++) {
-		struct carry *carry = &core->carries[i];
-		if (!carry->active || !carry->sends || carry->source != attempt)
-			continue;
-		node_effect_add(core, NODE_EFFECT_CARRY_DROP)->carry.number = carry->number;
-		fail(core, carry, REFUSAL_TRANSFER_NO_SOURCE);
-	}
-}
-
 void carry_cancel(struct node_core *core, uint64_t attempt)
 {
 	struct carry *carry = find(core, attempt);
@@ -292,8 +312,7 @@ void carry_cancel(struct node_core *core, uint64_t attempt)
 	/* What is being installed is looked at again when it is. */
 	if (!carry || !carry->active || carry->sends || carry->installing)
 		return;
-	node_effect_add(core, NODE_EFFECT_CARRY_DROP)->carry.number = carry->number;
-	fail(core, carry, REFUSAL_CANCELLED);
+	drop(core, carry, REFUSAL_CANCELLED);
 }
 
 void carry_ended(struct node_core *core, const struct node_event *event)

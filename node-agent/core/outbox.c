@@ -53,7 +53,7 @@ static struct wire_record *record_of(struct node_core *core, enum wire_record_ki
 
 void outbox_started(struct node_core *core, const struct node_sandbox *sandbox, uint64_t note_of)
 {
-	record_of(core, WIRE_RECORD_STARTED, sandbox, 0);
+	record_of(core, WIRE_RECORD_STARTED, sandbox, 0)->disk_mib = sandbox->disk_mib;
 	core->out->items[core->out->n - 1].note_of = note_of;
 }
 

@@ -78,8 +78,10 @@ static uint32_t pick(struct core *core, const struct sandbox *sandbox)
 	uint32_t not_to[MOVE_TRIES_MAX] = {sandbox->node};
 	uint32_t to = POOL_NONE;
 
+	/* Older records say nothing of the disk. */
 	if (row->id.text[0] != SANDBOX_LETTER || !template_ || template_->row.vcpus != row->vcpus ||
-	    template_->row.mem_mib != row->mem_mib || template_->row.disk_mib != row->disk_mib)
+	    template_->row.mem_mib != row->mem_mib ||
+	    (row->disk_mib && template_->row.disk_mib != row->disk_mib))
 		return POOL_NONE;
 	for (uint32_t n = 1; n <= MOVE_TRIES_MAX; n++) {
 		to = place_pick(template_, not_to, n);

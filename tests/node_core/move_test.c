@@ -94,6 +94,29 @@ static void what_is_paused_is_offered_from_its_folder(void **state)
 	assert_int_equal(host->payloads_n, 0);
 }
 
+static void only_the_latest_offer_of_it_stands(void **state)
+{
+	struct host *host = *state;
+
+	pause_one(host);
+	for (uint64_t i = 0; i < 6; i++)
+		order(host, WIRE_ORDER_SEND, COPY + i);
+	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_SEND), 6);
+	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_DROP), 5);
+	assert_int_equal(host_transfer(host, COPY + 5)->state, WIRE_TRANSFER_PREPARING);
+}
+
+static void a_leaders_fetch_makes_way_for_the_next_leaders(void **state)
+{
+	struct host *host = *state;
+
+	order(host, WIRE_ORDER_FETCH, COPY);
+	host_answer(host, 7);
+	order(host, WIRE_ORDER_FETCH, 7ULL << 32 | 1);
+	assert_int_equal(host_last(host, NODE_EFFECT_CARRY_DROP)->carry.number, COPY);
+	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_FETCH), 2);
+}
+
 static void what_is_not_here_is_not_offered(void **state)
 {
 	struct host *host = *state;
@@ -231,6 +254,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORY(what_is_paused_is_offered_from_its_folder),
+		STORY(only_the_latest_offer_of_it_stands),
+		STORY(a_leaders_fetch_makes_way_for_the_next_leaders),
 		STORY(what_is_not_here_is_not_offered),
 		STORY(a_hand_over_is_a_record_and_all_goes),
 		STORY(what_goes_on_at_this_moment_is_not_handed_over),
