@@ -177,12 +177,14 @@ void vm_end_as_told(struct node_core *core, struct vm *vm, uint64_t to_ms, enum 
 
 struct vm *vm_resume(struct node_core *core, struct claim *claim)
 {
-	const struct node_saved *saved = &core->saved[claim->saved].row;
+	const struct node_saved *saved;
 	struct vm *vm = vm_take(core, core->last_vm + 1);
 	struct node_effect *effect;
 
 	if (!vm)
 		return NULL;
+	CHECK(claim->saved != POOL_NONE);
+	saved = &core->saved[claim->saved].row;
 	list_remove(&claim->waiting);
 	vm->resumes = true;
 	vm->claim = (uint32_t)(claim - core->claims);
