@@ -131,19 +131,25 @@ static void order_send(struct node_core *core, struct carry *carry, uint64_t pay
 	memcpy(effect->carry.id, carry->id, sizeof(effect->carry.id));
 }
 
-/* Whether there is nothing to fetch, as is said then. */
-static bool is_settled(struct node_core *core, struct carry *carry)
+static bool is_offered(struct node_core *core, const struct carry *carry)
 {
 	const struct template_ *template_ = warm_find(core, carry->template_);
 
-	if (template_ && !strcmp(template_->id, carry->id)) {
+	return template_ && !strcmp(template_->id, carry->id);
+}
+
+/* Whether there is nothing to fetch, as is said then. */
+static bool is_settled(struct node_core *core, struct carry *carry)
+{
+	if (is_offered(core, carry)) {
 		carry->state = WIRE_TRANSFER_DONE;
 		return true;
 	}
+	if (!warm_find(core, carry->template_))
+		return false;
 	/* Another content by that name is the operator's, or came by an order before. */
-	if (template_)
-		fail(core, carry, REFUSAL_CANCELLED);
-	return template_ != NULL;
+	fail(core, carry, REFUSAL_CANCELLED);
+	return true;
 }
 
 /* What a copy of what is saved will be here, in a folder of its own. */
@@ -254,28 +260,17 @@ void carry_progress(struct node_core *core, const struct node_event *event)
 void carry_arrived(struct node_core *core, const struct node_event *event)
 {
 	struct carry *carry = find(core, event->carry.number);
-	struct node_effect *effect;
 
 	if (!carry || !carry->active || carry->sends || carry->installing)
 		return;
 	if (memcmp(carry->digest, event->carry.digest, sizeof(carry->digest)) != 0 ||
 	    strcmp(carry->id, event->carry.id) != 0) {
-		effect = node_effect_add(core, NODE_EFFECT_CARRY_DROP);
-		effect->carry.number = carry->number;
-		fail(core, carry, REFUSAL_TRANSFER_CORRUPT);
+		drop(core, carry, REFUSAL_TRANSFER_CORRUPT);
 		return;
 	}
 	carry->done_bytes = carry->bytes;
 	carry->installing = true;
-	effect = node_effect_add(core, NODE_EFFECT_CARRY_INSTALL);
-	effect->carry.number = carry->number;
-}
-
-static bool is_offered(struct node_core *core, const struct carry *carry)
-{
-	const struct template_ *template_ = warm_find(core, carry->template_);
-
-	return template_ && !strcmp(template_->id, carry->id);
+	node_effect_add(core, NODE_EFFECT_CARRY_INSTALL)->carry.number = carry->number;
 }
 
 /* It is in its folder, durably; unless nobody wants it any more, it is kept from now on. */
