@@ -201,6 +201,18 @@ int wire_validate(const struct wire_shape *shape, const void *message, struct er
 /* Field by field, lists by their elements. */
 bool wire_equal(const struct wire_shape *shape, const void *a, const void *b);
 
+/* An attempt's number: the epoch of the leader that made it, and a counter.  So it is unique for
+ * ever, and greater than those of any leader before. */
+static inline uint64_t wire_attempt(uint64_t epoch, uint64_t n)
+{
+	return epoch << 32 | n;
+}
+
+static inline uint64_t wire_attempt_epoch(uint64_t attempt)
+{
+	return attempt >> 32;
+}
+
 /* The engine by the names of its messages: wire_poll_encode(&poll, ...), wire_poll_decode(...). */
 #define WIRE_TYPED(name)                                                                           \
 	static inline int wire_##name##_encode(const struct wire_##name *message, uint8_t *out,    \

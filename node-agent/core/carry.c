@@ -72,7 +72,7 @@ static void fail(struct node_core *core, struct carry *carry, enum refusal refus
 static bool is_stale(const struct node_core *core, uint64_t attempt)
 {
 	return attempt < core->meta.attempt_floor || attempt < core->lost_below ||
-	       attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+	       wire_attempt_epoch(attempt) < core->meta.epoch;
 }
 
 /* What it was at is not wanted any more. */

@@ -11,11 +11,11 @@ static uint32_t pending_n(const struct node_core *core)
 
 	for (uint32_t slot = pool_next(&core->claim_pool, 0); slot != POOL_NONE;
 	     slot = pool_next(&core->claim_pool, slot + 1))
-		n += core->claims[slot].order.attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+		n += wire_attempt_epoch(core->claims[slot].order.attempt) < core->meta.epoch;
 	for (uint32_t slot = pool_next(&core->saved_pool, 0); slot != POOL_NONE;
 	     slot = pool_next(&core->saved_pool, slot + 1))
 		n += core->saved[slot].maker != POOL_NONE &&
-		     core->saved[slot].row.attempt >> ATTEMPT_EPOCH_SHIFT < core->meta.epoch;
+		     wire_attempt_epoch(core->saved[slot].row.attempt) < core->meta.epoch;
 	for (uint32_t slot = pool_next(&core->vm_pool, 0); slot != POOL_NONE;
 	     slot = pool_next(&core->vm_pool, slot + 1))
 		n += network_is_pending(core, &core->vms[slot]);

@@ -35,9 +35,8 @@ enum {
 	HOUSE_MS = 60000,       /* how often the journal is tidied */
 	RETRY_MIN_MS = 1000,    /* after a failed restore; doubled by each further one */
 	RETRY_MAX_MS = 60000,
-	ATTEMPT_EPOCH_SHIFT = 32, /* an attempt's number begins with the epoch that made it */
-	CARRIES_MAX = 8,          /* copies that are under way or remembered */
-	LEASE_STEPS = 8,          /* a lease is told on when it moved on by such a part of itself */
+	CARRIES_MAX = 8, /* copies that are under way or remembered */
+	LEASE_STEPS = 8, /* a lease is told on when it moved on by such a part of itself */
 };
 
 #define DEADLINE_MAX_MS (1LL << 40) /* deadlines are no farther away */

@@ -115,5 +115,5 @@ uint64_t core_lost_below(const struct core *core, const struct id *node)
 
 	if (slot == INDEX_NONE || !lease_may_lose(core, &core->nodes[slot]))
 		return 0;
-	return core->epoch << 32 | (core->attempts_n + 1);
+	return wire_attempt(core->epoch, core->attempts_n + 1);
 }

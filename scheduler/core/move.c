@@ -6,8 +6,8 @@
  *      there but fetched, by a transfer.  Its id is the sandbox's with another first letter, so
  *      that there is one at a time and each is found by the other.
  *   2. The copy is kept.  The node that holds the sandbox is ordered to hand over to it, and does
- * so by a record, with which what it has is gone.  Until then it can go on there and nowhere else,
- * from then on only from the copy, whoever leads: one log decides.
+ *      so by a record, with which what it has is gone.  Until then it can go on there and nowhere
+ *      else, from then on only from the copy, whoever leads: one log decides.
  *   3. That record makes the copy's node and attempt the sandbox's, and the copy's row ends.
  *
  * Whoever asked for it to go on waits for as long as for any start; when he has given up, the move
@@ -141,7 +141,7 @@ void move_kept(struct core *core, struct sandbox *copy, const struct wire_record
 
 	copy->kept_seq = record->seq;
 	transfer_copied(core, attempt, REFUSAL_NONE);
-	if (core->role == CORE_STANDBY || attempt >> 32 != core->epoch) {
+	if (core->role == CORE_STANDBY || wire_attempt_epoch(attempt) != core->epoch) {
 		settle_later(core, &core->nodes[copy->node]);
 		return;
 	}

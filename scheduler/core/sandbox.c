@@ -153,7 +153,7 @@ void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state
 uint64_t sandbox_attempt(struct core *core)
 {
 	CHECK(core->attempts_n < UINT32_MAX);
-	return core->epoch << 32 | ++core->attempts_n;
+	return wire_attempt(core->epoch, ++core->attempts_n);
 }
 
 static void open_attempt(struct core *core, struct sandbox *sandbox)

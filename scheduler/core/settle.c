@@ -28,7 +28,7 @@ static bool left_over(const struct core *core, const struct node *node,
 		      const struct core_sandbox *row)
 {
 	return row->transient && core->role != CORE_STANDBY && node->joined &&
-	       row->attempt >> 32 < core->epoch &&
+	       wire_attempt_epoch(row->attempt) < core->epoch &&
 	       (!move_is_copy(row) || row->state == SANDBOX_SNAPPING ||
 		move_is_left_over(core, row)) &&
 	       (row->state == SANDBOX_KEPT ||
@@ -37,7 +37,8 @@ static bool left_over(const struct core *core, const struct node *node,
 
 bool settle_is_due(const struct core *core, const struct node *node, const struct core_sandbox *row)
 {
-	return given_up(node, row) || (not_begun(row) && row->attempt >> 32 < node->settle_epoch) ||
+	return given_up(node, row) ||
+	       (not_begun(row) && wire_attempt_epoch(row->attempt) < node->settle_epoch) ||
 	       left_over(core, node, row);
 }
 

@@ -560,7 +560,7 @@ void transfer_verify(const struct core *core)
 		if (!a->number)
 			continue;
 		n++;
-		CHECK(a->from != a->to && a->number >> 32 == core->epoch);
+		CHECK(a->from != a->to && wire_attempt_epoch(a->number) == core->epoch);
 		CHECK(a->offered || !a->to_knows);
 		CHECK(sends_n(core, a->from) <= TRANSFER_SENDS_MAX);
 		for (uint32_t j = 0; j < CORE_TRANSFERS_MAX; j++)

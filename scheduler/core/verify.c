@@ -111,7 +111,8 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 {
 	const struct core_sandbox *row = &sandbox->row;
 	bool leads = core->role == CORE_TAKING_OVER || core->role == CORE_LEADING;
-	bool ours = core->role == CORE_ALONE || (leads && row->attempt >> 32 == core->epoch);
+	bool ours = core->role == CORE_ALONE ||
+		    (leads && wire_attempt_epoch(row->attempt) == core->epoch);
 
 	if (!core->booted)
 		return;
