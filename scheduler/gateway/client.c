@@ -8,34 +8,6 @@
 
 enum { LINGER_MS = 2000 };
 
-bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n)
-{
-	if (bytes->n + more_n > bytes->max) {
-		size_t max = bytes->n + more_n;
-		uint8_t *at = realloc(bytes->at, max);
-
-		if (!at)
-			return false;
-		bytes->at = at;
-		bytes->max = max;
-	}
-	if (more_n)
-		memcpy(bytes->at + bytes->n, more, more_n);
-	bytes->n += more_n;
-	return true;
-}
-
-void bytes_remove(struct bytes *bytes, size_t n)
-{
-	bytes->n -= n;
-	if (!bytes->n) {
-		free(bytes->at);
-		*bytes = (struct bytes){0};
-	} else if (n) {
-		memmove(bytes->at, bytes->at + n, bytes->n);
-	}
-}
-
 static void on_closed(uv_handle_t *handle)
 {
 	struct client *client = handle->data;

@@ -11,7 +11,8 @@
 #ifndef FLOTILLA_GATEWAY_CLIENT_H
 #define FLOTILLA_GATEWAY_CLIENT_H
 
-#include "common/http/chunked.h"
+#include "common/base/bytes.h"
+#include "common/http/body.h"
 #include "scheduler/gateway/gateway.h"
 #include "scheduler/gateway/leg.h"
 
@@ -34,18 +35,6 @@ enum response_state {
 	RESPONSE_RAW,
 };
 
-struct bytes {
-	uint8_t *at;
-	size_t n, max;
-};
-
-/* How far a body has come. */
-struct body {
-	enum http_body kind;
-	uint64_t left; /* LENGTH */
-	struct http_chunked chunked;
-};
-
 struct client {
 	struct gateway *gateway;
 	struct list link;
@@ -56,7 +45,7 @@ struct client {
 	enum request_state request;
 	struct bytes in;
 	size_t in_scanned_n;
-	struct body request_body;
+	struct http_body_reader request_body;
 	bool is_reading, has_ended; /* ended: the tenant said that nothing more comes */
 	bool is_taking;             /* within request_take: resuming would be one too many */
 	bool is_head_timed;         /* the deadline is that of the head, not of idleness */
@@ -70,7 +59,7 @@ struct client {
 	struct bytes up; /* of the request's head, when the tunnel was full */
 	struct bytes response_head;
 	size_t response_scanned_n;
-	struct body response_body;
+	struct http_body_reader response_body;
 	int request_minor;
 	bool to_head, keep_alive, wants_html, wants_upgrade, dechunk;
 	bool is_request_ended; /* raw: we told the guest that nothing more comes */
@@ -102,12 +91,6 @@ void client_send(struct client *client, const uv_buf_t *buffers, unsigned buffer
 		 size_t consumed_n);
 struct sockaddr_storage client_peer(const struct client *client); /* of one that is gone: 0.0.0.0 */
 void client_send_sealed(struct client *client); /* what its TLS session has to say */
-bool bytes_append(struct bytes *bytes, const uint8_t *more, size_t more_n);
-void bytes_remove(struct bytes *bytes, size_t n); /* from the front; frees when empty */
-
-/* How many of these bytes belong to the body, all of them if it goes on; *out_ended when it ends
- * behind them. -1: malformed. */
-ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bool *out_ended);
 
 /* requests.c */
 /* How many of the bytes could be used. */

@@ -3,45 +3,6 @@
 
 #include "scheduler/gateway/client.h"
 
-ssize_t body_measure(struct body *body, const uint8_t *bytes, size_t bytes_n, bool *out_ended)
-{
-	size_t all_n = 0;
-
-	*out_ended = false;
-	switch (body->kind) {
-	case HTTP_BODY_NONE:
-		*out_ended = true;
-		return 0;
-	case HTTP_BODY_CLOSE:
-		return (ssize_t)bytes_n;
-	case HTTP_BODY_LENGTH:
-		all_n = bytes_n < body->left ? bytes_n : (size_t)body->left;
-		body->left -= all_n;
-		*out_ended = !body->left;
-		return (ssize_t)all_n;
-	case HTTP_BODY_CHUNKED:
-		break;
-	}
-	while (all_n < bytes_n) {
-		struct http_text data;
-		size_t used_n;
-		enum http_verdict verdict =
-			http_chunked_read(&body->chunked, (const char *)bytes + all_n,
-					  bytes_n - all_n, &used_n, &data);
-
-		if (verdict != HTTP_OK && verdict != HTTP_MORE)
-			return -1;
-		all_n += used_n;
-		if (verdict == HTTP_OK && !data.n) {
-			*out_ended = true;
-			break;
-		}
-		if (verdict == HTTP_MORE)
-			break;
-	}
-	return (ssize_t)all_n;
-}
-
 static void begin_exchange(struct client *client, const struct http_head *head)
 {
 	struct gateway *gateway = client->gateway;
@@ -69,7 +30,7 @@ static void read_head(struct client *client, const struct http_head *head)
 	client->keep_alive = head->keep_alive;
 	client->wants_html = rewrite_wants_html(head);
 	client->wants_upgrade = head->upgrade;
-	client->request_body = (struct body){.kind = head->body, .left = head->length};
+	client->request_body = http_body_begin(head);
 }
 
 /* A request that names no sandbox may be one for a signed URL. */
@@ -254,7 +215,7 @@ static size_t take_body(struct client *client, const uint8_t *bytes, size_t byte
 	if (!room)
 		return 0;
 	body_n =
-		body_measure(&client->request_body, bytes, room < bytes_n ? room : bytes_n, &ended);
+		http_body_measure(&client->request_body, bytes, room < bytes_n ? room : bytes_n, &ended);
 	if (body_n < 0) {
 		response_refuse_head(client, http_verdict_status(HTTP_BAD_CHUNK),
 				     http_verdict_text(HTTP_BAD_CHUNK));

@@ -148,7 +148,7 @@ static void pass_body(struct client *client, size_t head_n, const uint8_t *bytes
 		pass_dechunked(client, bytes, bytes_n);
 		return;
 	}
-	body_n = body_measure(&client->response_body, bytes, bytes_n, &ended);
+	body_n = http_body_measure(&client->response_body, bytes, bytes_n, &ended);
 	if (body_n < 0) {
 		client_reset(client);
 		return;
@@ -176,7 +176,7 @@ static size_t plan_response(struct client *client, const struct http_head *head)
 		return 0;
 	}
 	client->is_last = plan.is_last;
-	client->response_body = (struct body){.kind = head->body, .left = head->length};
+	client->response_body = http_body_begin(head);
 	metric_observe(&client->gateway->metrics.first_byte_ns, uv_hrtime() - client->asked_at_ns);
 	return head_n;
 }
