@@ -20,7 +20,7 @@ enum {
 	WIRE_NOTE_MAX = 16384,             /* bytes a scheduler keeps with a sandbox on its node */
 	WIRE_INGRESS_MAX = 1024,           /* bytes of an encoded `ingress` */
 	WIRE_LOG_TEXT_MAX = 2048,          /* bytes of a line of a sandbox's log */
-	WIRE_EGRESS_MAX = 8192,            /* bytes of an encoded `egress` */
+	WIRE_EGRESS_MAX = 96 * 1024,       /* bytes of an encoded `egress` */
 	WIRE_BUILD_DATA_MAX = 512 * 1024,  /* bytes of a file that a build needs, at once */
 	WIRE_BUILD_LINES_MAX = 128 * 1024, /* bytes of a build's progress, at once */
 	WIRE_BODY_MAX = WIRE_MESSAGE_MAX + 64,   /* the same, sealed */

@@ -13,8 +13,8 @@ static ssize_t measure_chunked(struct http_chunked *chunked, const uint8_t *byte
 	struct http_text data;
 
 	while (all_n < bytes_n && !*out_ended) {
-		enum http_verdict verdict = http_chunked_read(
-			chunked, (const char *)bytes + all_n, bytes_n - all_n, &used_n, &data);
+		enum http_verdict verdict = http_chunked_read(chunked, (const char *)bytes + all_n,
+							      bytes_n - all_n, &used_n, &data);
 
 		if (verdict != HTTP_OK && verdict != HTTP_MORE)
 			return -1;

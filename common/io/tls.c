@@ -20,7 +20,7 @@ static const char server_priorities[] =
 
 struct tls_config {
 	unsigned users_n;
-	bool is_server;
+	bool is_server, is_careful;
 	gnutls_certificate_credentials_t credentials;
 	gnutls_priority_t priorities;
 	gnutls_datum_t ticket_key;
@@ -29,6 +29,7 @@ struct tls_config {
 struct tls {
 	gnutls_session_t session;
 	struct tls_config *config;
+	char *peer; /* who it is to be, or NULL */
 	bool is_ready, is_broken, has_said_end;
 	const uint8_t *in; /* of the feed under way */
 	size_t in_n;
@@ -125,6 +126,50 @@ int tls_config_client(struct tls_config **out_config, struct err *err)
 	return 0;
 }
 
+int tls_config_server_pem(struct tls_config **out_config, const char *certificate, const char *key,
+			  struct err *err)
+{
+	const gnutls_datum_t chain = {(unsigned char *)certificate, (unsigned)strlen(certificate)};
+	const gnutls_datum_t own = {(unsigned char *)key, (unsigned)strlen(key)};
+	struct tls_config *config = config_new(true, server_priorities, err);
+	int status;
+
+	if (!config)
+		return -1;
+	status = gnutls_certificate_set_x509_key_mem(config->credentials, &chain, &own,
+						     GNUTLS_X509_FMT_PEM);
+	if (status < 0) {
+		config_free(config);
+		return fault(err, "certificate", status);
+	}
+	*out_config = config;
+	return 0;
+}
+
+int tls_config_client_careful(struct tls_config **out_config, const char *trusted_path,
+			      const char *trusted, struct err *err)
+{
+	struct tls_config *config = config_new(false, "NORMAL", err);
+	const gnutls_datum_t text = {(unsigned char *)trusted,
+				     trusted ? (unsigned)strlen(trusted) : 0};
+	int n;
+
+	if (!config)
+		return -1;
+	config->is_careful = true;
+	n = trusted ? gnutls_certificate_set_x509_trust_mem(config->credentials, &text,
+							    GNUTLS_X509_FMT_PEM)
+		    : gnutls_certificate_set_x509_trust_file(config->credentials, trusted_path,
+							     GNUTLS_X509_FMT_PEM);
+	if (n > 0) {
+		*out_config = config;
+		return 0;
+	}
+	config_free(config);
+	return err_set(err, "%s: %s", trusted ? "certificates to trust" : trusted_path,
+		       n ? gnutls_strerror(n) : "there is no certificate in it");
+}
+
 void tls_config_unref(struct tls_config *config)
 {
 	if (config && !--config->users_n)
@@ -195,10 +240,16 @@ static int session_setup(struct tls *tls)
 	/* Not binding: a client that offers nothing we know is served all the same. */
 	if (status == 0)
 		status = gnutls_alpn_set_protocols(tls->session, &http, 1, 0);
-	if (status == 0 && config->is_server)
+	if (status == 0 && config->ticket_key.data)
 		status = gnutls_session_ticket_enable_server(tls->session, &config->ticket_key);
 	if (status)
 		return -1;
+	/* An address is no name for a greeting. */
+	if (tls->peer && tls->peer[strspn(tls->peer, "0123456789.")])
+		(void)gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, tls->peer,
+					     strlen(tls->peer));
+	if (config->is_careful)
+		gnutls_session_set_verify_cert(tls->session, tls->peer, 0);
 	gnutls_handshake_set_max_packet_length(tls->session, HANDSHAKE_MAX);
 	/* The owner has the clock. */
 	gnutls_handshake_set_timeout(tls->session, GNUTLS_INDEFINITE_TIMEOUT);
@@ -209,7 +260,7 @@ static int session_setup(struct tls *tls)
 	return 0;
 }
 
-struct tls *tls_open(struct tls_config *config)
+static struct tls *open_to(struct tls_config *config, const char *name)
 {
 	struct tls *tls = calloc(1, sizeof(*tls));
 
@@ -217,7 +268,8 @@ struct tls *tls_open(struct tls_config *config)
 		return NULL;
 	tls->config = config;
 	config->users_n++;
-	if (session_setup(tls)) {
+	tls->peer = name ? strdup(name) : NULL;
+	if ((name && !tls->peer) || session_setup(tls)) {
 		tls_close(tls);
 		return NULL;
 	}
@@ -227,6 +279,18 @@ struct tls *tls_open(struct tls_config *config)
 	return tls;
 }
 
+struct tls *tls_open(struct tls_config *config)
+{
+	CHECK(!config->is_careful);
+	return open_to(config, NULL);
+}
+
+struct tls *tls_open_to(struct tls_config *config, const char *name)
+{
+	CHECK(!config->is_server);
+	return open_to(config, name);
+}
+
 void tls_close(struct tls *tls)
 {
 	if (!tls)
@@ -234,11 +298,25 @@ void tls_close(struct tls *tls)
 	if (tls->session)
 		gnutls_deinit(tls->session);
 	tls_config_unref(tls->config);
+	free(tls->peer);
 	free(tls->out);
 	free(tls);
 }
 
 /* ---- what the peer says ---- */
+
+/* What is wrong with the peer's certificate, for people. */
+static int distrusted(struct tls *tls, struct err *err)
+{
+	unsigned status = gnutls_session_get_verify_cert_status(tls->session);
+	gnutls_datum_t text;
+
+	if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0))
+		return fault(err, "certificate", GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
+	err_set(err, "certificate: %s", text.data);
+	gnutls_free(text.data);
+	return -1;
+}
 
 static int broken(struct tls *tls, const char *what, int status, struct err *err)
 {
@@ -246,6 +324,8 @@ static int broken(struct tls *tls, const char *what, int status, struct err *err
 	/* The peer may want to know why; whether it can be told does not matter. */
 	if (gnutls_error_is_fatal(status))
 		(void)gnutls_alert_send_appropriate(tls->session, status);
+	if (status == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
+		return distrusted(tls, err);
 	return fault(err, what, status);
 }
 

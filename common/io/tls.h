@@ -25,7 +25,8 @@ enum {
 	TLS_PLAIN_MORE = TLS_RECORD_MAX + 2048,
 };
 
-/* Certificate and habits of one end; counted, since sessions go on with what they began with. */
+/* Certificate or trust, and habits, of one end; counted, since sessions go on with what they began
+ * with. */
 struct tls_config;
 
 /* From PEM files; the key must fit the certificate. Sessions can be resumed by tickets, also with
@@ -33,14 +34,26 @@ struct tls_config;
 int tls_config_server(struct tls_config **out_config, const char *certificate_path,
 		      const char *key_path, const struct tls_config *older, struct err *err);
 
+/* The same from texts in PEM, for a certificate that was made for this one peer: no tickets. */
+int tls_config_server_pem(struct tls_config **out_config, const char *certificate, const char *key,
+			  struct err *err);
+
 /* Believes any server: for peers that are known by other means. */
 int tls_config_client(struct tls_config **out_config, struct err *err);
+
+/* Believes a server whose certificate names it (tls_open_to) and is vouched for by one of these:
+ * PEM, as a text if there is one, else from a file. */
+int tls_config_client_careful(struct tls_config **out_config, const char *trusted_path,
+			      const char *trusted, struct err *err);
 void tls_config_unref(struct tls_config *config); /* NULL is fine */
 
 struct tls;
 
 /* A client has something to send at once. NULL: no memory. */
 struct tls *tls_open(struct tls_config *config);
+
+/* A client that asks for a server by name, or by an address as text, copied. */
+struct tls *tls_open_to(struct tls_config *config, const char *name);
 void tls_close(struct tls *tls); /* NULL is fine */
 
 /* What came of a feed. */

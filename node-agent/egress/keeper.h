@@ -3,7 +3,10 @@
  * that has a network, started by its shim, dead with it.
  *
  *   main.c      the start, the shim's word, limits
- *   tcp.c       connections: taken, looked at, dialled again from the host, carried
+ *   tcp.c       connections: taken, looked at, ended
+ *   dial.c      their way out: to an address, to a name, through a proxy
+ *   carry.c     what they carry, also through
+ *   inspect.c   the requests that get a rule's fields (requests.c), by certificates of issue.c
  *   udp.c       datagrams: relayed, or given to
  *   resolve.c   the questions for names
  *
@@ -15,8 +18,10 @@
 
 #include "common/base/list.h"
 #include "node-agent/egress/dns.h"
+#include "node-agent/egress/issue.h"
 #include "node-agent/egress/netns.h"
 #include "node-agent/egress/policy.h"
+#include "node-agent/egress/rules.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -32,7 +37,8 @@ enum {
 	KEEPER_LOOKUPS_MAX = 128,    /* at once */
 	KEEPER_LOOKUP_MS = 2500,     /* for each server */
 	KEEPER_SNIFF_MS = 10 * 1000, /* until a client has said what it wants */
-	KEEPER_DIAL_MS = 20 * 1000,
+	KEEPER_DIAL_MS = 20 * 1000,  /* until the far end, or a proxy's, is there */
+	KEEPER_INSPECTED_MAX = 256,  /* connections that are inspected, at once */
 };
 
 struct keeper {
@@ -42,6 +48,11 @@ struct keeper {
 	struct netns netns;
 	struct egress_host host;
 	struct egress_policy policy;
+	struct egress_rules rules;
+	struct issuer *issuer;          /* NULL: there are no rules */
+	struct tls_config *trust;       /* of servers; NULL: there never were rules */
+	struct tls_config *proxy_trust; /* NULL: the proxy is not spoken to by TLS */
+	size_t inspected_n;
 	struct list connections, flows, lookups;
 	size_t connections_n, flows_n, lookups_n;
 	uint64_t new_left; /* in thousandths */

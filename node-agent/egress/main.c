@@ -62,15 +62,69 @@ enum egress_verdict keeper_judge(const struct keeper *keeper, uint32_t address)
 	return verdict != EGRESS_DENY && keeper_is_barred(keeper, address) ? EGRESS_DENY : verdict;
 }
 
-static void on_rules(struct keeper *keeper, const struct egress_packet *packet)
+/* The first time there are rules only: it takes some ms and some hundred KiB. */
+static int trust_world(struct keeper *keeper, struct err *err)
+{
+	return keeper->trust ? 0
+			     : tls_config_client_careful(&keeper->trust, keeper->host.trusted_path,
+							 NULL, err);
+}
+
+static int trust_proxy(struct keeper *keeper, const struct wire_egress *wire,
+		       struct tls_config **out_trust, struct err *err)
+{
+	char *own = NULL;
+	int status;
+
+	*out_trust = NULL;
+	if (!wire->proxy_host[0] || !wire->proxy_tls)
+		return 0;
+	if (wire->proxy_tls_ca.n) {
+		own = strndup((const char *)wire->proxy_tls_ca.data, wire->proxy_tls_ca.n);
+		CHECK(own);
+	}
+	status = tls_config_client_careful(out_trust, keeper->host.trusted_path, own, err);
+	free(own);
+	return status;
+}
+
+/* All of it, or nothing has changed. */
+static int take_rules(struct keeper *keeper, const struct wire_bytes *bytes, struct err *err)
+{
+	struct egress_policy policy;
+	struct egress_rules rules = {0};
+	struct tls_config *proxy_trust = NULL;
+	struct issuer *issuer = NULL;
+
+	if (egress_policy_read(bytes, &policy, err) || egress_rules_read(&rules, bytes, err))
+		return -1;
+	if (trust_proxy(keeper, &rules.wire, &proxy_trust, err) ||
+	    (rules.wire.rules_n &&
+	     (trust_world(keeper, err) ||
+	      issuer_open(&issuer, &rules.wire.authority, &rules.wire.authority_key, err)))) {
+		tls_config_unref(proxy_trust);
+		egress_rules_free(&rules);
+		return -1;
+	}
+	issuer_close(keeper->issuer);
+	tls_config_unref(keeper->proxy_trust);
+	egress_rules_free(&keeper->rules);
+	keeper->policy = policy;
+	keeper->rules = rules;
+	keeper->issuer = issuer;
+	keeper->proxy_trust = proxy_trust;
+	tcp_rules_changed(keeper);
+	udp_rules_changed(keeper);
+	return 0;
+}
+
+static void on_rules(struct keeper *keeper, struct egress_packet *packet)
 {
 	const struct wire_bytes bytes = {packet->bytes, packet->n};
 	struct err err = {""};
 
-	if (egress_policy_read(&bytes, &keeper->policy, &err) == 0) {
-		tcp_rules_changed(keeper);
-		udp_rules_changed(keeper);
-	}
+	(void)take_rules(keeper, &bytes, &err);
+	explicit_bzero(packet->bytes, packet->n);
 	if (egress_channel_send(keeper->channel_fd, packet->change, err.text, strlen(err.text), -1,
 				NULL))
 		exit(1);

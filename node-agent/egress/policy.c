@@ -86,7 +86,7 @@ static void ranges_take(const struct wire_egress_range *ranges, size_t n, struct
 int egress_policy_read(const struct wire_bytes *bytes, struct egress_policy *out_policy,
 		       struct err *err)
 {
-	static _Alignas(WIRE_ALIGN) uint8_t lists[64 * 1024];
+	static _Alignas(WIRE_ALIGN) uint8_t lists[256 * 1024];
 	struct wire_arena arena = {lists, sizeof(lists), 0};
 	struct wire_egress rules;
 
@@ -98,6 +98,7 @@ int egress_policy_read(const struct wire_bytes *bytes, struct egress_policy *out
 	out_policy->allow_n = rules.allow_n;
 	out_policy->deny_n = rules.deny_n;
 	out_policy->names_n = rules.names_n;
+	out_policy->is_mute = rules.mute;
 	ranges_take(rules.allow, rules.allow_n, out_policy->allow);
 	ranges_take(rules.deny, rules.deny_n, out_policy->deny);
 	for (size_t i = 0; i < rules.names_n; i++)
@@ -140,6 +141,9 @@ static bool setting_take(struct egress_host *host, const char *key, char *value)
 	if (strcmp(key, "connections") == 0)
 		return number_parse(value, "", EGRESS_CONNECTIONS_MAX, &host->connections_max) &&
 		       host->connections_max;
+	if (strcmp(key, "ca") == 0)
+		return *value && (size_t)snprintf(host->trusted_path, EGRESS_PATH_MAX, "%s",
+						  value) < EGRESS_PATH_MAX;
 	if (strcmp(key, "dns") != 0 && strcmp(key, "open") != 0)
 		return false;
 	for (word = strtok_r(value, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
@@ -157,7 +161,8 @@ static bool setting_take(struct egress_host *host, const char *key, char *value)
 
 int egress_host_parse(const char *text, struct egress_host *out_host, struct err *err)
 {
-	struct egress_host host = {.connections_max = EGRESS_CONNECTIONS_MAX};
+	struct egress_host host = {.connections_max = EGRESS_CONNECTIONS_MAX,
+				   .trusted_path = "/etc/ssl/certs/ca-certificates.crt"};
 	char copy[EGRESS_HOST_TEXT_MAX], *rest = NULL, *setting, *value;
 
 	if ((size_t)snprintf(copy, sizeof(copy), "%s", text) >= sizeof(copy))
@@ -249,5 +254,5 @@ bool egress_name_is_allowed(const struct egress_policy *policy, const char *name
 
 bool egress_name_is_answered(const struct egress_policy *policy, const char *name)
 {
-	return !denies_all(policy) || egress_name_is_allowed(policy, name);
+	return !denies_all(policy) || (!policy->is_mute && egress_name_is_allowed(policy, name));
 }

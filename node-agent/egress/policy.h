@@ -18,6 +18,7 @@ enum {
 	EGRESS_NAME_MAX = 254, /* storage, NUL included */
 	EGRESS_SERVERS_MAX = 3,
 	EGRESS_HOST_TEXT_MAX = 1024, /* storage of the operator's settings as text */
+	EGRESS_PATH_MAX = 256,
 	EGRESS_CONNECTIONS_MAX = 2500,
 	EGRESS_DNS_PORT = 53,
 };
@@ -40,6 +41,7 @@ struct egress_policy {
 	size_t allow_n, deny_n;
 	char names[EGRESS_NAMES_MAX][EGRESS_NAME_MAX]; /* lower case; "*.x" is all below x */
 	size_t names_n;
+	bool is_mute; /* no name is looked up for it where all is denied */
 };
 
 struct egress_server {
@@ -54,6 +56,7 @@ struct egress_host {
 	struct egress_range open[EGRESS_RANGES_MAX]; /* of the networks that are closed to all */
 	size_t open_n;
 	uint32_t connections_max; /* of one sandbox at a time, 1..EGRESS_CONNECTIONS_MAX */
+	char trusted_path[EGRESS_PATH_MAX]; /* PEM: who may vouch for servers of the world */
 };
 
 /* "a.b.c.d" or "a.b.c.d/bits"; what lies behind the bits is dropped. */
@@ -67,8 +70,8 @@ int egress_policy_read(const struct wire_bytes *bytes, struct egress_policy *out
 /* Whether there is nothing at all that it lets through: then there need be no network. */
 bool egress_policy_is_closed(const struct egress_policy *policy);
 
-/* As text: "dns=ADDRESS:PORT,…;open=RANGE,…;connections=N"; agents give it to shims, these to the
- * keeper.  Fault: says what is wrong. */
+/* As text: "dns=ADDRESS:PORT,…;open=RANGE,…;connections=N;ca=PATH"; agents give it to shims, these
+ * to the keeper.  Fault: says what is wrong. */
 int egress_host_parse(const char *text, struct egress_host *out_host, struct err *err);
 
 enum egress_verdict {

@@ -1,11 +1,12 @@
 /*
  * Connections.  Each is taken from the sandbox, judged by where it was meant to go, and, if that
- * does not settle it, by the name that its first bytes ask for; then dialled from the host.  What
- * is not allowed is reset.
+ * does not settle it or there may be a rule for its requests, by the name that its first bytes ask
+ * for; then dialled from the host.  What is not allowed is reset.
  */
-#include "node-agent/egress/keeper.h"
+#include "node-agent/egress/connection.h"
 
 #include "common/base/check.h"
+#include "common/io/log.h"
 #include "node-agent/egress/sniff.h"
 
 #include <arpa/inet.h>
@@ -16,34 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PIECE_MAX = 64 * 1024, ACCEPTS_MAX = 64, HANDLES_N = 3 };
-
-enum step { SNIFFS, RESOLVES, DIALS, RUNS };
-
-struct side {
-	int fd; /* -1: none */
-	uv_poll_t poll;
-	bool is_watched;
-	bool is_read_out; /* it has said its last word */
-	bool is_shut;     /* and has been told that the other has */
-	uint8_t *waiting; /* what is still to be written to it */
-	size_t waiting_n, waiting_at;
-};
-
-struct connection {
-	struct keeper *keeper;
-	struct list link;
-	uint32_t address;
-	uint16_t port;
-	char *name; /* by which it is allowed, or NULL */
-	enum step step;
-	struct side near, far; /* the sandbox, the world */
-	uv_timer_t patience;
-	struct lookup *lookup;
-	int closing_n;
-};
-
-static void connection_watch(struct connection *connection);
+enum { ACCEPTS_MAX = 64, PORT_HTTP = 80, PORT_HTTPS = 443, TLS_HANDSHAKE = 0x16 };
 
 /* ---- the end ---- */
 
@@ -54,8 +28,6 @@ static void on_closed(uv_handle_t *handle)
 	if (--connection->closing_n)
 		return;
 	free(connection->name);
-	free(connection->near.waiting);
-	free(connection->far.waiting);
 	free(connection);
 }
 
@@ -72,206 +44,113 @@ static void side_close(struct connection *connection, struct side *side, bool is
 			setsockopt(side->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 		close(side->fd);
 	}
+	bytes_remove(&side->waiting, side->waiting.n);
 }
 
-static void connection_end(struct connection *connection, bool is_reset)
+void connection_end(struct connection *connection, bool is_reset)
 {
 	list_remove(&connection->link);
 	connection->keeper->connections_n--;
+	connection->keeper->inspected_n -= connection->inspect != NULL;
 	if (connection->lookup)
 		resolve_cancel(connection->lookup);
+	inspect_close(connection->inspect);
+	tls_close(connection->proxy);
+	bytes_remove(&connection->sniffed, connection->sniffed.n);
+	bytes_remove(&connection->heard, connection->heard.n);
 	connection->closing_n = 1;
 	uv_close((uv_handle_t *)&connection->patience, on_closed);
 	side_close(connection, &connection->near, is_reset);
 	side_close(connection, &connection->far, is_reset);
 }
 
-static void on_too_long(uv_timer_t *timer)
+/* ---- the name that it asks for ---- */
+
+/* Whether its requests can get a rule's fields though its address alone would let it go. */
+static bool may_have_rule(const struct connection *connection)
 {
-	connection_end(timer->data, true);
+	return connection->keeper->rules.wire.rules_n &&
+	       (connection->port == PORT_HTTP || connection->port == PORT_HTTPS);
 }
 
-/* ---- what is carried ---- */
-
-/* False: it is broken. */
-static bool side_flush(struct side *side)
+/* False: not now, or not for this name. */
+static bool inspect_begin(struct connection *connection)
 {
-	ssize_t sent;
+	struct keeper *keeper = connection->keeper;
+	bool is_tls = connection->sniffed.at[0] == TLS_HANDSHAKE;
+	struct err err;
 
-	while (side->waiting_n) {
-		sent = send(side->fd, side->waiting + side->waiting_at, side->waiting_n,
-			    MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (sent < 0)
-			return errno == EAGAIN || errno == EINTR;
-		side->waiting_at += (size_t)sent;
-		side->waiting_n -= (size_t)sent;
-	}
-	free(side->waiting);
-	side->waiting = NULL;
-	side->waiting_at = 0;
-	return true;
-}
-
-/* One piece from one to the other, what does not go at once waits there. False: broken. */
-static bool carry(struct side *from, struct side *to)
-{
-	static uint8_t piece[PIECE_MAX];
-	ssize_t got = recv(from->fd, piece, sizeof(piece), MSG_DONTWAIT), sent;
-
-	if (got < 0)
-		return errno == EAGAIN || errno == EINTR;
-	if (got == 0) {
-		from->is_read_out = true;
-		return true;
-	}
-	sent = send(to->fd, piece, (size_t)got, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent < 0 && errno != EAGAIN && errno != EINTR)
+	if (keeper->inspected_n >= KEEPER_INSPECTED_MAX)
 		return false;
-	if (sent < 0)
-		sent = 0;
-	if (sent < got) {
-		to->waiting_n = (size_t)(got - sent);
-		to->waiting = malloc(to->waiting_n);
-		CHECK(to->waiting);
-		memcpy(to->waiting, piece + sent, to->waiting_n);
+	if (inspect_open(&connection->inspect, connection->name, is_tls ? keeper->issuer : NULL,
+			 is_tls ? keeper->trust : NULL, &err)) {
+		log_warn("egress", "a connection cannot be looked into", LOG_ERR(&err));
+		connection->inspect = NULL;
+		return false;
 	}
+	keeper->inspected_n++;
 	return true;
 }
 
-static void side_pass_end(const struct side *from, struct side *to)
+static void on_name(struct connection *connection, const char *name, enum egress_verdict verdict)
 {
-	if (from->is_read_out && to->waiting_n == 0 && !to->is_shut) {
-		shutdown(to->fd, SHUT_WR);
-		to->is_shut = true;
-	}
-}
+	bool has_rule = egress_rules_find(&connection->keeper->rules, name) != NULL;
 
-static void run(struct connection *connection, struct side *side, struct side *other, int events)
-{
-	bool is_good = true;
-
-	if (events & UV_WRITABLE)
-		is_good = side_flush(side);
-	if (is_good && (events & UV_READABLE) && !side->is_read_out && other->waiting_n == 0)
-		is_good = carry(side, other);
-	if (!is_good) {
+	connection->name = strdup(name);
+	CHECK(connection->name);
+	connection->is_by_name = has_rule || verdict == EGRESS_BY_NAME;
+	if ((verdict == EGRESS_BY_NAME &&
+	     !egress_name_is_allowed(&connection->keeper->policy, name)) ||
+	    (has_rule && !inspect_begin(connection)))
 		connection_end(connection, true);
-		return;
-	}
-	side_pass_end(side, other);
-	side_pass_end(other, side);
-	if (side->is_shut && other->is_shut)
-		connection_end(connection, false);
 	else
-		connection_watch(connection);
+		connection_go_out(connection);
 }
 
-/* ---- the way out ---- */
-
-static void on_far(uv_poll_t *poll, int status, int events)
+static void on_no_name(struct connection *connection, enum egress_verdict verdict)
 {
-	struct connection *connection = poll->data;
-	socklen_t n = sizeof(int);
-	int fault = 0;
-
-	if (connection->step == DIALS) {
-		if (status < 0 ||
-		    getsockopt(connection->far.fd, SOL_SOCKET, SO_ERROR, &fault, &n) || fault) {
-			connection_end(connection, true);
-			return;
-		}
-		connection->step = RUNS;
-		uv_timer_stop(&connection->patience);
-		events = UV_WRITABLE;
-	}
-	/* An error is read, and told, as one. */
-	run(connection, &connection->far, &connection->near,
-	    status < 0 ? UV_READABLE | UV_WRITABLE : events);
-}
-
-static void set_options(int fd)
-{
-	const int on = 1, idle_s = 120;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	/* What neither end closes must not count for ever. */
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-}
-
-static void dial(struct connection *connection, uint32_t address)
-{
-	const struct sockaddr_in to = {.sin_family = AF_INET,
-				       .sin_port = htons(connection->port),
-				       .sin_addr.s_addr = htonl(address)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	connection->step = DIALS;
-	connection->far.fd = fd;
-	if (fd < 0 ||
-	    (connect(fd, (const struct sockaddr *)&to, sizeof(to)) && errno != EINPROGRESS)) {
-		connection_end(connection, true);
-		return;
-	}
-	set_options(fd);
-	uv_poll_init(&connection->keeper->loop, &connection->far.poll, fd);
-	connection->far.poll.data = connection;
-	connection->far.is_watched = true;
-	uv_timer_start(&connection->patience, on_too_long, KEEPER_DIAL_MS, 0);
-	connection_watch(connection);
-}
-
-/* ---- by name ---- */
-
-/*
- * The name's own addresses are dialled, whatever address the sandbox chose: else the name of a good
- * host would open the way to any.
- */
-static void on_resolved(void *arg, const uint32_t *addresses, size_t n)
-{
-	struct connection *connection = arg;
-	const uint32_t *best = NULL;
-
-	connection->lookup = NULL;
-	for (size_t i = 0; i < n; i++) {
-		if (keeper_is_barred(connection->keeper, addresses[i]))
-			continue;
-		if (!best || addresses[i] == connection->address)
-			best = &addresses[i];
-	}
-	if (best)
-		dial(connection, *best);
+	if (verdict == EGRESS_ALLOW)
+		connection_go_out(connection);
 	else
 		connection_end(connection, true);
 }
 
 static void sniff(struct connection *connection)
 {
-	struct side *far = &connection->far;
+	enum egress_verdict verdict = keeper_judge(connection->keeper, connection->address);
+	struct bytes *sniffed = &connection->sniffed;
+	uint8_t bytes[EGRESS_SNIFF_MAX];
 	char name[EGRESS_NAME_MAX];
-	ssize_t got = recv(connection->near.fd, far->waiting + far->waiting_n,
-			   EGRESS_SNIFF_MAX - far->waiting_n, MSG_DONTWAIT);
+	ssize_t got = recv(connection->near.fd, bytes, EGRESS_SNIFF_MAX - sniffed->n, MSG_DONTWAIT);
 	enum egress_sniff found;
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	far->waiting_n += got > 0 ? (size_t)got : 0;
-	found = got > 0 ? egress_sniff(far->waiting, far->waiting_n, name) : EGRESS_SNIFF_NONE;
-	if (found == EGRESS_SNIFF_MORE)
+	if (got < 0) {
+		connection_end(connection, true);
 		return;
-	if (found == EGRESS_SNIFF_NAME &&
-	    egress_name_is_allowed(&connection->keeper->policy, name)) {
-		connection->name = strdup(name);
-		CHECK(connection->name);
-		connection->step = RESOLVES;
-		connection->lookup =
-			resolve_name(connection->keeper, name, on_resolved, connection);
 	}
-	if (connection->lookup)
-		connection_watch(connection);
+	connection->near.is_read_out = got == 0;
+	CHECK(bytes_append(sniffed, bytes, (size_t)got));
+	found = got ? egress_sniff(sniffed->at, sniffed->n, name) : EGRESS_SNIFF_NONE;
+	if (found == EGRESS_SNIFF_NAME)
+		on_name(connection, name, verdict);
+	else if (found == EGRESS_SNIFF_NONE)
+		on_no_name(connection, verdict);
+}
+
+/* A server that speaks first is let through, where its address is enough. */
+static void on_too_long(uv_timer_t *timer)
+{
+	struct connection *connection = timer->data;
+
+	if (connection->step == SNIFFS)
+		on_no_name(connection, keeper_judge(connection->keeper, connection->address));
 	else
 		connection_end(connection, true);
 }
+
+/* ---- both sides ---- */
 
 static void on_near(uv_poll_t *poll, int status, int events)
 {
@@ -280,15 +159,13 @@ static void on_near(uv_poll_t *poll, int status, int events)
 	if (connection->step == SNIFFS)
 		sniff(connection);
 	else
-		run(connection, &connection->near, &connection->far,
-		    status < 0 ? UV_READABLE | UV_WRITABLE : events);
+		connection_carry(connection, &connection->near,
+				 status < 0 ? UV_READABLE | UV_WRITABLE : events);
 }
-
-/* ---- both ---- */
 
 static void side_watch(struct side *side, bool reads, uv_poll_cb on_event)
 {
-	int events = (reads ? UV_READABLE : 0) | (side->waiting_n ? UV_WRITABLE : 0);
+	int events = (reads ? UV_READABLE : 0) | (side->waiting.n ? UV_WRITABLE : 0);
 
 	if (events)
 		uv_poll_start(&side->poll, events, on_event);
@@ -296,7 +173,7 @@ static void side_watch(struct side *side, bool reads, uv_poll_cb on_event)
 		uv_poll_stop(&side->poll);
 }
 
-static void connection_watch(struct connection *connection)
+void connection_watch(struct connection *connection)
 {
 	struct side *near = &connection->near, *far = &connection->far;
 
@@ -309,13 +186,31 @@ static void connection_watch(struct connection *connection)
 		return;
 	case DIALS:
 		uv_poll_stop(&near->poll);
-		uv_poll_start(&far->poll, UV_WRITABLE, on_far);
+		uv_poll_start(&far->poll, UV_WRITABLE, connection_on_far);
+		return;
+	case GREETS:
+		side_watch(far, true, connection_on_far);
 		return;
 	case RUNS:
-		side_watch(near, !near->is_read_out && far->waiting_n == 0, on_near);
-		side_watch(far, !far->is_read_out && near->waiting_n == 0, on_far);
+		side_watch(
+			near,
+			!near->is_read_out && !far->waiting.n && !connection->is_over &&
+				(!connection->inspect || inspect_wants_near(connection->inspect)),
+			on_near);
+		side_watch(far, !far->is_read_out && !near->waiting.n && !connection->is_over,
+			   connection_on_far);
 		return;
 	}
+}
+
+void connection_set_options(int fd)
+{
+	const int on = 1, idle_s = 120;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	/* What neither end closes must not count for ever. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
 }
 
 /* ---- new ones ---- */
@@ -323,11 +218,11 @@ static void connection_watch(struct connection *connection)
 static void take(struct keeper *keeper, int fd, const struct sockaddr_in *meant_for)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
-	uint32_t address = ntohl(meant_for->sin_addr.s_addr);
+	enum egress_verdict verdict;
 
 	CHECK(connection);
 	connection->keeper = keeper;
-	connection->address = address;
+	connection->address = ntohl(meant_for->sin_addr.s_addr);
 	connection->port = ntohs(meant_for->sin_port);
 	connection->near.fd = fd;
 	connection->far.fd = -1;
@@ -337,21 +232,17 @@ static void take(struct keeper *keeper, int fd, const struct sockaddr_in *meant_
 	uv_poll_init(&keeper->loop, &connection->near.poll, fd);
 	connection->near.is_watched = true;
 	connection->patience.data = connection->near.poll.data = connection;
-	set_options(fd);
-	switch (keeper_judge(keeper, address)) {
-	case EGRESS_ALLOW:
-		dial(connection, address);
-		return;
-	case EGRESS_BY_NAME:
-		connection->far.waiting = malloc(EGRESS_SNIFF_MAX);
-		CHECK(connection->far.waiting);
-		uv_timer_start(&connection->patience, on_too_long, KEEPER_SNIFF_MS, 0);
-		connection_watch(connection);
-		return;
-	case EGRESS_DENY:
+	connection_set_options(fd);
+	verdict = keeper_judge(keeper, connection->address);
+	if (verdict == EGRESS_DENY) {
 		connection_end(connection, true);
 		return;
 	}
+	uv_timer_start(&connection->patience, on_too_long, KEEPER_SNIFF_MS, 0);
+	if (verdict == EGRESS_BY_NAME || may_have_rule(connection))
+		connection_watch(connection);
+	else
+		connection_go_out(connection);
 }
 
 static void refuse(int fd)
@@ -383,19 +274,31 @@ static void on_accept(uv_poll_t *poll, int status, int events)
 	}
 }
 
+/* By what it was let out for: a name that a rule was for may be denied by address now. */
+static bool is_still_allowed(const struct connection *connection)
+{
+	switch (keeper_judge(connection->keeper, connection->address)) {
+	case EGRESS_ALLOW:
+		return true;
+	case EGRESS_BY_NAME:
+		return connection->step == SNIFFS ||
+		       (connection->name && connection->is_by_name &&
+			egress_name_is_allowed(&connection->keeper->policy, connection->name));
+	case EGRESS_DENY:
+		break;
+	}
+	return false;
+}
+
 void tcp_rules_changed(struct keeper *keeper)
 {
 	struct list *link = keeper->connections.next, *next;
 
 	for (; link != &keeper->connections; link = next) {
 		struct connection *connection = LIST_OBJECT(link, struct connection, link);
-		enum egress_verdict verdict = keeper_judge(keeper, connection->address);
 
 		next = link->next;
-		if (verdict == EGRESS_DENY ||
-		    (verdict == EGRESS_BY_NAME && connection->step != SNIFFS &&
-		     !(connection->name &&
-		       egress_name_is_allowed(&keeper->policy, connection->name))))
+		if (!is_still_allowed(connection))
 			connection_end(connection, true);
 	}
 }
