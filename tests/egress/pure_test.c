@@ -141,7 +141,12 @@ static void rules_come_as_a_message_and_nothing_else(void **state)
 {
 	struct wire_egress_range deny = {0, 0}, allow = {0x08080808, 31};
 	struct wire_egress_name name = {"*.Good.Example"};
-	struct wire_egress rules = {&allow, 1, &deny, 1, &name, 1};
+	struct wire_egress rules = {.allow = &allow,
+				    .allow_n = 1,
+				    .deny = &deny,
+				    .deny_n = 1,
+				    .names = &name,
+				    .names_n = 1};
 	uint8_t bytes[WIRE_EGRESS_MAX];
 	struct egress_policy policy;
 	struct wire_bytes text = {bytes, 0};
