@@ -163,6 +163,7 @@ static int scheduler_open_nodes(struct scheduler *scheduler, char tunnel[ADDRESS
 		.nodes_max = scheduler->options.limit_nodes,
 		.gateway_tunnel = tunnel,
 		.gateway_url = scheduler->options.gateway_url,
+		.issuer = scheduler->issuer,
 		.engine = scheduler->engine,
 		.decisions = &scheduler->decisions,
 		.metrics = &scheduler->metrics,
@@ -210,6 +211,8 @@ static int scheduler_open_api(struct scheduler *scheduler, struct err *err)
 		.volumes = &scheduler->options.limit_volumes,
 		.volume_gibs = &scheduler->options.limit_volume_gibs,
 		.gateway_url = scheduler->options.gateway_url,
+		.issuer = scheduler->issuer,
+		.renewals = scheduler->renewals,
 		.domain = scheduler->options.domain,
 		.node_version = scheduler_node_version,
 		.data = scheduler,
@@ -246,6 +249,29 @@ static int scheduler_open_builds(struct scheduler *scheduler, struct err *err)
 	};
 
 	return builds_open(&scheduler->builds, &scheduler->loop, &options, err);
+}
+
+/* A trailing "/" would be twice in what is below it. */
+static int scheduler_open_identity(struct scheduler *scheduler, struct err *err)
+{
+	const struct renewals_options renewals = {.engine = scheduler->engine,
+						  .secrets = &scheduler->secrets};
+	const char *given = scheduler->options.identity_issuer;
+	size_t n = strlen(given);
+
+	if (*given && strncmp(given, "http://", 7) != 0 && strncmp(given, "https://", 8) != 0)
+		return err_set(err, "--identity-issuer: should begin with https:// or http://");
+	if (n > 256)
+		return err_set(err, "--identity-issuer: too long");
+	while (n && given[n - 1] == '/')
+		n--;
+	if (n)
+		snprintf(scheduler->issuer, sizeof(scheduler->issuer), "%.*s", (int)n, given);
+	else if (scheduler->options.domain[0])
+		snprintf(scheduler->issuer, sizeof(scheduler->issuer), "https://api.%.300s",
+			 scheduler->options.domain);
+	renewals_open(&scheduler->renewals, &scheduler->loop, &renewals);
+	return 0;
 }
 
 static int scheduler_verify(struct scheduler *scheduler, struct err *err)
@@ -301,8 +327,8 @@ static int scheduler_open(struct scheduler *scheduler, char tunnel[ADDRESS_TEXT_
 						  .on_node = scheduler_on_enrolled,
 						  .data = scheduler};
 	scheduler_open_observations(scheduler);
-	if (scheduler_verify(scheduler, err) || scheduler_open_builds(scheduler, err) ||
-	    scheduler_open_nodes(scheduler, tunnel, err) ||
+	if (scheduler_open_identity(scheduler, err) || scheduler_verify(scheduler, err) ||
+	    scheduler_open_builds(scheduler, err) || scheduler_open_nodes(scheduler, tunnel, err) ||
 	    scheduler_admit_operator(scheduler, err) || scheduler_open_api(scheduler, err) ||
 	    store_audit(engine_store(scheduler->engine), scheduler_on_audited, scheduler, err) ||
 	    several_open(scheduler, err))
@@ -328,6 +354,7 @@ static void scheduler_close(struct scheduler *scheduler)
 	several_close(scheduler);
 	/* The engine first: it ends what waits for the store. */
 	engine_close(scheduler->engine);
+	renewals_close(scheduler->renewals);
 	api_close(scheduler->api);
 	nodes_close(scheduler->nodes);
 	builds_close(scheduler->builds);

@@ -7,6 +7,7 @@
 #include "scheduler/shell/api/api.h"
 #include "scheduler/shell/bus/nodes.h"
 #include "scheduler/shell/decisions.h"
+#include "scheduler/shell/egress/renew.h"
 #include "scheduler/shell/engine.h"
 #include "scheduler/shell/replica.h"
 #include "scheduler/shell/secrets.h"
@@ -37,6 +38,8 @@ struct scheduler {
 	char replica_name[HA_NAME_MAX];
 	struct observations *observations; /* NULL: they cannot be kept */
 	struct builds *builds;
+	char issuer[320]; /* of identity tokens; "": there are none */
+	struct renewals *renewals;
 	struct api *api;
 	struct nodes *nodes;
 	struct daemon_signals signals;

@@ -27,13 +27,6 @@ const char *http_verdict_text(enum http_verdict verdict)
 	return "unknown";
 }
 
-bool http_is_token_char(unsigned char c)
-{
-	if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-		return true;
-	return c && strchr("!#$%&'*+-.^_`|~", c);
-}
-
 static bool is_token(struct http_text text)
 {
 	for (size_t i = 0; i < text.n; i++)

@@ -92,7 +92,4 @@ bool http_head_is_hop(const struct http_head *head, const struct http_header *he
 /* For other parsers of this library: what the fields say about body, connection and upgrade. */
 enum http_verdict http_head_frame(struct http_head *head, bool is_request, bool to_head);
 
-/* A character of an RFC 9110 token (names of fields and methods). */
-bool http_is_token_char(unsigned char c);
-
 #endif

@@ -102,3 +102,10 @@ bool http_text_list_next(struct http_text *list, struct http_text *out_element)
 	}
 	return false;
 }
+
+bool http_is_token_char(unsigned char c)
+{
+	if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+		return true;
+	return c && strchr("!#$%&'*+-.^_`|~", c);
+}

@@ -27,6 +27,9 @@ struct http_text http_text_trim(struct http_text text);
 /* Decimal digits only, no sign, no overflow; false otherwise. */
 bool http_text_u64(struct http_text text, uint64_t *out_value);
 
+/* A character of an RFC 9110 token (names of fields and methods). */
+bool http_is_token_char(unsigned char c);
+
 /* 0..15, or -1. */
 int http_hex_digit(char c);
 

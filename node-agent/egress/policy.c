@@ -99,6 +99,7 @@ int egress_policy_read(const struct wire_bytes *bytes, struct egress_policy *out
 	out_policy->deny_n = rules.deny_n;
 	out_policy->names_n = rules.names_n;
 	out_policy->is_mute = rules.mute;
+	out_policy->has_rules = rules.rules_n > 0;
 	ranges_take(rules.allow, rules.allow_n, out_policy->allow);
 	ranges_take(rules.deny, rules.deny_n, out_policy->deny);
 	for (size_t i = 0; i < rules.names_n; i++)

@@ -41,7 +41,8 @@ struct egress_policy {
 	size_t allow_n, deny_n;
 	char names[EGRESS_NAMES_MAX][EGRESS_NAME_MAX]; /* lower case; "*.x" is all below x */
 	size_t names_n;
-	bool is_mute; /* no name is looked up for it where all is denied */
+	bool has_rules; /* for requests (rules.h) */
+	bool is_mute;   /* no name is looked up for it where all is denied */
 };
 
 struct egress_server {

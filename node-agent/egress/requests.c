@@ -71,13 +71,15 @@ static int refuse(const struct requests *requests, const struct wire_egress_rule
 		return 400;
 	}
 	if (!is_for(requests, head)) {
-		snprintf(out_why, WHY_MAX, "this connection is for requests to %.200s", requests->host);
+		snprintf(out_why, WHY_MAX, "this connection is for requests to %.200s",
+			 requests->host);
 		return 421;
 	}
 	for (size_t i = 0; rule && i < rule->headers_n; i++) {
 		if (!rule->headers[i].problem[0])
 			continue;
-		snprintf(out_why, WHY_MAX, "%s: %s", rule->headers[i].name, rule->headers[i].problem);
+		snprintf(out_why, WHY_MAX, "%s: %s", rule->headers[i].name,
+			 rule->headers[i].problem);
 		return 502;
 	}
 	return 0;

@@ -1,14 +1,19 @@
 /* The environment of a process: see env.h. */
 #include "node-agent/guest/env.h"
 
+#include "node-agent/guest/authority.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-json_t *env_merge(const struct user *user, json_t *sandbox, json_t *request)
+json_t *env_merge(const struct user *user, bool has_authority, json_t *sandbox, json_t *request)
 {
 	json_t *env = json_pack("{s:s,s:s,s:s,s:s}", "PATH", ENV_PATH_DEFAULT, "HOME", user->home,
 				"USER", user->name, "LOGNAME", user->name);
 
+	for (unsigned i = 0; has_authority && i < authority_variables_n; i++)
+		json_object_set_new(env, authority_variables[i].name,
+				    json_string(authority_variables[i].value));
 	if (!env || (sandbox && json_object_update(env, sandbox)) ||
 	    (request && json_object_update(env, request))) {
 		json_decref(env);

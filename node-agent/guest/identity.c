@@ -163,7 +163,7 @@ void init_post(struct conn *conn, json_t *request)
 	else if ((problem = seed_apply(document, apply)) ||
 		 (problem = clock_apply(document, apply)) ||
 		 (problem = hostname_apply(document, apply)) ||
-		 (problem = network_apply(document, apply)) ||
+		 (problem = network_apply(document, apply, &conn->guest->settings.has_authority)) ||
 		 (problem = settings_update(&conn->guest->settings, document)))
 		conn_answer_error(conn, 400, "%s", problem);
 	else {

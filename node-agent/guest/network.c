@@ -1,6 +1,8 @@
 /* See network.h. */
 #include "node-agent/guest/network.h"
 
+#include "node-agent/guest/authority.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -77,9 +79,10 @@ static bool set_dns(const struct network *network)
 	return done;
 }
 
-const char *network_apply(const json_t *document, bool apply)
+const char *network_apply(const json_t *document, bool apply, bool *out_has_authority)
 {
 	const json_t *value = json_object_get(document, "network");
+	const char *authority = json_string_value(json_object_get(value, "authority"));
 	struct network network;
 	bool done;
 	int fd;
@@ -94,5 +97,10 @@ const char *network_apply(const json_t *document, bool apply)
 	done = fd >= 0 && set_card(fd, &network) && set_dns(&network);
 	if (fd >= 0)
 		close(fd);
+	/* A full disk is no reason not to go on: such hosts are then not believed. */
+	if (authority) {
+		(void)authority_install("", authority);
+		*out_has_authority = true;
+	}
 	return done ? NULL : "network: the system refused it";
 }

@@ -6,9 +6,10 @@
 #include <stdbool.h>
 
 /*
- * /init's "network": {"address", "prefix", "gateway", "dns"}, IPv4.  NULL, or what is wrong with
- * it; absent is fine.  Without apply it is only checked.  The same again changes nothing.
+ * /init's "network": {"address", "prefix", "gateway", "dns"}, IPv4, and perhaps "authority", a
+ * certificate (authority.h), whereupon out_has_authority is set.  NULL, or what is wrong with it;
+ * absent is fine.  Without apply it is only checked.  The same again changes nothing.
  */
-const char *network_apply(const json_t *document, bool apply);
+const char *network_apply(const json_t *document, bool apply, bool *out_has_authority);
 
 #endif

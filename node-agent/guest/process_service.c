@@ -36,7 +36,8 @@ static json_t *config_make(const struct process_request *request)
 static int launch(struct conn *conn, const struct process_request *request, const struct user *user,
 		  const char *cwd, const struct ends *ends, pid_t *out_pid, struct err *err)
 {
-	json_t *env = env_merge(user, conn->guest->settings.env, request->envs);
+	json_t *env = env_merge(user, conn->guest->settings.has_authority,
+				conn->guest->settings.env, request->envs);
 	char **argv = argv_list(request), **envp = env ? env_list(env) : NULL;
 	int result, number;
 

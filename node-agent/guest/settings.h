@@ -20,6 +20,7 @@ struct settings {
 	char default_user[USER_NAME_MAX];
 	char default_workdir[PATH_MAX]; /* "": the user's home */
 	json_t *env;                    /* object of strings: environment of every process */
+	bool has_authority;             /* programs are told of it (authority.h) */
 	/* A new host has greeted us, who were saved under another: its /init, which comes before
 	 * anything else of it, need not know the token of that time. */
 	bool has_new_host;

@@ -84,10 +84,13 @@ int egress_settings(const struct agent_options *options, const char *shim,
 	out_text[0] = 0;
 	if (strcmp(options->egress, "on") != 0)
 		return 0;
+	if (strlen(options->egress_ca) >= EGRESS_PATH_MAX || strpbrk(options->egress_ca, ";"))
+		return err_set(err, "--egress-ca: too long, or with a ';'");
 	snprintf(out_text, EGRESS_HOST_TEXT_MAX, "connections=%u", options->egress_connections);
 	if (!add_list(out_text, ";dns=", &options->egress_dns) && !add_resolvers(out_text))
 		log_warn("agent", "no name server is known: sandboxes will know no names");
 	add_list(out_text, ";open=", &options->egress_open);
+	text_add(out_text, ";ca=", options->egress_ca);
 	if (strlen(out_text) == EGRESS_HOST_TEXT_MAX - 1)
 		return err_set(err, "--egress-open: too many networks");
 	return egress_host_parse(out_text, &host, err) || try_keeper(shim, err) ? -1 : 0;

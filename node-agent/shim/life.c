@@ -339,7 +339,7 @@ static void bind_relay(struct shim *shim, const struct wire_shim_claim *claim)
 static void on_claim(void *arg, const struct wire_shim_claim *claim)
 {
 	struct shim *shim = arg;
-	char *request;
+	char *request, *authority;
 	size_t n;
 
 	/* The same claim again: an agent that came back in its middle, or did not hear the answer.
@@ -354,11 +354,14 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 		return;
 	}
 	/* A guest that boots anew has forgotten its environment; the others remember. */
+	authority = shim_network_authority(&claim->egress);
 	request = shim_request_init(
 		(const char *)claim->init.data, claim->init.n, claim->sandbox.text,
-		shim_network_is_wanted(claim->egress_host, &claim->egress),
+		shim_network_is_wanted(claim->egress_host, &claim->egress), authority,
 		shim_is_resumed(shim) && !shim->resumed.has_memory ? shim->envs : NULL,
 		shim->observer.token, &n);
+	shim->has_authority = authority != NULL;
+	free(authority);
 	if (!request) {
 		answer_claim(shim, claim->attempt, false, "init: not a JSON object, or too long");
 		return;
@@ -418,7 +421,7 @@ static void on_save(void *arg, const struct wire_shim_save *save)
 	shim_save_order(arg, save);
 }
 
-/* The guest has its address by then, if it had none before. */
+/* The guest has its address by then, and believes its keeper, if it did not before. */
 static void on_network_told(void *arg, int status)
 {
 	struct shim *shim = arg;
@@ -434,24 +437,31 @@ static void on_network_told(void *arg, int status)
 static void on_network_changed(struct shim *shim, const struct err *err)
 {
 	static const struct err being_saved = {"it is being saved"};
+	const struct wire_bytes rules = {shim->network.rules, shim->network.rules_n};
 	struct wire_shim_networked networked = {.change = shim->network_change, .ok = !err};
 	char document[SHIM_TOKEN_MAX + 32];
-	char *request;
+	char *request, *authority = shim_network_authority(&rules);
+	bool is_news =
+		shim->network.keeper && (!shim->has_network || (authority && !shim->has_authority));
 	size_t n;
 
 	/* Nothing is said to a guest that is brought to rest; the order comes again. */
-	if (!err && !shim->has_network && shim->network.keeper && shim->save.step != SHIM_SAVE_NONE)
+	if (!err && is_news && shim->save.step != SHIM_SAVE_NONE)
 		err = &being_saved;
-	if (err || shim->has_network || !shim->network.keeper) {
+	if (err || !is_news) {
+		free(authority);
 		if (err)
 			snprintf(networked.detail, sizeof(networked.detail), "%.128s", err->text);
 		control_send(&shim->control, &wire_shape_shim_networked, &networked);
 		return;
 	}
 	shim->has_network = true;
+	shim->has_authority |= authority != NULL;
 	/* A token is letters and digits; one that a guest was never given says nothing. */
 	snprintf(document, sizeof(document), "{\"accessToken\":\"%s\"}", shim->token);
-	request = shim_request_init(document, strlen(document), NULL, true, NULL, NULL, &n);
+	request = shim_request_init(document, strlen(document), NULL, true, authority, NULL, NULL,
+				    &n);
+	free(authority);
 	CHECK(request);
 	channel_ask(&shim->channel, request, n, CHANNEL_STATUS, on_network_told, shim);
 	free(request);

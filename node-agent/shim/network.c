@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "common/io/log.h"
 #include "node-agent/egress/channel.h"
+#include "node-agent/egress/rules.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -302,6 +303,22 @@ bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules)
 
 	return host[0] && rules->n && egress_policy_read(rules, &policy, NULL) == 0 &&
 	       !egress_policy_is_closed(&policy);
+}
+
+char *shim_network_authority(const struct wire_bytes *rules)
+{
+	struct egress_policy policy;
+	struct egress_rules read = {0};
+	char *authority = NULL;
+
+	/* Most have no rules, and need not be read again. */
+	if (!rules->n || egress_policy_read(rules, &policy, NULL) || !policy.has_rules ||
+	    egress_rules_read(&read, rules, NULL))
+		return NULL;
+	authority = strndup((const char *)read.wire.authority.data, read.wire.authority.n);
+	CHECK(authority);
+	egress_rules_free(&read);
+	return authority;
 }
 
 static void on_needless(uv_timer_t *timer)

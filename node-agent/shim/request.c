@@ -140,7 +140,8 @@ static json_t *address_text(uint32_t address)
 			    address & 255);
 }
 
-static void add_network(json_t *root)
+/* authority: NULL for none. */
+static void add_network(json_t *root, const char *authority)
 {
 	json_t *network =
 		json_pack("{s:o, s:i, s:o, s:o}", "address", address_text(EGRESS_GUEST_ADDRESS),
@@ -148,12 +149,14 @@ static void add_network(json_t *root)
 			  "dns", address_text(EGRESS_GATE_ADDRESS));
 
 	CHECK(network);
+	if (authority)
+		json_object_set_new(network, "authority", json_string(authority));
 	json_object_set_new(root, "network", network);
 }
 
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			bool has_network, const char *envs, char out_token[OBSERVE_TOKEN_MAX],
-			size_t *out_n)
+			bool has_network, const char *authority, const char *envs,
+			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n)
 {
 	json_t *root = document_n ? json_loadb(document, document_n, 0, NULL) : json_object();
 	char seed[SEED_TEXT_N + 1], timestamp[64];
@@ -176,7 +179,7 @@ char *shim_request_init(const char *document, size_t document_n, const char *hos
 	if (hostname && !json_object_get(root, "hostname"))
 		json_object_set_new(root, "hostname", json_string(hostname));
 	if (has_network)
-		add_network(root);
+		add_network(root, authority);
 	if (envs && !json_object_get(root, "envVars"))
 		json_object_set_new(root, "envVars", json_loads(envs, 0, NULL));
 	body = json_dumps(root, JSON_COMPACT);

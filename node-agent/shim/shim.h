@@ -114,6 +114,7 @@ struct shim {
 	bool is_initialised;
 	bool is_networked;       /* the network is as the claim wants it */
 	bool has_network;        /* and the guest has its address in it */
+	bool has_authority;      /* and knows by which to believe its keeper */
 	uint64_t network_change; /* the last that was ordered */
 	int64_t claim_ttl_ms;
 	enum wire_on_limit on_limit;
@@ -209,6 +210,8 @@ typedef void (*shim_network_cb)(struct shim *shim, const struct err *err);
 void shim_network_set(struct shim *shim, const char *host, const struct wire_bytes *rules,
 		      shim_network_cb done);
 bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules);
+/* By which the guest is to believe its keeper: PEM, to be freed; NULL: it need not. */
+char *shim_network_authority(const struct wire_bytes *rules);
 void shim_network_close(struct shim *shim);
 
 /* start.c */
@@ -231,11 +234,12 @@ char *shim_request_sync(const char *token, size_t *out_n); /* token: "" for none
 char *shim_request_exec(const char *command, size_t *out_n);
 
 /* document: the agent's, or empty.  Fresh entropy is added, clock, host name and environment (JSON;
- * NULL: none) where it does not say, and, for one that has a network, where that is.  out_token:
- * the accessToken in it, or empty; may be NULL.  NULL: it is not a JSON object, or too long. */
+ * NULL: none) where it does not say, and, for one that has a network, where that is and by which
+ * authority (NULL: none) it is to believe its keeper.  out_token: the accessToken in it, or empty;
+ * may be NULL.  NULL: it is not a JSON object, or too long. */
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
-			bool has_network, const char *envs, char out_token[OBSERVE_TOKEN_MAX],
-			size_t *out_n);
+			bool has_network, const char *authority, const char *envs,
+			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n);
 
 /* The token that such a document gives the guest; "" for none, or one that no header can hold. */
 void shim_request_token(const char *document, size_t document_n, char out[SHIM_TOKEN_MAX]);

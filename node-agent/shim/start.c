@@ -50,7 +50,7 @@ static char *step_request(enum warm_step step, size_t *out_n)
 		return shim_request_health(out_n);
 	case STEP_INIT:
 		return shim_request_init(init_document, sizeof(init_document) - 1, "sandbox", false,
-					 NULL, NULL, out_n);
+					 NULL, NULL, NULL, out_n);
 	case STEP_EXEC:
 		return shim_request_exec("true", out_n);
 	case STEP_RECIPE:

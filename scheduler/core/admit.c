@@ -161,7 +161,8 @@ static void answer_timeout(struct core *core, struct sandbox *sandbox, uint64_t 
 
 /*
  * A new version, whose order the shell gives the new rules; answered when the node's log has it,
- * hence when they are in force.
+ * hence when they are in force.  Without a request nobody waits: the same rules, whose secrets are
+ * others.
  */
 void admit_network(struct core *core, const struct core_event *event)
 {
@@ -186,7 +187,9 @@ void admit_network(struct core *core, const struct core_event *event)
 	sandbox->row.deadline_version++;
 	effect_save_sandbox(core, sandbox);
 	dispatch_refresh(core, sandbox);
-	sandbox_await(core, sandbox, event->timeout.request);
+	/* Whoever waits for the version before is answered with this one. */
+	if (event->timeout.request)
+		sandbox_await(core, sandbox, event->timeout.request);
 }
 
 /*

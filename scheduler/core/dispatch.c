@@ -105,6 +105,7 @@ static void order_send(struct core *core, const struct sandbox *sandbox)
 		break;
 	case SANDBOX_RUNNING:
 		order->kind = WIRE_ORDER_DEADLINE;
+		order->tenant = row->tenant;
 		order->end_wall_ns = row->end_at.ns;
 		order->deadline_version = row->deadline_version;
 		break;

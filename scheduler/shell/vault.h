@@ -1,6 +1,6 @@
 /*
  * Values of tenants' secrets: sealed before they are written anywhere, and opened only when a
- * sandbox is to have them in its environment.
+ * sandbox is to have them in its environment, or its keeper in its requests.
  *
  * A sealed value is XChaCha20-Poly1305 under vault.key, its nonce in front, in base64.  The seal is
  * over whose it is, which secret and which version of it, so that what lies in one row opens in no
@@ -28,6 +28,18 @@ char *vault_seal(const struct secrets *secrets, const struct store_secret *secre
  * key. */
 char *vault_unseal(const struct secrets *secrets, const struct store_secret *secret);
 void vault_free(char *value); /* and wipes it; NULL is fine */
+
+/* The value of the tenant's secret of that id or name, for vault_free.  NULL: it is not there, or
+ * does not open; err says which. */
+char *vault_value(const struct secrets *secrets, struct store *store, const struct id *tenant,
+		  const char *wanted, struct err *err);
+
+/* What is to be hidden of a sandbox's network (egress/hidden.h), VAULT_VALUE_MAX bytes at most, to
+ * be freed; and back, for vault_free, NULL as above.  The tenant's, so that its forks have it too.
+ */
+char *vault_network_seal(const struct secrets *secrets, const struct id *tenant, const char *text);
+char *vault_network_unseal(const struct secrets *secrets, const struct id *tenant,
+			   const char *sealed);
 
 /*
  * Environments, as a sandbox's row keeps them until it is claimed: an object of texts, and of

@@ -4,11 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "common/base/check.h"
+#include "node-agent/guest/authority.h"
 #include "node-agent/guest/caller.h"
 #include "node-agent/guest/entry.h"
 #include "node-agent/guest/env.h"
@@ -176,7 +178,7 @@ static void the_request_wins_over_the_sandbox_over_the_login(void **state)
 	struct user user = {.name = "user", .home = "/home/user"};
 	json_t *sandbox = json_pack("{s:s,s:s}", "A", "sandbox", "HOME", "/other");
 	json_t *request = json_pack("{s:s}", "A", "request");
-	json_t *env = env_merge(&user, sandbox, request);
+	json_t *env = env_merge(&user, true, sandbox, request);
 	char **list = env_list(env);
 	int n = 0;
 
@@ -186,11 +188,59 @@ static void the_request_wins_over_the_sandbox_over_the_login(void **state)
 	assert_string_equal(json_string_value(json_object_get(env, "LOGNAME")), "user");
 	while (list[n])
 		n++;
-	assert_int_equal(n, 5);
+	assert_int_equal(n, 5 + (int)authority_variables_n);
 	free(list);
 	json_decref(env);
 	json_decref(sandbox);
 	json_decref(request);
+}
+
+static void assert_file(const char *root, const char *path, const char *text)
+{
+	char name[256], got[512] = "";
+	FILE *file;
+
+	snprintf(name, sizeof(name), "%s%s", root, path);
+	file = fopen(name, "r");
+	assert_non_null(file);
+	assert_true(fread(got, 1, sizeof(got) - 1, file) > 0);
+	fclose(file);
+	assert_string_equal(got, text);
+}
+
+static void an_authority_takes_the_place_of_the_one_before(void **state)
+{
+	char root[] = "/tmp/flotilla-authority-XXXXXX", command[512];
+
+	(void)state;
+	assert_non_null(mkdtemp(root));
+	assert_true(authority_install(root, "one\n"));
+	assert_file(root, AUTHORITY_FILE, "one\n");
+	assert_file(root, AUTHORITY_BUNDLE,
+		    "# Flotilla egress: begin\none\n# Flotilla egress: end\n");
+	snprintf(command, sizeof(command),
+		 "cd %s/etc/ssl/certs && printf 'others\\n' > b && cat ca-certificates.crt >> b && "
+		 "echo more >> b && mv b ca-certificates.crt && touch -d @1 *",
+		 root);
+	assert_int_equal(system(command), 0);
+	assert_true(authority_install(root, "two\n"));
+	assert_file(root, AUTHORITY_FILE, "two\n");
+	assert_file(root, AUTHORITY_BUNDLE,
+		    "others\nmore\n# Flotilla egress: begin\ntwo\n# Flotilla egress: end\n");
+	snprintf(command, sizeof(command),
+		 "cd %s/etc/ssl/certs && touch -d @1 * && ! ls *.flotilla 2>/dev/null", root);
+	assert_int_equal(system(command), 0);
+	assert_true(authority_install(root, "two\n"));
+	snprintf(command, sizeof(command), "test $(stat -c %%Y %s" AUTHORITY_BUNDLE ") = 1", root);
+	assert_int_equal(system(command), 0);
+	/* What is no file is neither waited for nor written to. */
+	snprintf(command, sizeof(command),
+		 "cd %s/etc/ssl/certs && rm ca-certificates.crt && mkfifo ca-certificates.crt",
+		 root);
+	assert_int_equal(system(command), 0);
+	assert_false(authority_install(root, "three\n"));
+	snprintf(command, sizeof(command), "rm -rf %s", root);
+	assert_int_equal(system(command), 0);
 }
 
 static void modes_are_told_as_go_tells_them(void **state)
@@ -224,6 +274,7 @@ int main(void)
 		cmocka_unit_test(settings_change_whole_or_not_at_all),
 		cmocka_unit_test(instants_are_read),
 		cmocka_unit_test(the_request_wins_over_the_sandbox_over_the_login),
+		cmocka_unit_test(an_authority_takes_the_place_of_the_one_before),
 		cmocka_unit_test(modes_are_told_as_go_tells_them),
 	};
 

@@ -204,6 +204,13 @@ static void mend_order(struct wire_order *order)
 	order->source += !order->source;
 }
 
+static void mend_egress(struct wire_egress *egress)
+{
+	if (!egress->authority.n || !egress->authority_key.n)
+		egress->rules_n = 0;
+	egress->proxy_port = egress->proxy_port ? egress->proxy_port : 1080;
+}
+
 /* What the rules of wire.def ask for, which chance would hardly ever give. */
 static void mend(const struct wire_shape *shape, void *message)
 {
@@ -218,6 +225,8 @@ static void mend(const struct wire_shape *shape, void *message)
 		mend_transfer(message);
 	} else if (shape == &wire_shape_order) {
 		mend_order(message);
+	} else if (shape == &wire_shape_egress) {
+		mend_egress(message);
 	} else if (shape == &wire_shape_poll) {
 		if (poll->first_seq > UINT64_MAX - 256)
 			poll->first_seq -= 256;

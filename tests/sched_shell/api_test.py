@@ -228,8 +228,7 @@ def bad_bodies_are_refused_by_name():
              "When specifying allowed domains in allow out, you must include 'ALL_TRAFFIC' in deny out to block all other traffic."),
             *(({"templateID": "base", "network": {field: list_}}, f"{field}: should be a list of at most 64 texts")
               for field in ("allowOut", "denyOut") for list_ in ("1.2.3.4", [1], {}, ["1.2.3.4"] * 65)),
-            ({"templateID": "base", "network": {"allowOut": ["x" * 60 + "." + "y" * 60 + ".example"] * 60, "denyOut": ["0.0.0.0/0"]}}, "network: should have at most"),
-            ({"templateID": "base", "network": {"rules": {"a.example": [{"transform": {"headers": {"X": "y"}}}]}}}, "rules"), ({"templateID": "base", "network": {"egressProxy": {"address": "a"}}}, "egressProxy"),
+            ({"templateID": "base", "network": {"allowOut": ["x" * 60 + "." + "y" * 60 + "." + "z" * 60 + "." + "u" * 60 + ".a"] * 60, "denyOut": ["0.0.0.0/0"]}}, "network: should have at most"),
             ({"templateID": "base", "allow_internet_access": "no"}, "allow_internet_access"),
             ({"templateID": "base", "network": []}, "network"),
             ({"templateID": "base", "network": {"allowPublicTraffic": 0}}, "allowPublicTraffic"),

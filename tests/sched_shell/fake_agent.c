@@ -5,11 +5,14 @@
  *
  *	fake_agent --bus tcp://127.0.0.1:3003 [--bus ...] --token e2b_... [--name N]
  *		   [--sandboxes N] [--template NAME] [--claim-ms N] [--usage-ms N] [--refuse]
- *		   [--keep] [--truth FILE] [--inits FILE] [--trouble TEXT] [--leaving] [--observe]
+ *		   [--keep] [--truth FILE] [--inits FILE] [--egress FILE] [--trouble TEXT]
+ *[--leaving]
+ *[--observe]
  *		   [--spied SANDBOX]
  *
  * Ends on TERM, and then writes to --truth what really ran: see vms_write_truth.  What guests are
- * told at their claims is added to --inits, a line each: the sandbox, and the JSON.
+ * told at their claims is added to --inits, a line each: the sandbox, and the JSON; what they may
+ * reach, now and at every change, to --egress (fake_agent_egress.c).
  */
 #include "tests/sched_shell/fake_agent.h"
 
@@ -73,14 +76,23 @@ static void add_bus(const char *bus)
 static void read_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"bus", 1, 0, 'b'},      {"token", 1, 0, 't'},
-		{"name", 1, 0, 'n'},     {"sandboxes", 1, 0, 's'},
-		{"template", 1, 0, 'T'}, {"claim-ms", 1, 0, 'c'},
-		{"usage-ms", 1, 0, 'u'}, {"refuse", 0, 0, 'r'},
-		{"truth", 1, 0, 'w'},    {"trouble", 1, 0, 'x'},
-		{"leaving", 0, 0, 'l'},  {"keep", 0, 0, 'k'},
-		{"observe", 0, 0, 'o'},  {"spied", 1, 0, 'p'},
-		{"inits", 1, 0, 'i'},    {0},
+		{"bus", 1, 0, 'b'},
+		{"token", 1, 0, 't'},
+		{"name", 1, 0, 'n'},
+		{"sandboxes", 1, 0, 's'},
+		{"template", 1, 0, 'T'},
+		{"claim-ms", 1, 0, 'c'},
+		{"usage-ms", 1, 0, 'u'},
+		{"refuse", 0, 0, 'r'},
+		{"truth", 1, 0, 'w'},
+		{"trouble", 1, 0, 'x'},
+		{"leaving", 0, 0, 'l'},
+		{"keep", 0, 0, 'k'},
+		{"observe", 0, 0, 'o'},
+		{"spied", 1, 0, 'p'},
+		{"inits", 1, 0, 'i'},
+		{"egress", 1, 0, 'e'},
+		{0},
 	};
 	int got;
 
@@ -113,6 +125,8 @@ static void read_options(int argc, char **argv)
 			options.observe = true;
 		else if (got == 'i')
 			options.inits = optarg;
+		else if (got == 'e')
+			options.egress = optarg;
 		else if (got == 'p')
 			options.spied = optarg;
 		else

@@ -15,7 +15,7 @@ enum { FAKE_SCHEDULERS_MAX = 8 };
 struct fake_options {
 	const char *buses[FAKE_SCHEDULERS_MAX]; /* one for each scheduler */
 	uint32_t buses_n;
-	const char *token, *name, *template_, *truth, *inits;
+	const char *token, *name, *template_, *truth, *inits, *egress;
 	const char *spied;   /* a sandbox of another node that it speaks of as if it were its own */
 	const char *trouble; /* why it can start nothing, as it says; NULL: nothing is wrong */
 	uint32_t sandboxes, claim_ms, usage_ms;
@@ -26,6 +26,9 @@ struct fake_options {
 };
 
 extern struct fake_options options;
+
+/* fake_agent_egress.c: what the order says of what the sandbox may reach, for --egress. */
+void egress_write(const struct wire_order *order);
 
 struct mono now_mono(void);
 int64_t now_wall_ns(void);

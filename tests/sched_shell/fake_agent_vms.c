@@ -121,6 +121,7 @@ static struct vm *add_vm(const struct wire_order *order)
 	}
 	*vm = (struct vm){.order = *order, .told_wall_ns = now_wall_ns()};
 	write_init(order);
+	egress_write(order);
 	vm->order.init = (struct wire_bytes){0};
 	vm->order.note.data = note;
 	return vm;
@@ -340,7 +341,17 @@ static void take_deadline(const struct wire_order *order)
 		return;
 	vm->deadline_version = order->deadline_version;
 	vm->end_at.ns = now_mono().ns + (order->end_wall_ns - now_wall_ns());
+	if (order->note.n) {
+		uint8_t *note = malloc(order->note.n); /* the record points to it for ever */
+
+		CHECK(note);
+		memcpy(note, order->note.data, order->note.n);
+		vm->order.note = (struct wire_bytes){note, order->note.n};
+		egress_write(order);
+	}
 	add_record(vm, WIRE_RECORD_USAGE, CAUSE_NONE);
+	if (order->note.n)
+		records[records_n - 1].note = vm->order.note;
 }
 
 static void take_order(const struct wire_order *order)

@@ -52,6 +52,10 @@ void replica_set_skew(struct world *world, uint32_t number, int64_t skew_ns);
 /* A tenant's request comes in. */
 void replica_request(struct world *world, uint32_t number, uint64_t request);
 
+/* The rules that the sandbox has are told its node again, if this one leads: secrets of them are
+ * others. */
+void replica_renew(struct world *world, uint32_t number, size_t sandbox);
+
 /* An operator's decision comes in. */
 void replica_decide(struct world *world, uint32_t number, const struct decision *decision);
 

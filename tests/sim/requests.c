@@ -85,6 +85,27 @@ static void lead_take(struct world *world, struct replica *replica, struct reque
 	replica->stepping_change = 0;
 }
 
+void replica_renew(struct world *world, uint32_t number, size_t sandbox)
+{
+	struct replica *replica = world->replicas[number];
+	struct core_event event = {.kind = CORE_EVENT_SET_NETWORK};
+	const struct core_sandbox *row;
+	const struct row *stored;
+
+	if (!replica_admits(world, number) || sandbox >= replica->store.rows_n)
+		return;
+	stored = &replica->store.rows[sandbox];
+	row = core_sandbox_find(replica->core, &stored->it.id);
+	/* What is stored may be older than a change that is under way. */
+	if (!row || row->state != SANDBOX_RUNNING || row->deadline_known != row->deadline_version)
+		return;
+	event.timeout.sandbox = row->id;
+	event.timeout.tenant = row->tenant;
+	replica->stepping_change = stored->next_rules ? stored->next_rules : stored->rules;
+	replica_step(world, replica, &event);
+	replica->stepping_change = 0;
+}
+
 void requests_answer(struct world *world, struct replica *replica, const struct core_effect *effect)
 {
 	struct flight *flight = find_flight(replica, effect->reply.request);

@@ -289,8 +289,14 @@ static void change(struct world *world, uint32_t tenant)
 static void change_network(struct world *world, uint32_t tenant)
 {
 	size_t sandbox = some_sandbox(world, SANDBOX_RUNNING);
-	struct request *request = begin(world, CORE_EVENT_SET_NETWORK, sandbox);
+	struct request *request;
 
+	if (world_chance(world, 300000)) {
+		for (uint32_t i = 0; i < world->shape.replicas_n; i++)
+			replica_renew(world, i, sandbox);
+		return;
+	}
+	request = begin(world, CORE_EVENT_SET_NETWORK, sandbox);
 	request->event.timeout.request = request->number;
 	request->event.timeout.sandbox = sandbox_id(sandbox);
 	request->event.timeout.tenant = asking(world, tenant, sandbox);

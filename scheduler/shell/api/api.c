@@ -4,6 +4,7 @@
 #include "common/io/log.h"
 #include "scheduler/shell/api/door.h"
 #include "scheduler/shell/api/forward.h"
+#include "scheduler/shell/egress/renew.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -214,6 +215,8 @@ static void api_on_decided(void *data, enum refusal refusal)
 		return;
 	}
 	call->answer = NULL;
+	if (refusal == REFUSAL_NONE && call->secret[0])
+		renewals_secret(call->api->options.renewals, &call->tenant, call->secret);
 	if (refusal == REFUSAL_NONE && call->route->shape == ROUTE_NOTHING) {
 		json_decref(answer);
 		api_answer_nothing(call);

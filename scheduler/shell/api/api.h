@@ -30,7 +30,9 @@ struct api_options {
 	uint32_t builds_max, templates_max; /* of one tenant: open at once, and altogether */
 	const struct secrets *secrets;
 	const char *gateway_url; /* as tenants reach it */
-	const char *domain;      /* below which each sandbox has host names; "": none */
+	const char *issuer;      /* of identity tokens, a URL; "": there are none */
+	struct renewals *renewals;
+	const char *domain; /* below which each sandbox has host names; "": none */
 	/* In 30 s, of one tenant and of one address without a key; 0: any number. */
 	uint32_t requests_max, strangers_max;
 	const struct option_list *creates;     /* in a second, by plan: "pro=5"; must stay */

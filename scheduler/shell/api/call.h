@@ -194,7 +194,8 @@ int api_on_upload(void *data, struct http_request *request, uint64_t *out_max);
 /* ---- network.c ---- */
 
 enum {
-	API_NETWORK_MAX = 6144, /* bytes of JSON that are kept of it */
+	API_NETWORK_MAX = 13 * 1024, /* bytes of JSON that are kept of it */
+	API_HIDDEN_MAX = 9 * 1024,   /* of what of it is sealed, before it is */
 	/* Of the metadata and that: with what else a scheduler writes into a claim's note. */
 	API_METADATA_MAX = WIRE_NOTE_MAX - 1024,
 };
@@ -206,9 +207,23 @@ bool api_network_take(struct api_call *call, char **out_text);
  * False: the call is ended. */
 bool api_network_update(struct api_call *call, const struct id *sandbox, char **out_text);
 
-/* What was asked for last; NULL: nothing. */
+/* What was asked for last, with what is sealed of it; NULL: nothing. */
 int api_network_read(struct api_call *call, const struct id *sandbox, json_t **out_network,
 		     struct err *err);
+
+/* The same as who asks may see it: its tenant opened, without the password of its proxy; an
+ * operator without all that was sealed. NULL is fine. */
+void api_network_show(struct api_call *call, json_t *network);
+
+/* ---- network_rules.c ---- */
+
+/* What `network` (or an update of it) and `iam` ask for of requests and proxies. False: the call is
+ * ended. */
+bool api_rules_check(struct api_call *call, const json_t *network);
+bool api_iam_check(struct api_call *call, const json_t *iam);
+
+/* The rules with the names of their hosts in small letters; NULL: there are none. */
+json_t *api_rules_normal(const json_t *rules);
 
 /* ---- secrets.c ---- */
 

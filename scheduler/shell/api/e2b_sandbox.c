@@ -102,13 +102,14 @@ bool api_sandbox_of(struct api_call *call, struct id *out_id)
 }
 
 /* What is kept as one is told as two. */
-static void sandbox_add_network(json_t *json, const json_t *kept)
+static void sandbox_add_network(struct api_call *call, json_t *json, const json_t *kept)
 {
 	json_t *access = json_object_get(kept, "allowInternetAccess");
 	json_t *network = json_copy((json_t *)kept);
 
 	json_object_set(json, "allowInternetAccess", access ? access : json_null());
 	json_object_del(network, "allowInternetAccess");
+	api_network_show(call, network);
 	if (json_object_size(network))
 		json_object_set(json, "network", network);
 	json_decref(network);
@@ -124,7 +125,7 @@ static json_t *sandbox_detail(struct api_call *call, const struct store_sandbox 
 		return NULL;
 	json = api_listed_json(call, &sandbox->row, sandbox->metadata);
 	CHECK(json);
-	sandbox_add_network(json, network);
+	sandbox_add_network(call, json, network);
 	sandbox_add_access(call, &sandbox->row.id, json, network);
 	json_object_set_new(json, "lifecycle",
 			    json_pack("{s:s,s:b}", "onTimeout",

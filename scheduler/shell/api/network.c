@@ -2,9 +2,13 @@
 #include "scheduler/shell/api/call.h"
 
 #include "common/base/check.h"
-#include "scheduler/shell/egress.h"
+#include "common/io/log.h"
+#include "scheduler/shell/egress/addresses.h"
+#include "scheduler/shell/egress/encode.h"
+#include "scheduler/shell/egress/hidden.h"
 
 #include <ctype.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,7 +125,7 @@ static bool check_egress(struct api_call *call, const json_t *asked)
 		api_fail(call, 400, "invalid_request", "", "%s", domains_need_deny_all);
 		return false;
 	}
-	return true;
+	return api_rules_check(call, asked);
 }
 
 static void keep(json_t *network, const json_t *from, const char *field, const char *as)
@@ -132,27 +136,88 @@ static void keep(json_t *network, const json_t *from, const char *field, const c
 		json_object_set(network, as, value);
 }
 
-/* Takes over the reference. False: it is too long, and the call is ended. */
+/* What is asked for of what comes to the sandbox. */
+static void keep_ingress(json_t *network, const json_t *asked)
+{
+	static const char *const kept[] = {"allowPublicTraffic", "maskRequestHost", "httpsPorts"};
+
+	for (size_t i = 0; i < ARRAY_N(kept); i++)
+		keep(network, asked, kept[i], kept[i]);
+}
+
+/* What is asked for of what leaves the sandbox. */
+static void keep_egress(json_t *network, const json_t *asked, const json_t *iam)
+{
+	static const char *const kept[] = {"allowOut", "denyOut", "dnsServers", "egressProxy"};
+	json_t *rules = api_rules_normal(json_object_get(asked, "rules"));
+
+	for (size_t i = 0; i < ARRAY_N(kept); i++)
+		keep(network, asked, kept[i], kept[i]);
+	if (rules)
+		json_object_set_new(network, "rules", rules);
+	if (json_object_size(json_object_get(iam, "tokens")))
+		json_object_set(network, "iam", (json_t *)iam);
+}
+
+/* Whether all that its rules name is there now. False: the call is ended. */
+static bool check_filled(struct api_call *call, const char *network)
+{
+	const struct api_options *options = &call->api->options;
+	const struct egress_sources sources = {
+		.secrets = options->secrets, .store = call->api->store, .issuer = options->issuer};
+	const struct id nobody = {{0}};
+	uint8_t *bytes = malloc(WIRE_EGRESS_MAX);
+	struct err problem;
+	size_t n;
+
+	CHECK(bytes);
+	n = egress_encode(&sources, &call->tenant, &nobody, network, bytes, &problem);
+	sodium_memzero(bytes, n);
+	free(bytes);
+	if (!problem.text[0])
+		return true;
+	api_fail(call, 400, "invalid_request", "", "rules: %s", problem.text);
+	return false;
+}
+
+static size_t json_n(const json_t *json)
+{
+	return json ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
+}
+
+/* Takes over the reference.  False: it is too long, or names what is not there, and the call is
+ * ended. */
 static bool network_dump(struct api_call *call, json_t *network, char **out_text)
 {
-	if (json_object_size(network)) {
-		*out_text = json_dumps(network, JSON_COMPACT | JSON_SORT_KEYS);
-		CHECK(*out_text);
+	size_t hidden_n = json_n(json_object_get(network, "rules")) +
+			  json_n(json_object_get(network, "egressProxy")) +
+			  json_n(json_object_get(network, "iam"));
+	bool has_rules = json_object_get(network, "rules") != NULL;
+
+	if (hidden_n > API_HIDDEN_MAX) {
+		json_decref(network);
+		api_fail(call, 400, "invalid_request", "",
+			 "network: rules, egressProxy and iam should have at most %d bytes as JSON",
+			 API_HIDDEN_MAX);
+		return false;
 	}
+	hidden_seal(call->api->options.secrets, &call->tenant, network);
+	*out_text = json_dumps(network, JSON_COMPACT | JSON_SORT_KEYS);
+	CHECK(*out_text);
 	json_decref(network);
-	if (!*out_text || strlen(*out_text) <= API_NETWORK_MAX)
+	if (strlen(*out_text) > API_NETWORK_MAX)
+		api_fail(call, 400, "invalid_request", "",
+			 "network: should have at most %d bytes as JSON", API_NETWORK_MAX);
+	else if (!has_rules || check_filled(call, *out_text))
 		return true;
 	free(*out_text);
 	*out_text = NULL;
-	api_fail(call, 400, "invalid_request", "", "network: should have at most %d bytes as JSON",
-		 API_NETWORK_MAX);
 	return false;
 }
 
 bool api_network_take(struct api_call *call, char **out_text)
 {
-	static const char *const kept[] = {"allowPublicTraffic", "maskRequestHost", "httpsPorts",
-					   "allowOut", "denyOut"};
+	const json_t *iam = json_object_get(call->body, "iam");
 	const json_t *asked = json_object_get(call->body, "network");
 	const char *host = json_string_value(json_object_get(asked, "maskRequestHost"));
 	const json_t *ports = json_object_get(asked, "httpsPorts");
@@ -169,63 +234,93 @@ bool api_network_take(struct api_call *call, char **out_text)
 		api_fail_problems(call, &problems);
 		return false;
 	}
-	if (!check_egress(call, asked))
+	if (!check_egress(call, asked) || !api_iam_check(call, iam))
 		return false;
 	network = json_object();
-	for (size_t i = 0; i < ARRAY_N(kept); i++)
-		keep(network, asked, kept[i], kept[i]);
+	keep_ingress(network, asked);
+	keep_egress(network, asked, iam);
 	keep(network, call->body, "allow_internet_access", "allowInternetAccess");
-	return network_dump(call, network, out_text);
+	if (json_object_size(network))
+		return network_dump(call, network, out_text);
+	json_decref(network);
+	return true;
+}
+
+/* With its mounts and metadata they travel in one note. False: the call is ended. */
+static bool check_note(struct api_call *call, const struct id *sandbox, const char *network)
+{
+	struct sqlite *reader = store_reader(call->api->store);
+	size_t others_n = 0;
+	struct err err;
+	int got = -1;
+
+	if (sqlite_bind(reader, STORE_READ_SANDBOX_EXTRA, SQL(SQL_TEXT(sandbox->text)), &err) == 0)
+		got = sqlite_next(reader, STORE_READ_SANDBOX_EXTRA, &err);
+	if (got == 1) {
+		others_n = strlen(sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 1));
+		sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
+		got = sqlite_bind(reader, STORE_READ_MOUNTS, SQL(SQL_TEXT(sandbox->text)), &err)
+			      ? -1
+			      : sqlite_next(reader, STORE_READ_MOUNTS, &err);
+	}
+	if (got == 1) {
+		if (!sqlite_is_null(reader, STORE_READ_MOUNTS, 0))
+			others_n += strlen(sqlite_text(reader, STORE_READ_MOUNTS, 0));
+		sqlite_reset(reader, STORE_READ_MOUNTS);
+	}
+	if (got < 0)
+		api_fail_store(call, &err);
+	else if (strlen(network) + others_n > API_METADATA_MAX)
+		api_fail(call, 400, "invalid_request", "",
+			 "network: with its metadata it should have at most %d bytes as JSON",
+			 API_METADATA_MAX);
+	else
+		return true;
+	return false;
 }
 
 bool api_network_update(struct api_call *call, const struct id *sandbox, char **out_text)
 {
-	static const char *const kept[] = {"allowPublicTraffic", "maskRequestHost", "httpsPorts"};
-	json_t *before, *network = json_object();
-	struct sqlite *reader = store_reader(call->api->store);
-	size_t metadata_n = 0;
+	json_t *before, *network;
 	struct err err;
 
 	*out_text = NULL;
-	if (!check_egress(call, call->body)) {
-		json_decref(network);
+	if (!check_egress(call, call->body))
 		return false;
-	}
-	if (api_network_read(call, sandbox, &before, &err) ||
-	    sqlite_bind(reader, STORE_READ_SANDBOX_EXTRA, SQL(SQL_TEXT(sandbox->text)), &err)) {
-		json_decref(network);
+	if (api_network_read(call, sandbox, &before, &err)) {
 		api_fail_store(call, &err);
 		return false;
 	}
-	if (sqlite_next(reader, STORE_READ_SANDBOX_EXTRA, &err) == 1) {
-		metadata_n = strlen(sqlite_text(reader, STORE_READ_SANDBOX_EXTRA, 1));
-		sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
+	/* What its tokens are for is set once. */
+	if (before && hidden_open(call->api->options.secrets, &call->tenant, before, &err)) {
+		json_decref(before);
+		api_fail(call, 500, "internal", "", "%s", err.text);
+		return false;
 	}
-	if (sqlite_bind(reader, STORE_READ_MOUNTS, SQL(SQL_TEXT(sandbox->text)), &err) == 0 &&
-	    sqlite_next(reader, STORE_READ_MOUNTS, &err) == 1) {
-		if (!sqlite_is_null(reader, STORE_READ_MOUNTS, 0))
-			metadata_n += strlen(sqlite_text(reader, STORE_READ_MOUNTS, 0));
-		sqlite_reset(reader, STORE_READ_MOUNTS);
-	}
-	for (size_t i = 0; i < ARRAY_N(kept); i++)
-		keep(network, before, kept[i], kept[i]);
-	json_decref(before);
-	keep(network, call->body, "allowOut", "allowOut");
-	keep(network, call->body, "denyOut", "denyOut");
+	network = json_object();
+	keep_ingress(network, before);
+	keep_egress(network, call->body, json_object_get(before, "iam"));
 	keep(network, call->body, "allow_internet_access", "allowInternetAccess");
-	*out_text = json_dumps(network, JSON_COMPACT | JSON_SORT_KEYS);
-	json_decref(network);
-	CHECK(*out_text);
-	/* With its mounts they travel in one note. */
-	if (strlen(*out_text) <= API_NETWORK_MAX &&
-	    strlen(*out_text) + metadata_n <= API_METADATA_MAX)
+	json_decref(before);
+	if (!network_dump(call, network, out_text))
+		return false;
+	if (check_note(call, sandbox, *out_text))
 		return true;
 	free(*out_text);
 	*out_text = NULL;
-	api_fail(call, 400, "invalid_request", "",
-		 "network: should have at most %d bytes as JSON, and %d with its metadata",
-		 API_NETWORK_MAX, API_METADATA_MAX);
 	return false;
+}
+
+void api_network_show(struct api_call *call, json_t *network)
+{
+	struct err err;
+
+	if (call->is_operator)
+		hidden_drop(network);
+	else if (hidden_open(call->api->options.secrets, &call->tenant, network, &err))
+		log_warn("api", "a sandbox's network cannot be shown", LOG_ERR(&err));
+	json_object_del(network, "iam");
+	json_object_del(json_object_get(network, "egressProxy"), "password");
 }
 
 int api_network_read(struct api_call *call, const struct id *sandbox, json_t **out_network,

@@ -22,6 +22,7 @@ struct nodes_options {
 	uint32_t nodes_max;
 	const char *gateway_tunnel; /* "host:port" */
 	const char *gateway_url;    /* as tenants reach it */
+	const char *issuer;         /* of identity tokens; "": there are none */
 	struct engine *engine;
 	struct decisions *decisions;
 	struct scheduler_metrics *metrics;

@@ -2,12 +2,14 @@
 #include "scheduler/shell/bus/internal.h"
 
 #include "common/base/check.h"
+#include "common/base/units.h"
 #include "common/io/log.h"
-#include "scheduler/shell/egress.h"
+#include "scheduler/shell/egress/encode.h"
 #include "scheduler/shell/ingress.h"
 #include "scheduler/shell/vault.h"
 
 #include <jansson.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +109,14 @@ static void orders_ingress(struct nodes *nodes, struct node_order *kept)
 	memcpy(order->ticket, ticket.bytes, sizeof(order->ticket));
 }
 
-static void orders_egress(struct sqlite *reader, int network_column, struct node_order *kept)
+static void orders_egress(struct nodes *nodes, struct sqlite *reader, int network_column,
+			  struct node_order *kept)
 {
+	const struct egress_sources sources = {.secrets = nodes->options.secrets,
+					       .store = engine_store(nodes->engine),
+					       .issuer = nodes->options.issuer,
+					       .now_s = engine_wall().ns / NS_PER_S};
+	struct err problem;
 	const char *network =
 		sqlite_is_null(reader, STORE_READ_SANDBOX_EXTRA, network_column)
 			? NULL
@@ -116,7 +124,8 @@ static void orders_egress(struct sqlite *reader, int network_column, struct node
 
 	kept->egress = malloc(WIRE_EGRESS_MAX);
 	CHECK(kept->egress);
-	kept->order.egress.n = egress_encode(network, kept->egress);
+	kept->order.egress.n = egress_encode(&sources, &kept->order.tenant, &kept->order.sandbox,
+					     network, kept->egress, &problem);
 	kept->order.egress.data = kept->egress;
 }
 
@@ -147,7 +156,7 @@ static bool orders_complete(struct nodes *nodes, struct node_order *kept)
 		}
 		order->init = (struct wire_bytes){(const uint8_t *)kept->init, strlen(kept->init)};
 		orders_ingress(nodes, kept);
-		orders_egress(reader, COLUMN_NETWORK, kept);
+		orders_egress(nodes, reader, COLUMN_NETWORK, kept);
 	}
 	if (order->kind == WIRE_ORDER_DEADLINE) {
 		/* Nothing but the limit moves. */
@@ -155,7 +164,7 @@ static bool orders_complete(struct nodes *nodes, struct node_order *kept)
 			sqlite_reset(reader, STORE_READ_SANDBOX_EXTRA);
 			return true;
 		}
-		orders_egress(reader, COLUMN_NETWORK_NEXT, kept);
+		orders_egress(nodes, reader, COLUMN_NETWORK_NEXT, kept);
 	}
 	kept->note = orders_note(reader, &order->sandbox,
 				 order->kind == WIRE_ORDER_DEADLINE ? COLUMN_NETWORK_NEXT
@@ -220,6 +229,8 @@ static void orders_drop_first(struct node *node)
 		node->orders_end = &node->orders;
 	vault_free(first->init);
 	free(first->note);
+	if (first->egress)
+		sodium_memzero(first->egress, first->order.egress.n);
 	free(first->egress);
 	free(first);
 }
