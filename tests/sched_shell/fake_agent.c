@@ -6,9 +6,7 @@
  *	fake_agent --bus tcp://127.0.0.1:3003 [--bus ...] --token e2b_... [--name N]
  *		   [--sandboxes N] [--template NAME] [--claim-ms N] [--usage-ms N] [--refuse]
  *		   [--keep] [--truth FILE] [--inits FILE] [--egress FILE] [--trouble TEXT]
- *[--leaving]
- *[--observe]
- *		   [--spied SANDBOX]
+ *		   [--leaving] [--observe] [--spied SANDBOX]
  *
  * Ends on TERM, and then writes to --truth what really ran: see vms_write_truth.  What guests are
  * told at their claims is added to --inits, a line each: the sandbox, and the JSON; what they may
