@@ -1,4 +1,5 @@
 """E2B's SDK from npm, in the versions of tests/sdk/package.json, and a node that is new enough for it."""
+import glob
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ def install():
     subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=WORK, check=True)
     # Modules look for packages beside themselves: so copies are run.
     shutil.copytree(os.path.join(SOURCES, "lib"), os.path.join(WORK, "lib"), dirs_exist_ok=True)
+    for script in glob.glob(os.path.join(SOURCES, "*.mjs")):
+        shutil.copy(script, WORK)
 
 
 def version(package):
@@ -41,23 +44,15 @@ def begin(package):
     coverage.begin(package, json.loads(offered.stdout))
 
 
-def run(script, *words, env):
-    """Runs a script against the packages, as any program of a user's would."""
-    shutil.copy(script, WORK)
-    return subprocess.run([NODE, os.path.basename(script), *words], cwd=WORK, env={**os.environ, **env}, timeout=600)
-
-
 def try_out(script, package, env):
     """Whether all tests of a program did as expected; nothing is recorded."""
-    shutil.copy(script, WORK)
-    return program.run([NODE, os.path.basename(script), package], package, WORK, {**os.environ, **env})
+    return program.run([NODE], os.path.basename(script), [package], package, WORK, {**os.environ, **env})
 
 
 def drive(script, package, *words, env):
     """Whether all tests of a program did as expected; what it calls is recorded for coverage.judge()."""
-    shutil.copy(script, WORK)
     record = {"RECORD_ROWS": coverage.path_of(package, ".rows.json"),
               "RECORD_INTO": coverage.path_of(package, ".calls.jsonl")}
     recorder = "file://" + os.path.join(WORK, "lib", "record.mjs")
-    return program.run([NODE, "--import", recorder, os.path.basename(script), package, *words], package, WORK,
+    return program.run([NODE, "--import", recorder], os.path.basename(script), [package, *words], package, WORK,
                        {**os.environ, **env, **record})

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Drives E2B's SDK from npm in several versions against a real fleet, by URLs and in domain mode, and says of every method and
 option of it what became of it.  usage: run.py [PROGRAM.mjs]...   (all of them; the table is judged only then)"""
+import functools
 import os
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import own_domain  # noqa: E402
 import registry  # noqa: E402
 import sdk  # noqa: E402
 from fleet import BIN, Fleet  # noqa: E402
+from sdk import program  # noqa: E402
 
 PROGRAMS = ("spine.mjs", "life.mjs", "errors.mjs", "snapshot.mjs", "connection.mjs", "process.mjs", "given_up.mjs", "files.mjs", "domain.mjs", "api.mjs", "template.mjs", "build.mjs", "git.mjs", "mcp.mjs", "secrets.mjs", "volume.mjs")
+AT_A_TIME = 3
 COMPUTE = "compute.mjs"
 IN_DOMAIN = "--in-domain"
 
@@ -28,22 +31,32 @@ def push_image(there, folder):
     return there.push(kept.index(kept.image([root, images.layer(("opt", None), ("opt/said", b"of the image"))], ["WORD=of its registry"])), "team/small:v1")
 
 
-def drive(fleet, scripts, env_of_all=None):
-    good = True
+def spread_out(scripts, packages):
+    """All pairs, in an order in which neighbours are of different scripts, so that not all need the same at a time."""
+    apart = max(1, len(scripts) // len(packages))
+    return [(scripts[(at + which * apart) % len(scripts)], package) for at in range(len(scripts)) for which, package in enumerate(packages)]
+
+
+def drive(fleet, scripts, env_of_all=None, also=()):
+    """All of them with each version of the package, and what is to be run also, some side by side: each has a tenant of its own,
+    and often waits."""
     os.mkdir(fleet.path("in-guest"))
     capped = fleet.capped_tenant()
     ca, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
+
+    def run(script, package):
+        tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
+        env = {**fleet.env(tenant), **(env_of_all or {}), "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
+               "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
+               "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
+        good = sdk.drive(os.path.join(HERE, script), package, env=env)
+        if not good:
+            print_faults(fleet)
+        return good
     for package in sdk.PACKAGES:
         print(package, "is", sdk.version(package), flush=True)
-        for script in scripts:
-            tenant = fleet.tenant(f"{package}-{script.split('.')[0]}")
-            env = {**fleet.env(tenant), **(env_of_all or {}), "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
-                   "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
-                   "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
-            if not sdk.drive(os.path.join(HERE, script), package, env=env):
-                good = False
-                print_faults(fleet)
-    return good
+    runs = [functools.partial(run, script, package) for script, package in spread_out(scripts, sdk.PACKAGES)]
+    return program.side_by_side([*runs, *also], AT_A_TIME)
 
 
 def print_faults(fleet):
@@ -76,14 +89,15 @@ for package in sdk.PACKAGES:
 mcp_template.ensure()
 with tempfile.TemporaryDirectory(prefix="flotilla-registry-") as folder, registry.Registry(folder) as there, \
         Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team"]) as fleet:
-    good = drive(fleet, [script for script in chosen if script != COMPUTE],
-                 {"FLOTILLA_TEST_IMAGE": push_image(there, folder), "FLOTILLA_TEST_IMAGE_USER": registry.USER,
-                  "FLOTILLA_TEST_IMAGE_PASSWORD": registry.PASSWORD})
+    also = []
     if COMPUTE in chosen:
         print(sdk.COMPUTE, "is", sdk.version(sdk.COMPUTE), flush=True)
-        good &= sdk.try_out(os.path.join(HERE, COMPUTE), sdk.COMPUTE, fleet.env(fleet.tenant("compute")))
+        also.append(lambda: sdk.try_out(os.path.join(HERE, COMPUTE), sdk.COMPUTE, fleet.env(fleet.tenant("compute"))))
     if not sys.argv[1:]:
-        good &= not cli.run(fleet, fleet.tenant("cli"), fleet.path())
+        also.append(lambda: not cli.run(fleet, fleet.tenant("cli"), fleet.path()))
+    good = drive(fleet, [script for script in chosen if script != COMPUTE],
+                 {"FLOTILLA_TEST_IMAGE": push_image(there, folder), "FLOTILLA_TEST_IMAGE_USER": registry.USER,
+                  "FLOTILLA_TEST_IMAGE_PASSWORD": registry.PASSWORD}, also)
 if not sys.argv[1:]:
     good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN]) == 0
     good &= sdk.coverage.judge(sdk.PACKAGES, "npm", must_fail=True)

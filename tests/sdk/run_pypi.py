@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Installs E2B's SDK from PyPI, the newest and an older one, and drives both against a real fleet, by URLs and in domain mode; says of
 every method and option of the newest what became of it.  usage: run_pypi.py [TEST]...   (the table is judged only without)"""
+import functools
 import json
 import os
 import subprocess
@@ -18,7 +19,9 @@ NEWEST = "pypi-e2b"  # as expected.def calls it
 OLDER, OLD_VERSION = "pypi-e2b-old", "2.45.0"
 IN_DOMAIN = "--in-domain"
 WORDS = [word for word in sys.argv[1:] if word != IN_DOMAIN]
-PROGRAMS = ("spine.py", "process.py", "files.py", "domain.py", "api.py", "options.py")
+PROGRAMS = ("spine.py", "process.py", "files.py", "domain.py", "api.py")
+OF_BOTH_FACES = ("options.py",)  # by the same words
+AT_A_TIME = 3
 
 
 def python(package):
@@ -41,36 +44,36 @@ def begin():
     coverage.begin(NEWEST, json.loads(offered.stdout))
 
 
-def drive(fleet, package, *scripts):
+def drive(fleet, *runs):
+    """Some (package, script, face) side by side: each has a tenant of its own, and often waits."""
     capped = fleet.capped_tenant()
-    os.makedirs(fleet.path("in-guest"), exist_ok=True)
+    os.mkdir(fleet.path("in-guest"))
     ca, certificate, key = own_domain.certificates(fleet.path("in-guest"), "in.guest")
-    good = True
-    for script in scripts:
-        for face in ("sync", "async") if script == "options.py" else ("",):
-            env = {**os.environ, **fleet.env(fleet.tenant("-".join((package, script.split(".")[0], face)))), "FLOTILLA_TESTS_LIB": LIB,
-                   "FLOTILLA_FACE": face, "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
-                   "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
-                   "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
-            words = [python(package), os.path.join(HERE, script), *WORDS]
-            if package == NEWEST:
-                env["RECORD_ROWS"], env["RECORD_INTO"] = (coverage.path_of(NEWEST, suffix) for suffix in (".rows.json", ".calls.jsonl"))
-                words.insert(1, os.path.join(HERE, "lib", "record.py"))
-            good &= program.run(words, package, HERE, env)
-    return good
+
+    def run(package, script, face):
+        env = {**os.environ, **fleet.env(fleet.tenant("-".join((package, script.split(".")[0], face)))), "FLOTILLA_TESTS_LIB": LIB,
+               "FLOTILLA_FACE": face, "CAPPED_KEY": capped, "FLOTILLA_TEST_CA": ca, "FLOTILLA_TEST_CERT": certificate,
+               "FLOTILLA_TEST_KEY": key, "FLOTILLA_TEST_SERVER": os.path.join(HERE, "in_guest.py"),
+               "FLOTILLA_TEST_GIT_SERVER": os.path.join(HERE, "git_server.py")}
+        runner = [python(package)]
+        if package == NEWEST:
+            env["RECORD_ROWS"], env["RECORD_INTO"] = (coverage.path_of(NEWEST, suffix) for suffix in (".rows.json", ".calls.jsonl"))
+            runner.append(os.path.join(HERE, "lib", "record.py"))
+        return program.run(runner, os.path.join(HERE, script), WORDS, package, HERE, env)
+    return program.side_by_side([functools.partial(run, *one) for one in runs], AT_A_TIME)
 
 
 if IN_DOMAIN in sys.argv:
     # With a port in the domain, as fleets have it that are not alone on their machine.
     with own_domain.Names("sbx.test"), Fleet(agents=1, domain="sbx.test", tls_port=8443) as fleet:
-        sys.exit(0 if drive(fleet, NEWEST, "domain.py") else 1)
+        sys.exit(0 if drive(fleet, (NEWEST, "domain.py", "")) else 1)
 
 install(NEWEST, "e2b")
 install(OLDER, "e2b==" + OLD_VERSION)
 begin()
 with Fleet(agents=1) as fleet:
-    good = drive(fleet, NEWEST, *PROGRAMS)
-    good &= drive(fleet, OLDER, "spine.py")
+    good = drive(fleet, *((NEWEST, script, face) for script in OF_BOTH_FACES for face in ("sync", "async")),
+                 *((NEWEST, script, "") for script in PROGRAMS), (OLDER, "spine.py", ""))
 good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *WORDS]) == 0
 if not WORDS:
     good &= coverage.judge([NEWEST], "pypi")

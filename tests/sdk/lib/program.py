@@ -1,8 +1,14 @@
-"""Runs one test program and passes its lines on, with what expected.def says of its tests in their place."""
+"""Runs test programs and tells what they print, with what expected.def says of their tests in their place."""
+import concurrent.futures
+import os
 import re
 import subprocess
+import threading
+import time
 
 import expected
+
+telling = threading.Lock()
 
 
 def verdict(line, package, lines):
@@ -19,22 +25,31 @@ def verdict(line, package, lines):
     return f"skip {name}: {excuse.reason}", False
 
 
-def run(words, package, cwd, env, seconds=300):
-    """Whether all tests did as expected; a program that ends early or badly did not."""
-    lines = expected.read()
-    program = subprocess.Popen(["timeout", "--kill-after=5", str(seconds), *words], cwd=cwd, env=env, text=True,
+def run(runner, script, words, package, cwd, env, seconds=400):
+    """Whether all tests of a script did as expected; one that ends early or badly did not.  runner: what runs it, with its
+    options.  It is told whole when it has ended, since others may run beside it."""
+    name, began = os.path.basename(script), time.monotonic()
+    lines, told, text, good = expected.read(), {"ok": 0, "not ok": 0}, [], True
+    program = subprocess.Popen(["timeout", "--kill-after=5", str(seconds), *runner, script, *words], cwd=cwd, env=env, text=True,
                                errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    told = {"ok": 0, "not ok": 0}
-    good = True
     for line in program.stdout:
         line = line.rstrip("\n")
         for word in told:
             told[word] += line.startswith(word + " ")
-        text, failed = verdict(line, package, lines)
+        line, failed = verdict(line, package, lines)
         good &= not failed
-        print(text, flush=True)
+        text.append(line)
     status = program.wait()
     if status != (1 if told["not ok"] else 0) or not any(told.values()):
-        print(f"not ok {package}.{words[-1].rsplit('/', 1)[-1]}_ends_in_good_order\n   status {status}", flush=True)
+        text += [f"not ok {package}.{name}_ends_in_good_order", f"   status {status}"]
         good = False
+    text.append(f"   {package} {name} ended after {time.monotonic() - began:.0f} s")
+    with telling:
+        print("\n".join(text), flush=True)
     return good
+
+
+def side_by_side(runs, at_a_time):
+    """Whether all of these calls of run() were good; begun in their order, so many at a time."""
+    with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
+        return all(list(pool.map(lambda one: one(), runs)))

@@ -157,8 +157,8 @@ class Told:
         for line in whole:
             found = re.match(r"(ok|not ok) (\S+)$", line)
             if found:
-                with open(os.environ["RECORD_INTO"], "a") as file:
-                    file.write(json.dumps({"test": found[2], "ok": found[1] == "ok", "calls": calls}) + "\n")
+                with open(os.environ["RECORD_INTO"], "ab", buffering=0) as file:  # in one piece: others write there too
+                    file.write(json.dumps({"test": found[2], "ok": found[1] == "ok", "calls": calls}).encode() + b"\n")
                 calls.clear()
         return self.out.write(text)
 
