@@ -102,6 +102,12 @@ refused('a_template_a_volume_and_a_secret_that_are_not_there', [NotFoundError, T
   'Secret.update': () => Secret.update('no-such-secret', 'value'),
 }))
 
+promise('a_text_that_cannot_be_made_is_told_at_once', async () => {
+  await assert.rejects(sdk.getSignature({ path: 'f', operation: 'read', user: 'user' }), /Access token is not set/)
+  assert.throws(() => Secret.fill(''), InvalidArgumentError)
+  assert.throws(() => Template.toDockerfile(template()), /built from another template/)
+})
+
 // ---- in a sandbox that runs ----
 
 const sandbox = await Sandbox.create('base', { timeoutMs: 120_000 })

@@ -8,7 +8,6 @@ import asyncio
 import datetime
 import http.client
 import http.server
-import inspect
 import logging
 import os
 import sys
@@ -16,15 +15,11 @@ import tempfile
 import threading
 import urllib.parse
 
-sys.path.insert(0, os.environ["FLOTILLA_TESTS_LIB"])
+sys.path[:0] = [os.environ["FLOTILLA_TESTS_LIB"], os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")]
 import e2b  # noqa: E402
-from e2b import InvalidArgumentException, NotFoundException, PtySize, SandboxException, SandboxQuery, SandboxState  # noqa: E402
+from e2b import PtySize, SandboxQuery, SandboxState  # noqa: E402
+from faces import ON_DATA, SYNC, Sandbox, Secret, Template, Volume, drain, loop, refused, streamed, wait  # noqa: E402
 from fleet import run_tests  # noqa: E402
-
-SYNC = os.environ["FLOTILLA_FACE"] == "sync"
-Sandbox, Secret, Volume, Template = (getattr(e2b, name if SYNC else f"Async{name}") for name in ("Sandbox", "Secret", "Volume", "Template"))
-loop = asyncio.new_event_loop()
-UNKNOWN = "i00000000000000000000"
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -78,19 +73,6 @@ AS_ROOT = {"user": "root", "request_timeout": 60}
 sandbox = None
 
 
-def wait(answer):
-    async def whole():
-        return await answer
-    return loop.run_until_complete(whole()) if inspect.isawaitable(answer) else answer
-
-
-def drain(stream):
-    """All of a stream of bytes, whichever way it is read."""
-    async def gather():
-        return b"".join([bytes(piece) async for piece in stream])
-    return loop.run_until_complete(gather()) if hasattr(stream, "__aiter__") else b"".join(bytes(piece) for piece in stream)
-
-
 def twice(call, *args, **options):
     """By each version of HTTP, with every option of a connection; the last answer."""
     before = Proxy.seen
@@ -98,14 +80,6 @@ def twice(call, *args, **options):
     answer = wait(call(*args, **options, **ALL_2))
     assert Proxy.seen > before, f"{call} did not go by way of the proxy"
     return answer
-
-
-def refused(kinds, call, *args, **options):
-    try:
-        answer = wait(call(*args, **options))
-    except kinds as error:
-        return error
-    raise AssertionError(f"answered {answer!r}")
 
 
 def made(**options):
@@ -226,24 +200,11 @@ def commands_take_each_option():
     assert wait(sandbox.commands.kill(handle.pid, request_timeout=60)) is True
 
 
-def streamed(of, pid, *pieces):
-    """Input in pieces, each its own message of one stream."""
-    async def send():
-        handle = of.stream_input(pid, timeout=60)
-        for piece in pieces:
-            await handle.send(piece)
-        await handle.close()
-    if SYNC:
-        of.stream_input(pid, iter(pieces), timeout=60)
-    else:
-        loop.run_until_complete(send())
-
-
 def input_is_streamed():
     handle = wait(sandbox.commands.run("head -n 2", background=True, stdin=True))
     streamed(sandbox.commands, handle.pid, "one\n", b"two\n")
     assert wait(handle.wait()).stdout == "one\ntwo\n"
-    handle = wait(sandbox.pty.create(PtySize(rows=24, cols=80), **({} if SYNC else {"on_data": lambda data: None})))
+    handle = wait(sandbox.pty.create(PtySize(rows=24, cols=80), **ON_DATA))
     streamed(sandbox.pty, handle.pid, "exit 7\n")
     try:
         wait(handle.wait())
@@ -254,10 +215,10 @@ def input_is_streamed():
 
 def terminals_take_each_option():
     options = {"cwd": "/tmp", "envs": {"D": "e"}, "timeout": 60, **AS_ROOT}
-    handle = wait(sandbox.pty.create(PtySize(rows=24, cols=80), **({} if SYNC else {"on_data": lambda data: None}), **options))
+    handle = wait(sandbox.pty.create(PtySize(rows=24, cols=80), **ON_DATA, **options))
     wait(sandbox.pty.resize(handle.pid, PtySize(rows=30, cols=100), request_timeout=60))
     wait(sandbox.pty.send_stdin(handle.pid, b"echo $D\n", request_timeout=60))
-    other = wait(sandbox.pty.connect(handle.pid, **({} if SYNC else {"on_data": lambda data: None}), timeout=60, request_timeout=60))
+    other = wait(sandbox.pty.connect(handle.pid, **ON_DATA, timeout=60, request_timeout=60))
     wait(other.disconnect())
     assert wait(sandbox.pty.kill(handle.pid, request_timeout=60)) is True
 
@@ -501,12 +462,6 @@ def a_client_object_binds_its_options():
         assert wait(face.get_info(sandbox.sandbox_id)).sandbox_id == sandbox.sandbox_id
 
 
-def what_is_not_there_is_told():
-    for call in (Sandbox.get_info, Sandbox.connect, Sandbox.pause):
-        refused(NotFoundException, call, UNKNOWN)
-    refused((InvalidArgumentException, SandboxException), Sandbox.create, "no-such-template")
-
-
 def a_sandbox_is_killed():
     assert wait(Sandbox.kill(sandbox.sandbox_id)) and twice(sandbox.kill) is False
 
@@ -534,6 +489,5 @@ run_tests([
     templates_are_known_by_name,
     recipes_are_written,
     a_client_object_binds_its_options,
-    what_is_not_there_is_told,
     a_sandbox_is_killed,
 ])

@@ -20,7 +20,7 @@ OLDER, OLD_VERSION = "pypi-e2b-old", "2.45.0"
 IN_DOMAIN = "--in-domain"
 WORDS = [word for word in sys.argv[1:] if word != IN_DOMAIN]
 PROGRAMS = ("spine.py", "process.py", "files.py", "domain.py", "api.py")
-OF_BOTH_FACES = ("options.py",)  # by the same words
+OF_BOTH_FACES = ("options.py", "errors.py")  # by the same words
 AT_A_TIME = 3
 
 
@@ -76,5 +76,5 @@ with Fleet(agents=1) as fleet:
                  *((NEWEST, script, "") for script in PROGRAMS), (OLDER, "spine.py", ""))
 good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *WORDS]) == 0
 if not WORDS:
-    good &= coverage.judge([NEWEST], "pypi")
+    good &= coverage.judge([NEWEST], "pypi", must_fail=True)
 sys.exit(0 if good else 1)
