@@ -11,6 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(HERE, "..", "lib")
 sys.path[:0] = [LIB, os.path.join(HERE, "lib")]
 import coverage  # noqa: E402
+import mcp_template  # noqa: E402
 import own_domain  # noqa: E402
 import program  # noqa: E402
 from fleet import ROOT, Fleet  # noqa: E402
@@ -20,7 +21,7 @@ OLDER, OLD_VERSION = "pypi-e2b-old", "2.45.0"
 IN_DOMAIN = "--in-domain"
 WORDS = [word for word in sys.argv[1:] if word != IN_DOMAIN]
 PROGRAMS = ("spine.py", "process.py", "files.py", "domain.py", "api.py")
-OF_BOTH_FACES = ("options.py", "errors.py")  # by the same words
+OF_BOTH_FACES = ("options.py", "errors.py", "mcp.py")  # by the same words
 AT_A_TIME = 3
 
 
@@ -71,7 +72,8 @@ if IN_DOMAIN in sys.argv:
 install(NEWEST, "e2b")
 install(OLDER, "e2b==" + OLD_VERSION)
 begin()
-with Fleet(agents=1) as fleet:
+mcp_template.ensure()
+with Fleet(agents=1, also=[mcp_template.NAME]) as fleet:
     good = drive(fleet, *((NEWEST, script, face) for script in OF_BOTH_FACES for face in ("sync", "async")),
                  *((NEWEST, script, "") for script in PROGRAMS), (OLDER, "spine.py", ""))
 good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *WORDS]) == 0
