@@ -102,6 +102,7 @@ static void on_thawed(void *arg, const struct qmp_message *answer, const struct 
 	status->frozen_mono_ns = 0;
 	log_info("shim", "thawed");
 	shim_tell(shim);
+	shim_save_on_thawed(shim);
 	shim_lease_look(shim);
 }
 

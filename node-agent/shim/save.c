@@ -1,6 +1,7 @@
 /*
  * Saving a sandbox: a pause, of all of it or of its files, and a snapshot, after which it goes on.
  *
+ *   NONE --it goes on only now, after the save before--> THAWING --it runs--> as NONE
  *   NONE --files--> SYNCING --the guest has written its files--> STOPPING
  *   NONE --memory--> QUIETING --nothing is on its way in the channel--> STOPPING
  *   STOPPING --QEMU has stopped--> DEVICE --QEMU has written its devices' state--> WRITING
@@ -179,6 +180,7 @@ void shim_save_on_stopped(struct shim *shim)
 			save_device(shim);
 		return;
 	case SHIM_SAVE_NONE:
+	case SHIM_SAVE_THAWING:
 	case SHIM_SAVE_DEVICE:
 	case SHIM_SAVE_WRITING:
 		return;
@@ -252,19 +254,34 @@ static void ask_guest(struct shim *shim)
 
 /* ---- orders ---- */
 
-static void begin(struct shim *shim, uint64_t number, enum wire_save_how how)
+static void take_up(struct shim *shim)
 {
 	struct err err;
 
-	shim->save.number = number;
-	shim->save.how = how;
-	shim->save.is_at_limit = number == 0;
-	if (shim->freeze != SHIM_RUNS)
-		fail(shim, "it is frozen: its lease is over");
-	else if (shim_save_folder_make(shim, &err))
+	if (shim_save_folder_make(shim, &err))
 		fail(shim, err.text);
 	else
 		ask_guest(shim);
+}
+
+static void begin(struct shim *shim, uint64_t number, enum wire_save_how how)
+{
+	shim->save.number = number;
+	shim->save.how = how;
+	shim->save.is_at_limit = number == 0;
+	/* The save before is told as soon as it is durable, which is some moments earlier. */
+	if (shim->freeze == SHIM_THAWING)
+		shim->save.step = SHIM_SAVE_THAWING;
+	else if (shim->freeze != SHIM_RUNS)
+		fail(shim, "it is frozen: its lease is over");
+	else
+		take_up(shim);
+}
+
+void shim_save_on_thawed(struct shim *shim)
+{
+	if (shim->save.step == SHIM_SAVE_THAWING)
+		take_up(shim);
 }
 
 /* The same order again: of an agent that came back, or did not hear the answer. */

@@ -52,6 +52,7 @@ struct shim;
 /* See save.c. */
 enum shim_save_step {
 	SHIM_SAVE_NONE,
+	SHIM_SAVE_THAWING,
 	SHIM_SAVE_SYNCING,
 	SHIM_SAVE_QUIETING,
 	SHIM_SAVE_STOPPING,
@@ -164,6 +165,7 @@ int shim_save_open(struct shim *shim, struct err *err);
 void shim_save_close(struct shim *shim);
 void shim_save_order(struct shim *shim, const struct wire_shim_save *order);
 void shim_save_on_stopped(struct shim *shim);
+void shim_save_on_thawed(struct shim *shim);
 void shim_at_limit(struct shim *shim); /* the time limit is reached */
 void shim_save_limit_moved(struct shim *shim);
 

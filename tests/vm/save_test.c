@@ -237,6 +237,26 @@ static void forks_of_a_snapshot_and_its_source_go_their_own_ways(void **state)
 	assert_int_equal(source->status.resumed_mono_ns, resumed);
 }
 
+/* It is answered when it is durable, and goes on some moments later. */
+static void a_snapshot_right_after_another_is_made(void **state)
+{
+	struct rig_clone *clone = start_busy();
+	struct self before = self_of(clone), after;
+
+	(void)state;
+	for (uint64_t number = 1; number <= 10; number++) {
+		save(clone, number, WIRE_SAVE_SNAPSHOT);
+		if (!clone->saved.ok)
+			print_error("not saved: %s\n", clone->saved.detail);
+		assert_true(clone->saved.ok);
+	}
+	after = self_of(clone);
+	assert_goes_on(&before, &after);
+	/* And a pause. */
+	save(clone, 11, WIRE_SAVE_SNAPSHOT);
+	pause_it(clone, WIRE_SAVE_PAUSE);
+}
+
 /* Connections are reset, and what comes meanwhile waits. */
 static void a_request_during_a_snapshot_is_answered_after_it(void **state)
 {
@@ -300,6 +320,27 @@ static void the_time_limit_pauses_while_no_agent_is_there(void **state)
 	assert_int_equal(clone->end.cause, CAUSE_PAUSE);
 	assert_int_equal(clone->end.saved_how, WIRE_SAVE_PAUSE);
 	assert_int_equal(clone->end.save, 0);
+	again = resume(clone);
+	after = self_of(again);
+	assert_goes_on(&before, &after);
+}
+
+static void a_time_limit_during_a_snapshot_pauses_after_it(void **state)
+{
+	struct rig_clone *clone, *again;
+	struct self before, after;
+
+	(void)state;
+	rig.on_limit = WIRE_ON_LIMIT_PAUSE;
+	clone = start_busy();
+	before = self_of(clone);
+	shim_client_save(clone->client, 1, WIRE_SAVE_SNAPSHOT);
+	shim_client_deadline(clone->client, clone->claimed.resumed_mono_ns + 1000000);
+	rig_wait(&rig, clone->has_ended);
+	if (clone->end.cause != CAUSE_PAUSE)
+		print_error("ended: %s\n", clone->end.detail);
+	assert_int_equal(clone->end.cause, CAUSE_PAUSE);
+	assert_true(clone->is_saved && clone->saved.ok);
 	again = resume(clone);
 	after = self_of(again);
 	assert_goes_on(&before, &after);
@@ -566,11 +607,13 @@ int main(int argc, char **argv)
 		SAVE_TEST(it_can_be_paused_again_and_again),
 		SAVE_TEST(files_alone_survive_a_boot),
 		SAVE_TEST(forks_of_a_snapshot_and_its_source_go_their_own_ways),
+		SAVE_TEST(a_snapshot_right_after_another_is_made),
 		SAVE_TEST(a_request_during_a_snapshot_is_answered_after_it),
 #ifdef FLOTILLA_REAL_GUEST
 		SAVE_TEST(sandboxes_with_their_own_guest_can_be_saved),
 #endif
 		SAVE_TEST(the_time_limit_pauses_while_no_agent_is_there),
+		SAVE_TEST(a_time_limit_during_a_snapshot_pauses_after_it),
 		SAVE_TEST(a_pause_at_the_limit_that_fails_is_the_end),
 		SAVE_TEST(a_full_disk_leaves_it_running),
 		SAVE_TEST(a_guest_that_does_not_come_to_rest_runs_on),
