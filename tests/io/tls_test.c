@@ -1,19 +1,11 @@
 /* TLS on memory: two ends joined by nothing but their bytes. */
+#include "tests/io/tls_ends.h"
 #include "tests/io/tls_world.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLAIN_MAX = 64 * 1024, STEPS_MAX = 1000 };
-
-struct end {
-	struct tls *tls;
-	uint8_t plain[2 * PLAIN_MAX + TLS_PLAIN_MORE]; /* all that came */
-	size_t plain_n;
-	bool is_ended;
-	int status;
-	struct err err;
-};
+enum { STEPS_MAX = 1000 };
 
 static struct tls_folder folder;
 static struct tls_config *server_config, *client_config;
@@ -59,53 +51,9 @@ static int close_ends(void **state)
 	return 0;
 }
 
-static void feed(struct end *end, const uint8_t *bytes, size_t n)
-{
-	static uint8_t plain[PLAIN_MAX + TLS_PLAIN_MORE];
-	struct tls_read read;
-
-	end->status = tls_feed(end->tls, bytes, n, plain, sizeof(plain), &read, &end->err);
-	assert_true(end->plain_n + read.plain_n <= sizeof(end->plain));
-	memcpy(end->plain + end->plain_n, plain, read.plain_n);
-	end->plain_n += read.plain_n;
-	end->is_ended |= read.is_ended;
-}
-
-/* In pieces of at most so many bytes; false when there was nothing. */
-static bool move(struct end *from, struct end *to, size_t piece_n)
-{
-	const uint8_t *bytes;
-	size_t n;
-
-	bytes = tls_output(from->tls, &n);
-	if (!bytes)
-		return false;
-	if (n > piece_n)
-		n = piece_n;
-	feed(to, bytes, n);
-	tls_output_done(from->tls, n);
-	return true;
-}
-
 static void exchange(size_t piece_n)
 {
-	bool any = true;
-
-	while (any && server.status == 0 && client.status == 0) {
-		any = move(&client, &server, piece_n);
-		any |= move(&server, &client, piece_n);
-	}
-}
-
-static void say(struct end *end, const char *text)
-{
-	assert_int_equal(tls_write(end->tls, (const uint8_t *)text, strlen(text)), 0);
-}
-
-static void assert_came(const struct end *end, const char *text)
-{
-	assert_int_equal(end->plain_n, strlen(text));
-	assert_memory_equal(end->plain, text, end->plain_n);
+	ends_exchange(&client, &server, piece_n);
 }
 
 static void what_is_said_comes_whole_however_it_is_cut(void **state)
@@ -115,12 +63,12 @@ static void what_is_said_comes_whole_however_it_is_cut(void **state)
 	for (size_t at = 0; at < sizeof(pieces) / sizeof(pieces[0]); at++) {
 		exchange(pieces[at]);
 		assert_true(tls_is_ready(server.tls) && tls_is_ready(client.tls));
-		say(&client, "hello ");
-		say(&client, "server");
-		say(&server, "hello client");
+		end_say(&client, "hello ");
+		end_say(&client, "server");
+		end_say(&server, "hello client");
 		exchange(pieces[at]);
-		assert_came(&server, "hello server");
-		assert_came(&client, "hello client");
+		end_assert_came(&server, "hello server");
+		end_assert_came(&client, "hello client");
 		close_ends(state);
 		open_ends(state);
 	}
@@ -144,17 +92,17 @@ static void an_end_is_told_apart_from_silence(void **state)
 {
 	(void)state;
 	exchange(PLAIN_MAX);
-	say(&client, "last words");
+	end_say(&client, "last words");
 	tls_end(client.tls);
 	tls_end(client.tls); /* once */
 	exchange(PLAIN_MAX);
-	assert_came(&server, "last words");
+	end_assert_came(&server, "last words");
 	assert_true(server.is_ended);
 	assert_false(client.is_ended);
 	/* The other half goes on. */
-	say(&server, "still here");
+	end_say(&server, "still here");
 	exchange(PLAIN_MAX);
-	assert_came(&client, "still here");
+	end_assert_came(&client, "still here");
 }
 
 static void a_changed_bit_ends_the_session_and_gives_nothing(void **state)
@@ -165,16 +113,16 @@ static void a_changed_bit_ends_the_session_and_gives_nothing(void **state)
 
 	(void)state;
 	exchange(PLAIN_MAX);
-	say(&client, "secret");
+	end_say(&client, "secret");
 	bytes = tls_output(client.tls, &n);
 	assert_true(n < sizeof(changed));
 	memcpy(changed, bytes, n);
 	changed[n - 1] ^= 1;
-	feed(&server, changed, n);
+	end_feed(&server, changed, n);
 	assert_int_equal(server.status, -1);
 	assert_int_equal(server.plain_n, 0);
 	assert_non_null(tls_output(server.tls, &n)); /* an alert */
-	feed(&server, bytes, 0);
+	end_feed(&server, bytes, 0);
 	assert_int_equal(server.status, -1);
 }
 
@@ -191,7 +139,7 @@ static void garbage_is_refused_at_once(void **state)
 	for (size_t at = 0; at < sizeof(rows) / sizeof(rows[0]); at++) {
 		size_t n = at == 0 || at == 3 ? strlen(rows[at]) : at == 1 ? 6 : at == 2 ? 10 : 7;
 
-		feed(&server, (const uint8_t *)rows[at], n);
+		end_feed(&server, (const uint8_t *)rows[at], n);
 		assert_int_equal(server.status, -1);
 		close_ends(state);
 		open_ends(state);
@@ -211,11 +159,11 @@ static void a_handshake_that_was_tampered_with_never_comes_to_an_end(void **stat
 		memcpy(hello, bytes, n);
 		hello[at] ^= 0x20;
 		tls_output_done(client.tls, n);
-		feed(&server, hello, n);
+		end_feed(&server, hello, n);
 		for (int step = 0; step < STEPS_MAX && client.status == 0 && server.status == 0;
 		     step++) {
-			if (!move(&server, &client, PLAIN_MAX) &&
-			    !move(&client, &server, PLAIN_MAX))
+			if (!end_move(&server, &client, PLAIN_MAX) &&
+			    !end_move(&client, &server, PLAIN_MAX))
 				break;
 		}
 		assert_false(client.status == 0 && server.status == 0 && tls_is_ready(server.tls) &&
@@ -236,9 +184,9 @@ static void a_new_certificate_leaves_sessions_alone(void **state)
 			 0);
 	tls_config_unref(server_config);
 	server_config = newer;
-	say(&client, "hello");
+	end_say(&client, "hello");
 	exchange(PLAIN_MAX);
-	assert_came(&server, "hello");
+	end_assert_came(&server, "hello");
 }
 
 static void files_that_are_not_there_or_do_not_fit_are_named(void **state)
