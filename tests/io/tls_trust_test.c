@@ -24,7 +24,7 @@ static struct tls_config *careful;
 
 static void run(const char *command)
 {
-	char words[1024];
+	char words[1200];
 
 	snprintf(words, sizeof(words), "cd %s && (%s) 2>/dev/null", folder, command);
 	assert_int_equal(system(words), 0);

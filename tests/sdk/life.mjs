@@ -64,11 +64,45 @@ promise('what_a_sandbox_may_reach_is_told_back', async () => {
   } finally {
     await one.kill()
   }
-  // What nothing here carries out is refused, and not forgotten.
-  for (const [name, value] of [['rules', { 'x.test': [{ transform: { headers: { a: 'b' } } }] }],
-    ['egressProxy', { address: '127.0.0.1:9', username: 'u', password: 'p' }]]) {
-    await assert.rejects(Sandbox.create('base', { network: { [name]: value } }), (error) => String(error).includes(name))
+})
+
+promise('what_is_done_with_its_requests_is_told_back', async () => {
+  const asked = { 'API.x.test': [{ transform: ({ iam }) => ({ headers: { Authorization: `Bearer ${iam.tokens.aws}`, 'X-Key': Secret ? '${e2b.secrets.life}' : 'x' } }) }] }
+  const kept = { 'api.x.test': [{ transform: { headers: { Authorization: 'Bearer ${e2b.identity.tokens.aws}', 'X-Key': Secret ? '${e2b.secrets.life}' : 'x' } } }] }
+  const egressProxy = { address: 'proxy.x.test:1080', username: 'u', password: 'p' }
+  if (Secret) await Secret.create('life', 'a value')
+  const tokens = { aws: { audience: 'sts.amazonaws.com', tokenType: 'JWT-SVID' } }
+  const one = await Sandbox.create('base', { timeoutMs: 60_000, iam: { tokens },
+    network: { rules: asked, egressProxy, allowOut: ({ rules }) => [...rules.keys()], denyOut: ({ allTraffic }) => [allTraffic] } })
+  try {
+    const told = (await one.getInfo()).network
+    assert.deepEqual([told.rules, told.egressProxy, told.allowOut], [kept, { address: egressProxy.address, username: 'u' }, ['API.x.test']])
+    const rules = new Map([['*.y.test', [{ transform: { headers: { A: 'b' } } }]]])
+    for (const update of [(network) => one.updateNetwork(network), (network) => Sandbox.updateNetwork(one.sandboxId, network)]) {
+      await update({ rules, egressProxy: { address: '192.0.2.1:1' } })
+      const next = (await one.getInfo()).network
+      assert.deepEqual(next, { ...next, rules: Object.fromEntries(rules), egressProxy: { address: '192.0.2.1:1' } })
+      assert.equal(next.allowOut, undefined)
+      await update({})
+      assert.equal((await one.getInfo()).network?.rules, undefined)
+    }
+  } finally {
+    await one.kill()
+    if (Secret) await Secret.destroy('life')
   }
+})
+
+promise('what_cannot_be_done_with_requests_is_refused', async () => {
+  const headers = (value) => ({ 'x.test': [{ transform: { headers: value } }] })
+  for (const [network, word] of [
+    [{ rules: { '*': [] } }, 'invalid domain'], [{ rules: headers({ Connection: 'x' }) }, 'cannot be set'], [{ rules: headers({ A: 'a\nb' }) }, 'line breaks'],
+    [{ rules: headers({ A: '${e2b.secrets.nothing}' }) }, 'there is no secret nothing'], [{ egressProxy: { address: 'x.test' } }, 'HOST:PORT'],
+    [{ egressProxy: { address: 'x.test:1', password: 'p' } }, 'username'],
+  ]) {
+    await assert.rejects(Sandbox.create('base', { network }), (error) => String(error).includes(word), word)
+    await assert.rejects(first.updateNetwork(network), (error) => String(error).includes(word), word)
+  }
+  await assert.rejects(Sandbox.create('base', { iam: { tokens: { a: { audience: 'x', tokenType: 'JWT' } } } }), (error) => String(error).includes('JWT-SVID'))
 })
 
 promise('a_sandbox_ends_at_its_time_limit', async () => {

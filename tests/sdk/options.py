@@ -17,7 +17,7 @@ import urllib.parse
 
 sys.path[:0] = [os.environ["FLOTILLA_TESTS_LIB"], os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")]
 import e2b  # noqa: E402
-from e2b import PtySize, SandboxQuery, SandboxState  # noqa: E402
+from e2b import PtySize, SandboxException, SandboxQuery, SandboxState  # noqa: E402
 from faces import ON_DATA, SYNC, Sandbox, Secret, Template, Volume, drain, loop, refused, streamed, wait  # noqa: E402
 from fleet import run_tests  # noqa: E402
 
@@ -345,6 +345,35 @@ def snapshots_of_files_alone_are_kept():
 
 # ---- what lies outside ----
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"  # nothing here reads it
+
+
+def what_is_done_with_its_requests_is_set():
+    rules = {"API.x.test": [{"transform": lambda ctx: {"headers": {"Authorization": "Bearer " + ctx.iam.tokens["aws"]}}}]}
+    proxy = {"address": "proxy.x.test:1080", "username": "u", "password": "p", "tls": {"server_name": "x.test", "ca_cert": PEM}}
+    tokens = {"aws": {"audience": "sts.amazonaws.com", "token_type": "JWT-SVID"}}
+    network = {"rules": rules, "egress_proxy": proxy, "dns_servers": ["192.0.2.53"], "allow_out": lambda ctx: list(ctx.rules),
+               "deny_out": lambda ctx: [ctx.all_traffic]}
+    one = made(network=network, iam={"tokens": tokens})
+    told = wait(one.get_info()).network
+    assert told["rules"] == {"api.x.test": [{"transform": {"headers": {"Authorization": "Bearer ${e2b.identity.tokens.aws}"}}}]}, told
+    assert told["egress_proxy"]["address"] == proxy["address"] and "password" not in told["egress_proxy"], told
+    assert told["dns_servers"] == ["192.0.2.53"] and told["allow_out"] == ["API.x.test"], told
+    wait(one.kill())
+    plain = {"x.test": [{"transform": {"headers": {"A": "b"}}}]}
+    for call in (sandbox.update_network, lambda *words, **options: Sandbox.update_network(sandbox.sandbox_id, *words, **options)):
+        wait(call(network={"rules": plain, "egress_proxy": {**proxy, "tls": True}, "dns_servers": []}))
+        assert wait(sandbox.get_info()).network["rules"] == plain
+        wait(call(network={"rules": plain, "egress_proxy": proxy, "dns_servers": []}))
+    for bad, word in (({"rules": {"*": []}}, "invalid domain"), ({"egress_proxy": {"address": "x"}}, "HOST:PORT"), ({"dns_servers": ["x"]}, "dnsServers")):
+        try:
+            wait(sandbox.update_network(bad))
+            raise AssertionError(bad)
+        except SandboxException as error:
+            assert word in str(error), error
+    wait(sandbox.update_network({"allow_internet_access": False}))
+
+
 def what_a_sandbox_may_reach_is_set():
     network = {"allow_out": ["192.0.2.1/32"], "deny_out": ["0.0.0.0/0"]}
     wait(made(network=network).kill())
@@ -481,6 +510,7 @@ run_tests([
     forks_take_each_option,
     snapshots_take_each_option,
     snapshots_of_files_alone_are_kept,
+    what_is_done_with_its_requests_is_set,
     what_a_sandbox_may_reach_is_set,
     templates_are_built_and_tagged,
     volumes_are_mounted,

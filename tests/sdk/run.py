@@ -88,7 +88,7 @@ for package in sdk.PACKAGES:
     sdk.begin(package)
 mcp_template.ensure()
 with tempfile.TemporaryDirectory(prefix="flotilla-registry-") as folder, registry.Registry(folder) as there, \
-        Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team"]) as fleet:
+        Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team"], scheduler_options=["--identity-issuer", "https://fleet.test"]) as fleet:
     also = []
     if COMPUTE in chosen:
         print(sdk.COMPUTE, "is", sdk.version(sdk.COMPUTE), flush=True)

@@ -73,7 +73,7 @@ install(NEWEST, "e2b")
 install(OLDER, "e2b==" + OLD_VERSION)
 begin()
 mcp_template.ensure()
-with Fleet(agents=1, also=[mcp_template.NAME]) as fleet:
+with Fleet(agents=1, also=[mcp_template.NAME], scheduler_options=["--identity-issuer", "https://fleet.test"]) as fleet:
     good = drive(fleet, *((NEWEST, script, face) for script in OF_BOTH_FACES for face in ("sync", "async")),
                  *((NEWEST, script, "") for script in PROGRAMS), (OLDER, "spine.py", ""))
 good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN, *WORDS]) == 0
