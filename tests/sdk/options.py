@@ -349,23 +349,23 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"  # nothin
 
 
 def what_is_done_with_its_requests_is_set():
-    rules = {"API.x.test": [{"transform": lambda ctx: {"headers": {"Authorization": "Bearer " + ctx.iam.tokens["aws"]}}}]}
+    plain = {"x.test": [{"transform": {"headers": {"A": "b"}}}]}
+    rules = {"API.x.test": [{"transform": lambda ctx: {"headers": {"Authorization": "Bearer " + ctx.iam.tokens["aws"]}}}], **plain}
     proxy = {"address": "proxy.x.test:1080", "username": "u", "password": "p", "tls": {"server_name": "x.test", "ca_cert": PEM}}
     tokens = {"aws": {"audience": "sts.amazonaws.com", "token_type": "JWT-SVID"}}
     network = {"rules": rules, "egress_proxy": proxy, "dns_servers": ["192.0.2.53"], "allow_out": lambda ctx: list(ctx.rules),
                "deny_out": lambda ctx: [ctx.all_traffic]}
     one = made(network=network, iam={"tokens": tokens})
     told = wait(one.get_info()).network
-    assert told["rules"] == {"api.x.test": [{"transform": {"headers": {"Authorization": "Bearer ${e2b.identity.tokens.aws}"}}}]}, told
+    assert told["rules"] == {"api.x.test": [{"transform": {"headers": {"Authorization": "Bearer ${e2b.identity.tokens.aws}"}}}], **plain}, told
     assert told["egress_proxy"]["address"] == proxy["address"] and "password" not in told["egress_proxy"], told
-    assert told["dns_servers"] == ["192.0.2.53"] and told["allow_out"] == ["API.x.test"], told
+    assert told["dns_servers"] == ["192.0.2.53"] and told["allow_out"] == ["API.x.test", "x.test"], told
     wait(one.kill())
-    plain = {"x.test": [{"transform": {"headers": {"A": "b"}}}]}
     for call in (sandbox.update_network, lambda *words, **options: Sandbox.update_network(sandbox.sandbox_id, *words, **options)):
         wait(call(network={"rules": plain, "egress_proxy": {**proxy, "tls": True}, "dns_servers": []}))
         assert wait(sandbox.get_info()).network["rules"] == plain
         wait(call(network={"rules": plain, "egress_proxy": proxy, "dns_servers": []}))
-    for bad, word in (({"rules": {"*": []}}, "invalid domain"), ({"egress_proxy": {"address": "x"}}, "HOST:PORT"), ({"dns_servers": ["x"]}, "dnsServers")):
+    for bad, word in (({"rules": {"*": []}}, "invalid domain"), ({"egress_proxy": {"address": "x.test"}}, "HOST:PORT"), ({"dns_servers": ["x"]}, "dnsServers")):
         try:
             wait(sandbox.update_network(bad))
             raise AssertionError(bad)
