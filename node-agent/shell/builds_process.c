@@ -144,7 +144,7 @@ void builds_process_start(struct builds *builds)
 {
 	const struct agent_options *options = builds->agent->options;
 	char path[PATH_MAX], spec[PATH_MAX + 16], context[PATH_MAX + 16];
-	char vcpus[16], mem[16], disk[16], store[PATH_MAX];
+	char vcpus[16], mem[16], disk[16], image[32], store[PATH_MAX];
 	char *allow = options->registry_allow[0] ? (char *)options->registry_allow : NULL;
 	char *drop[] = {path, "rm", builds->job.drop, "--template-dir", store, NULL};
 	char *build[] = {path,
@@ -168,6 +168,10 @@ void builds_process_start(struct builds *builds)
 			 mem,
 			 "--disk-mib",
 			 disk,
+			 "--image-size",
+			 image,
+			 "--ecr-endpoint",
+			 (char *)options->ecr_endpoint,
 			 allow ? "--registry-allow" : NULL,
 			 allow,
 			 NULL};
@@ -191,6 +195,7 @@ void builds_process_start(struct builds *builds)
 	snprintf(vcpus, sizeof(vcpus), "%u", builds->job.vcpus);
 	snprintf(mem, sizeof(mem), "%u", builds->job.mem_mib);
 	snprintf(disk, sizeof(disk), "%u", builds->job.disk_mib);
+	snprintf(image, sizeof(image), "%lluB", (unsigned long long)options->image_bytes);
 	uv_pipe_init(builds->agent->loop, &builds->out, 0);
 	builds->out.data = builds->process.data = builds;
 	status = uv_spawn(builds->agent->loop, &builds->process, &spawn);

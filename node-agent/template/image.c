@@ -6,7 +6,7 @@
 #include "node-agent/template/artefact.h"
 #include "node-agent/template/build_internal.h"
 #include "node-agent/template/image_reference.h"
-#include "node-agent/template/progress.h"
+#include "node-agent/template/registry.h"
 #include "node-agent/vm/process.h"
 
 #include <errno.h>
@@ -16,9 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PACK_LIMIT_MS = 10 * 60 * 1000, AUTH_MAX = 16 * 1024, SAID_MAX = 16 * 1024 };
-
-#define FATAL "level=fatal msg=\""
+enum { PACK_LIMIT_MS = 10 * 60 * 1000 };
 
 const char *image_wanted(const struct build_request *request)
 {
@@ -43,107 +41,6 @@ int image_check_allowed(const struct build_request *request, const char *name, s
 			       name, reference);
 	return 0;
 }
-
-/* ---- from a registry ---- */
-
-/* What a spec says of it, in the form that skopeo reads: {"auths": {registry: {auth}}}. */
-static int auth_write(const char *path, const char *reference, const struct build_spec *spec,
-		      struct err *err)
-{
-	char registry[IMAGE_REFERENCE_MAX], pair[AUTH_MAX], *text;
-	size_t coded_max = sodium_base64_encoded_len(sizeof(pair), sodium_base64_VARIANT_ORIGINAL);
-	char *coded = malloc(coded_max);
-	json_t *root;
-	int result, n;
-
-	CHECK(coded);
-	n = snprintf(pair, sizeof(pair), "%s:%s", spec->registry_user, spec->registry_password);
-	if ((size_t)n >= sizeof(pair)) {
-		free(coded);
-		return err_set(err, "the registry's credentials are too long");
-	}
-	sodium_bin2base64(coded, coded_max, (const uint8_t *)pair, (size_t)n,
-			  sodium_base64_VARIANT_ORIGINAL);
-	image_reference_registry(reference, registry);
-	root = json_pack("{s:{s:{s:s}}}", "auths", registry, "auth", coded);
-	text = json_dumps(root, JSON_COMPACT);
-	CHECK(text);
-	result = file_write_atomic(path, text, strlen(text), 0600, err);
-	sodium_memzero(pair, sizeof(pair));
-	sodium_memzero(coded, coded_max);
-	sodium_memzero(text, strlen(text));
-	json_decref(root);
-	free(coded);
-	free(text);
-	return result;
-}
-
-/*
- * Why skopeo gave up, of all it said: time="…" level=fatal msg="…", with what is special behind a
- * backslash. In place; NULL when it did not say.
- */
-static const char *reason_of(char *said)
-{
-	char *from = strstr(said, FATAL), *to;
-
-	if (!from)
-		return NULL;
-	from += strlen(FATAL);
-	to = from;
-	for (const char *at = from; *at && *at != '"'; at++) {
-		if (*at == '\\' && at[1])
-			at++;
-		*to++ = *at;
-	}
-	*to = 0;
-	return from;
-}
-
-static int fetch(const struct build_request *request, const char *reference, const char *dir,
-		 struct err *err)
-{
-	char auth[PATH_MAX], from[IMAGE_REFERENCE_MAX + 16], to[PATH_MAX], verify[32];
-	char *argv[20], said[SAID_MAX];
-	const char *reason;
-	size_t n = 0;
-	int result;
-
-	snprintf(from, sizeof(from), "docker://%s", reference);
-	snprintf(verify, sizeof(verify), "--src-tls-verify=%s",
-		 image_reference_is_local(reference) ? "false" : "true");
-	if (build_path(to, err, "oci:%s/layout", dir) || build_path(auth, err, "%s/auth.json", dir))
-		return -1;
-	argv[n++] = "skopeo";
-	argv[n++] = "--insecure-policy"; /* nobody's signature is asked for; hashes are */
-	argv[n++] = "--override-os=linux";
-	argv[n++] = "--override-arch=amd64";
-	argv[n++] = "copy";
-	argv[n++] = "--quiet";
-	argv[n++] = "--retry-times=3";
-	argv[n++] = verify;
-	if (request->image.auth_file || (request->spec && request->spec->registry_user)) {
-		argv[n++] = "--src-authfile";
-		argv[n++] = request->image.auth_file ? (char *)request->image.auth_file : auth;
-	} else {
-		argv[n++] = "--src-no-creds";
-	}
-	argv[n++] = from;
-	argv[n++] = to;
-	argv[n] = NULL;
-	if (!request->image.auth_file && request->spec && request->spec->registry_user &&
-	    auth_write(auth, reference, request->spec, err))
-		return -1;
-	progress_say(PROGRESS_INFO, "fetching %s", reference);
-	result = process_run_heard(argv, (int)request->limit_ms, said, sizeof(said), err);
-	unlink(auth);
-	if (!result)
-		return 0;
-	reason = reason_of(said);
-	return reason ? err_set(err, "image %s cannot be fetched: %s", reference, reason)
-		      : err_wrap(err, "image %s cannot be fetched", reference);
-}
-
-/* ---- both ---- */
 
 /* The same folder gives the same bytes. */
 static int pack(const char *folder, const char *to, struct err *err)
@@ -207,7 +104,7 @@ int image_open(const struct build_request *request, struct image *out, struct er
 		return -1;
 	if (!from) {
 		if (image_reference_parse(image_wanted(request), reference, err) ||
-		    fetch(request, reference, out->dir, err) ||
+		    registry_fetch(request, reference, out->dir, err) ||
 		    build_path(layout, err, "%s/layout", out->dir) || pack_layout(out, layout, err))
 			return -1;
 		vm_store_remove_tree(layout);

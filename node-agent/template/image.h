@@ -9,6 +9,8 @@
 #include "common/base/err.h"
 #include "node-agent/vm/store.h"
 
+#include <stdint.h>
+
 struct build_request;
 
 struct image_request {
@@ -16,7 +18,9 @@ struct image_request {
 	const char
 		*reference;  /* in a registry, of the operator's choice; NULL: what the spec says */
 	const char *allowed; /* registries that a spec may name; see image_reference.h */
-	const char *auth_file; /* credentials, as skopeo and Docker write them; NULL: none */
+	const char *auth_file;    /* credentials, as skopeo and Docker write them; NULL: none */
+	const char *ecr_endpoint; /* see ecr.h */
+	uint64_t bytes_max;       /* of what comes from a registry, as it comes */
 };
 
 struct image {

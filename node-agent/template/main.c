@@ -171,6 +171,8 @@ static int build(const struct template_options *options, const char *name, bool 
 				.allowed = options->registry_allow,
 				.auth_file =
 					options->registry_auth[0] ? options->registry_auth : NULL,
+				.ecr_endpoint = options->ecr_endpoint,
+				.bytes_max = options->image_bytes,
 			},
 	};
 	static char paths[5][PATH_MAX];

@@ -191,29 +191,60 @@ static int read_step(const json_t *value, struct build_step *step, struct err *e
 	return check_args(step, err);
 }
 
-/* {type: "registry", username, password} or {type: "gcp", serviceAccountJson}. */
+struct registry_kind {
+	const char *type, *user, *password, *region;
+};
+
+/* NULL: there is no such kind. */
+static const struct registry_kind *registry_kind(const json_t *value)
+{
+	static const struct registry_kind registries[] = {
+#define REGISTRY(type, user, password, region) {type, user, password, region},
+#include "proto/registries.def"
+#undef REGISTRY
+	};
+	const char *type = json_string_value(json_object_get(value, "type"));
+
+	for (size_t i = 0; type && i < sizeof(registries) / sizeof(registries[0]); i++)
+		if (strcmp(type, registries[i].type) == 0)
+			return &registries[i];
+	return NULL;
+}
+
+static int read_credential(const json_t *value, const char *name, const char **out, struct err *err)
+{
+	*out = NULL;
+	if (!name[0])
+		return 0;
+	if (read_text(value, name, out, err))
+		return -1;
+	return *out ? 0 : err_set(err, "%s is missing", name);
+}
+
 static int read_registry(struct build_spec *spec, struct err *err)
 {
+	static const char region[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 	const json_t *value = json_object_get(spec->document, "fromImageRegistry");
-	const char *type = json_string_value(json_object_get(value, "type"));
-	bool is_gcp = type && strcmp(type, "gcp") == 0;
+	const struct registry_kind *kind = registry_kind(value);
 
 	if (!value || json_is_null(value))
 		return 0;
 	if (!spec->from_image)
 		return err_set(err, "fromImageRegistry: fromImage is missing");
-	if (!type || (!is_gcp && strcmp(type, "registry") != 0))
-		return err_set(err, "fromImageRegistry: type: registry or gcp is possible here");
-	if (read_text(value, "username", &spec->registry_user, err) ||
-	    read_text(value, is_gcp ? "serviceAccountJson" : "password", &spec->registry_password,
-		      err))
+	if (!kind)
+		return err_set(err, "fromImageRegistry: type: registry, gcp or aws is wanted");
+	if (read_credential(value, kind->user, &spec->registry_user, err) ||
+	    read_credential(value, kind->password, &spec->registry_password, err) ||
+	    read_credential(value, kind->region, &spec->registry_region, err))
 		return err_wrap(err, "fromImageRegistry");
-	if (is_gcp)
+	if (!spec->registry_user)
 		spec->registry_user = "_json_key"; /* as Google's registries call it */
-	if (!spec->registry_user || !spec->registry_password)
-		return err_set(err, "fromImageRegistry: credentials are missing");
 	if (strchr(spec->registry_user, ':'))
-		return err_set(err, "fromImageRegistry: username: a colon is not possible");
+		return err_set(err, "fromImageRegistry: %s: a colon is not possible", kind->user);
+	/* It becomes part of a host's name. */
+	if (spec->registry_region && !is_made_of(spec->registry_region, region, 32))
+		return err_set(err, "fromImageRegistry: %s: one like eu-central-1 is wanted",
+			       kind->region);
 	return 0;
 }
 

@@ -48,7 +48,8 @@ struct build_spec {
 	const char *from_template;
 	const char *registry_user; /* of from_image's registry; NULL: nobody in particular */
 	const char *registry_password;
-	const char *start_cmd; /* NULL: none */
+	const char *registry_region; /* of Amazon, whose access key they are; NULL: not there */
+	const char *start_cmd;       /* NULL: none */
 	const char *ready_cmd;
 	bool force; /* of all steps */
 	struct build_step steps[SPEC_STEPS_MAX];

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { WATCH_MS = 250 };
+
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -44,10 +46,11 @@ static pid_t start(char *const argv[], bool is_limited, bool is_heard, int out_f
 	_exit(127);
 }
 
-/* Reads until the other end is closed. False when time is up. */
-static bool collect(int fd, int time_limit_ms, char *out, size_t out_n)
+/* Reads until the other end is closed. False when time is up, or it is enough. */
+static bool collect(int fd, int time_limit_ms, const struct process_watch *watch, char *out,
+		    size_t out_n)
 {
-	int64_t deadline = now_ms() + time_limit_ms;
+	int64_t deadline = now_ms() + time_limit_ms, look = 0;
 	size_t used = 0;
 	char rest[1024];
 
@@ -59,6 +62,13 @@ static bool collect(int fd, int time_limit_ms, char *out, size_t out_n)
 
 		if (time_limit_ms && left <= 0)
 			return false;
+		if (watch && now_ms() >= look) {
+			if (watch->is_enough(watch->arg))
+				return false;
+			look = now_ms() + WATCH_MS;
+		}
+		if (watch && (left < 0 || left > WATCH_MS))
+			left = WATCH_MS;
 		if (poll(&poll_fd, 1, (int)left) <= 0)
 			continue;
 		n = read(fd, is_full ? rest : out + used,
@@ -72,8 +82,8 @@ static bool collect(int fd, int time_limit_ms, char *out, size_t out_n)
 	}
 }
 
-static int run(char *const argv[], int time_limit_ms, bool is_heard, char *out, size_t out_n,
-	       struct err *err)
+static int run(char *const argv[], int time_limit_ms, bool is_heard,
+	       const struct process_watch *watch, char *out, size_t out_n, struct err *err)
 {
 	int pipe_fds[2];
 	bool is_in_time;
@@ -90,7 +100,7 @@ static int run(char *const argv[], int time_limit_ms, bool is_heard, char *out, 
 		close(pipe_fds[0]);
 		return err_errno(err, errno, "%s", argv[0]);
 	}
-	is_in_time = collect(pipe_fds[0], time_limit_ms, out, out_n);
+	is_in_time = collect(pipe_fds[0], time_limit_ms, watch, out, out_n);
 	close(pipe_fds[0]);
 	if (!is_in_time)
 		kill(-pid, SIGKILL);
@@ -109,11 +119,11 @@ static int run(char *const argv[], int time_limit_ms, bool is_heard, char *out, 
 
 int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, struct err *err)
 {
-	return run(argv, time_limit_ms, false, out, out_n, err);
+	return run(argv, time_limit_ms, false, NULL, out, out_n, err);
 }
 
-int process_run_heard(char *const argv[], int time_limit_ms, char *out, size_t out_n,
-		      struct err *err)
+int process_run_heard(char *const argv[], int time_limit_ms, const struct process_watch *watch,
+		      char *out, size_t out_n, struct err *err)
 {
-	return run(argv, time_limit_ms, true, out, out_n, err);
+	return run(argv, time_limit_ms, true, watch, out, out_n, err);
 }

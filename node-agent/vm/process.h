@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -14,8 +15,15 @@
  */
 int process_run(char *const argv[], int time_limit_ms, char *out, size_t out_n, struct err *err);
 
-/* The same for a program whose complaints are wanted: out is of standard output and error. */
-int process_run_heard(char *const argv[], int time_limit_ms, char *out, size_t out_n,
-		      struct err *err);
+/* Asked several times a second; when it says yes the program is killed as at its time limit. */
+struct process_watch {
+	bool (*is_enough)(void *arg);
+	void *arg;
+};
+
+/* The same for a program whose complaints are wanted: out is of standard output and error.
+ * watch: NULL for none. */
+int process_run_heard(char *const argv[], int time_limit_ms, const struct process_watch *watch,
+		      char *out, size_t out_n, struct err *err);
 
 #endif

@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import ecr  # noqa: E402
 import images  # noqa: E402
 import registry  # noqa: E402
 from fleet import BIN, TEMPLATES, Fleet, run_tests  # noqa: E402
@@ -127,6 +128,27 @@ def images_are_fetched_from_a_registry():
         wrong = {**spec["fromImageRegistry"], "password": "wrong"}
         _, result = template("build", PULLED, "--registry-allow", "*", spec={**spec, "fromImageRegistry": wrong})
         assert result["status"] == "error" and "authentication required" in result["reason"]["message"], result
+        large = {**spec, "fromImage": there.push(layout("large", ROOT, images.layer(("big", os.urandom(3 << 20)))), "team/large:v1")}
+        _, result = template("build", PULLED, "--registry-allow", "*", "--image-size", "2MiB", spec=large)
+        assert result["status"] == "error" and "is larger than 2 MiB" in result["reason"]["message"], result
+    assert not os.listdir(os.path.join(TEMPLATES, "tmp")), "no credentials are left behind"
+
+
+def amazon_tells_the_password_of_its_registries():
+    key = {"type": "aws", "awsAccessKeyId": ecr.KEY_ID, "awsSecretAccessKey": ecr.SECRET, "awsRegion": ecr.REGION}
+    with registry.Registry(work) as there, ecr.Ecr(registry.USER, registry.PASSWORD) as amazon:
+        words = ("build", PULLED, "--registry-allow", "*", "--ecr-endpoint", amazon.endpoint)
+        spec = {"fromImage": there.push(os.path.join(work, "first"), "team/small:v1"), "fromImageRegistry": key,
+                "steps": [{"type": "RUN", "args": ["cat /opt/said"]}]}
+        said, result = template(*words, spec=spec)
+        assert result["status"] == "ready" and not any(registry.PASSWORD in line or ecr.SECRET in line for line in said), (said, result)
+        for change, reason in (({"awsSecretAccessKey": "wrong"}, "400: The security token included in the request is invalid."),
+                               ({"awsRegion": "us-east-1"}, "400: Credential should be scoped to a valid region"),
+                               ({"awsRegion": "x.test/"}, "awsRegion: one like"), ({"awsRegion": ""}, "awsRegion is missing")):
+            _, result = template(*words, spec={**spec, "fromImageRegistry": {**key, **change}})
+            assert result["status"] == "error" and reason in result["reason"]["message"], (change, result)
+        _, result = template(*words[:-1], "http://127.0.0.1:1/", spec=spec)
+        assert result["status"] == "error" and "127.0.0.1:1/: Failed to connect" in result["reason"]["message"], result
     assert not os.listdir(os.path.join(TEMPLATES, "tmp")), "no credentials are left behind"
 
 
@@ -138,6 +160,7 @@ if __name__ == "__main__":
     try:
         run_tests([an_image_becomes_a_template, its_sandboxes_have_nothing_below_it, steps_go_on_from_it,
                    one_that_was_copied_here_without_its_layers_is_built_upon, what_is_wrong_with_an_image_is_told,
-                   an_image_that_is_larger_than_the_disk_is_refused, images_are_fetched_from_a_registry])
+                   an_image_that_is_larger_than_the_disk_is_refused, images_are_fetched_from_a_registry,
+                   amazon_tells_the_password_of_its_registries])
     finally:
         shutil.rmtree(work)

@@ -217,6 +217,11 @@ def what_is_built_is_checked(rig, mine, other, path):
                  {"fromTemplate": "base", "steps": [{**copy, "filesHash": "c" * 64}]}, {"fromTemplate": "base", "steps": [{**copy, "filesHash": "../../x"}]},
                  {"fromImage": "x", "fromImageRegistry": {"type": "aws", "awsAccessKeyId": "u"}}, {"fromImage": "x", "fromImageRegistry": "u:p"}):
         assert rig.api("POST", "/v2" + path, body, key=mine)[0] == 400, body
+    aws = {"type": "aws", "awsAccessKeyId": "u", "awsSecretAccessKey": "p"}
+    for registry, word in ((aws, "awsRegion is wanted"), ({"type": "gcp"}, "serviceAccountJson is wanted"), ({"type": "oci"}, "type is wanted: registry, gcp or aws"),
+                           ({"type": "registry", "username": "u"}, "password is wanted")):
+        status, answer = rig.api("POST", "/v2" + path, {"fromImage": "x", "fromImageRegistry": registry}, key=mine)
+        assert status == 400 and word in answer["message"], answer
     for name in ("nope", "other/app", "base:v2"):
         assert rig.api("POST", "/v2" + path, {"fromTemplate": name}, key=mine)[0] == 404, name
     assert rig.api("POST", "/v2" + path, {"fromTemplate": "base", "startCmd": "serve", "readyCmd": "true", "force": False, "steps": [copy, run]}, key=mine)[0] == 202

@@ -87,7 +87,9 @@ promise('an_image_of_a_registry_is_built_upon', async () => {
   if (!isNewest) return
   await assert.rejects(Template.build(upon({ username, password: 'wrong' }), 'of-image', size), /cannot be fetched/)
   await assert.rejects(Template.build(begin().fromImage(image.replace('team', 'other')).runCmd('true'), 'of-image', size), /may not be fetched/)
-  await assert.rejects(Template.build(begin().fromAWSRegistry(image, { accessKeyId: 'a', secretAccessKey: 'b', region: 'c' }).runCmd('true'), 'of-image', size), /get-login-password/)
+  const key = JSON.parse(process.env.FLOTILLA_TEST_ECR)
+  await Template.build(begin().fromAWSRegistry(image, key).skipCache().runCmd('cat /opt/said'), 'of-image', size)
+  await assert.rejects(Template.build(begin().fromAWSRegistry(image, { ...key, secretAccessKey: 'wrong' }).runCmd('true'), 'of-image', size), /security token .* is invalid/)
 })
 
 promise('a_build_may_go_on_by_itself', async () => {

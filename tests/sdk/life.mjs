@@ -79,9 +79,9 @@ promise('what_is_done_with_its_requests_is_told_back', async () => {
     assert.deepEqual([told.rules, told.egressProxy, told.allowOut], [kept, { address: egressProxy.address, username: 'u' }, ['API.x.test']])
     const rules = new Map([['*.y.test', [{ transform: { headers: { A: 'b' } } }]]])
     for (const update of [(network) => one.updateNetwork(network), (network) => Sandbox.updateNetwork(one.sandboxId, network)]) {
-      await update({ rules, egressProxy: { address: '192.0.2.1:1' } })
+      await update({ rules, egressProxy: { address: '192.0.2.1:1', username: 'v', password: 'w' } })
       const next = (await one.getInfo()).network
-      assert.deepEqual(next, { ...next, rules: Object.fromEntries(rules), egressProxy: { address: '192.0.2.1:1' } })
+      assert.deepEqual(next, { ...next, rules: Object.fromEntries(rules), egressProxy: { address: '192.0.2.1:1', username: 'v' } })
       assert.equal(next.allowOut, undefined)
       await update({})
       assert.equal((await one.getInfo()).network?.rules, undefined)

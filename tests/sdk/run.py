@@ -2,6 +2,7 @@
 """Drives E2B's SDK from npm in several versions against a real fleet, by URLs and in domain mode, and says of every method and
 option of it what became of it.  usage: run.py [PROGRAM.mjs]...   (all of them; the table is judged only then)"""
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import cli  # noqa: E402
+import ecr  # noqa: E402
 import mcp_template  # noqa: E402
 import images  # noqa: E402
 import own_domain  # noqa: E402
@@ -88,7 +90,9 @@ for package in sdk.PACKAGES:
     sdk.begin(package)
 mcp_template.ensure()
 with tempfile.TemporaryDirectory(prefix="flotilla-registry-") as folder, registry.Registry(folder) as there, \
-        Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team"], scheduler_options=["--identity-issuer", "https://fleet.test"]) as fleet:
+        ecr.Ecr(registry.USER, registry.PASSWORD) as amazon, \
+        Fleet(agents=1, also=[mcp_template.NAME], agent_options=["--registry-allow", there.address + "/team", "--ecr-endpoint", amazon.endpoint],
+              scheduler_options=["--identity-issuer", "https://fleet.test"]) as fleet:
     also = []
     if COMPUTE in chosen:
         print(sdk.COMPUTE, "is", sdk.version(sdk.COMPUTE), flush=True)
@@ -97,7 +101,8 @@ with tempfile.TemporaryDirectory(prefix="flotilla-registry-") as folder, registr
         also.append(lambda: not cli.run(fleet, fleet.tenant("cli"), fleet.path()))
     good = drive(fleet, [script for script in chosen if script != COMPUTE],
                  {"FLOTILLA_TEST_IMAGE": push_image(there, folder), "FLOTILLA_TEST_IMAGE_USER": registry.USER,
-                  "FLOTILLA_TEST_IMAGE_PASSWORD": registry.PASSWORD}, also)
+                  "FLOTILLA_TEST_IMAGE_PASSWORD": registry.PASSWORD,
+                  "FLOTILLA_TEST_ECR": json.dumps({"accessKeyId": ecr.KEY_ID, "secretAccessKey": ecr.SECRET, "region": ecr.REGION})}, also)
 if not sys.argv[1:]:
     good &= own_domain.inside([sys.executable, os.path.abspath(__file__), IN_DOMAIN]) == 0
     good &= sdk.coverage.judge(sdk.PACKAGES, "npm", must_fail=True)

@@ -240,18 +240,41 @@ static bool check_steps(struct api_call *call, const json_t *steps)
 	return true;
 }
 
+/* What of a registry's credentials is not there; NULL: nothing. */
+static const char *registry_lacks(const json_t *registry)
+{
+	static const struct {
+		const char *type, *fields[3];
+	} kinds[] = {
+#define REGISTRY(type, user, password, region) {type, {user, password, region}},
+#include "proto/registries.def"
+#undef REGISTRY
+	};
+	const char *type = api_text(registry, "type");
+
+	for (size_t i = 0; type && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(type, kinds[i].type) != 0)
+			continue;
+		for (size_t f = 0; f < 3; f++)
+			if (kinds[i].fields[f][0] && !api_text(registry, kinds[i].fields[f]))
+				return kinds[i].fields[f];
+		return NULL;
+	}
+	return "type";
+}
+
 /* What nodes' builders can log in with.  False: the call is ended. */
 static bool take_registry(struct api_call *call, json_t *spec)
 {
 	json_t *registry = json_object_get(call->body, "fromImageRegistry");
-	const char *type = api_text(registry, "type");
+	const char *missing;
 
 	if (!registry || json_is_null(registry))
 		return true;
-	if (!type || (strcmp(type, "registry") != 0 && strcmp(type, "gcp") != 0)) {
-		api_fail(call, 400, "invalid_request", "",
-			 "fromImageRegistry: type: `registry` or `gcp` is wanted; of AWS, give the "
-			 "user and password of `aws ecr get-login-password` as a registry's");
+	missing = registry_lacks(registry);
+	if (missing) {
+		api_fail(call, 400, "invalid_request", "", "fromImageRegistry: %s is wanted%s",
+			 missing, strcmp(missing, "type") ? "" : ": registry, gcp or aws");
 		return false;
 	}
 	json_object_set(spec, "fromImageRegistry", registry);
