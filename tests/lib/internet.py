@@ -56,8 +56,9 @@ def _name_of(query):
 
 
 class World:
-    def __init__(self, here=False):
-        """here: the calling process goes into the host's namespace for good."""
+    def __init__(self, here=False, ports=PORTS, names=NAMES):
+        """here: the calling process goes into the host's namespace for good; ports: of those who tell who was called."""
+        self.names = names
         self.host, self.far = netns.Namespace(here), netns.Namespace()
         netns.join(self.host, HOST + "/24", self.far, "198.51.100.2/24")
         self.host.ip("route", "add", "default", "via", "198.51.100.2")
@@ -65,7 +66,7 @@ class World:
             self.far.ip("address", "add", address + "/32", "dev", "lo")
         self.asked = []  # names that were looked up
         self.sockets = []
-        for port in PORTS:
+        for port in ports:
             self._listen(self.far, port)
         self._listen(self.host, 80)
         self._datagrams(DNS, 53, self._name)
@@ -96,7 +97,7 @@ class World:
     def _name(self, query):
         name, end = _name_of(query)
         self.asked.append(name)
-        address = NAMES.get(name.lower())
+        address = self.names.get(name.lower())
         head = query[:2] + struct.pack(">HHHHH", 0x8180 if address else 0x8183, 1, 1 if address else 0, 0, 0)
         answer = head + query[12:end]
         if address:
