@@ -47,6 +47,15 @@ static const struct wire_egress_header *header_of(const struct wire_egress_rule 
 	return NULL;
 }
 
+/* ":" and digits, or nothing: behind anything else a server may look for another host. */
+static bool is_port(struct http_text text)
+{
+	for (size_t i = 1; i < text.n; i++)
+		if (text.at[i] < '0' || text.at[i] > '9')
+			return false;
+	return true;
+}
+
 /* By the host that it names itself; without one, HTTP/1.0, it can only be for this one. */
 static bool is_for(const struct requests *requests, const struct http_head *head)
 {
@@ -55,6 +64,8 @@ static bool is_for(const struct requests *requests, const struct http_head *head
 
 	if (!host.at)
 		return true;
+	if (colon && !is_port((struct http_text){colon, host.n - (size_t)(colon - host.at)}))
+		return false;
 	if (colon)
 		host.n = (size_t)(colon - host.at);
 	if (host.n && host.at[host.n - 1] == '.')
