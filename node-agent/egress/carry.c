@@ -109,13 +109,37 @@ static bool take_proxied(struct connection *connection, size_t n)
 	       status == 0;
 }
 
+/* The far end is of no use before it has greeted. False: broken. */
+static bool fail_greeting(struct connection *connection, const char *why)
+{
+	struct bytes to_near = {0};
+	bool is_good;
+
+	connection->far.is_read_out = true;
+	if (!inspect_fail(connection->inspect, why, &to_near))
+		connection->is_over = true;
+	is_good = side_say(&connection->near, to_near.at, to_near.n);
+	bytes_remove(&to_near, to_near.n);
+	return is_good;
+}
+
+static bool is_greeting(const struct connection *connection)
+{
+	return connection->inspect && inspect_is_greeting(connection->inspect);
+}
+
 /* One piece from one side. False: broken. */
 static bool take(struct connection *connection, struct side *from)
 {
 	ssize_t got = recv(from->fd, piece, sizeof(piece), MSG_DONTWAIT);
 
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return true;
+	if (got <= 0 && from == &connection->far && is_greeting(connection))
+		return fail_greeting(connection,
+				     got ? strerror(errno) : "it ended before TLS had begun");
 	if (got < 0)
-		return errno == EAGAIN || errno == EINTR;
+		return false;
 	if (got == 0) {
 		from->is_read_out = true;
 		return true;
@@ -175,6 +199,8 @@ void connection_carry(struct connection *connection, struct side *side, int even
 		connection_end(connection, true);
 		return;
 	}
+	if (!is_greeting(connection))
+		uv_timer_stop(&connection->patience);
 	pass_near_end(connection);
 	pass_far_end(connection);
 	if (is_done(connection))
@@ -183,13 +209,23 @@ void connection_carry(struct connection *connection, struct side *side, int even
 		connection_watch(connection);
 }
 
+void connection_give_up(struct connection *connection)
+{
+	bool is_told = connection->inspect && inspect_owes_near(connection->inspect);
+
+	if (!is_told && is_greeting(connection) &&
+	    fail_greeting(connection, "it took too long to begin TLS") && connection->is_over)
+		connection_carry(connection, &connection->near, 0);
+	else
+		connection_end(connection, true);
+}
+
 void connection_run(struct connection *connection)
 {
 	struct bytes sniffed = connection->sniffed, heard = connection->heard;
 	bool is_good;
 
 	connection->step = RUNS;
-	uv_timer_stop(&connection->patience);
 	connection->sniffed = connection->heard = (struct bytes){0};
 	is_good = take_near(connection, sniffed.at, sniffed.n) &&
 		  take_far(connection, heard.at, heard.n);

@@ -51,6 +51,8 @@ void connection_on_far(uv_poll_t *poll, int status, int events);
 /* The far side is there, and all that was said before goes on. */
 void connection_run(struct connection *connection);
 void connection_carry(struct connection *connection, struct side *side, int events);
+/* The far side took too long to be there. */
+void connection_give_up(struct connection *connection);
 /* To the far side, through the proxy's TLS if there is one. False: broken. */
 bool connection_say_far(struct connection *connection, const void *bytes, size_t n);
 /* What waits for a side, as far as it goes. False: broken. */

@@ -111,12 +111,13 @@ void connection_on_far(uv_poll_t *poll, int status, int events)
 {
 	struct connection *connection = poll->data;
 
+	/* An error is read, and told, as one. */
+	if (status < 0)
+		events = UV_READABLE | UV_WRITABLE;
 	if (connection->step == DIALS) {
 		on_dialled(connection, status);
 	} else if (connection->step == RUNS) {
-		/* An error is read, and told, as one. */
-		connection_carry(connection, &connection->far,
-				 status < 0 ? UV_READABLE | UV_WRITABLE : events);
+		connection_carry(connection, &connection->far, events);
 	} else if (!side_flush(&connection->far) ||
 		   ((events & UV_READABLE) && !hear_proxy(connection))) {
 		connection_end(connection, true);

@@ -215,6 +215,24 @@ bool inspect_take(struct inspect *inspect, enum inspect_side from,
 	return goes_on;
 }
 
+bool inspect_is_greeting(const struct inspect *inspect)
+{
+	return inspect->far && !tls_is_ready(inspect->far);
+}
+
+bool inspect_fail(struct inspect *inspect, const char *why, struct bytes *to_near)
+{
+	struct err err;
+	bool goes_on = true;
+
+	if (!inspect->failure[0]) {
+		err_set(&err, "%s", why);
+		goes_on = far_failed(inspect, &err, to_near);
+		collect(inspect->near, to_near);
+	}
+	return goes_on;
+}
+
 bool inspect_owes_near(const struct inspect *inspect)
 {
 	return inspect->failure[0] && !inspect->is_near_over;

@@ -30,6 +30,12 @@ bool inspect_take(struct inspect *inspect, enum inspect_side from,
 		  const struct wire_egress_rule *rule, const uint8_t *bytes, size_t n,
 		  struct bytes *to_near, struct bytes *to_far);
 
+/* Whether the far end cannot be spoken to yet. */
+bool inspect_is_greeting(const struct inspect *inspect);
+
+/* It is, and will never be: the sandbox is told why, as soon as it can be. False as above. */
+bool inspect_fail(struct inspect *inspect, const char *why, struct bytes *to_near);
+
 /* Whether the sandbox is still to be told that the far end failed, though that is gone. */
 bool inspect_owes_near(const struct inspect *inspect);
 

@@ -147,7 +147,7 @@ static void on_too_long(uv_timer_t *timer)
 	if (connection->step == SNIFFS)
 		on_no_name(connection, keeper_judge(connection->keeper, connection->address));
 	else
-		connection_end(connection, true);
+		connection_give_up(connection);
 }
 
 /* ---- both sides ---- */
