@@ -45,6 +45,8 @@ void connection_set_options(int fd);
 
 /* dial.c */
 void connection_go_out(struct connection *connection);
+/* There are other rules, with the same proxy if it is on its way. */
+void connection_rules_changed(struct connection *connection);
 void connection_on_far(uv_poll_t *poll, int status, int events);
 
 /* carry.c */

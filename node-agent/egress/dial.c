@@ -13,11 +13,6 @@
 
 /* ---- a proxy ---- */
 
-static bool has_proxy(const struct connection *connection)
-{
-	return connection->keeper->rules.wire.proxy_host[0] != 0;
-}
-
 static bool begin_socks(struct connection *connection)
 {
 	const struct wire_egress *rules = &connection->keeper->rules.wire;
@@ -31,6 +26,13 @@ static bool begin_socks(struct connection *connection)
 	};
 	socks_begin(&connection->socks);
 	return connection_say_far(connection, connection->socks.said, connection->socks.said_n);
+}
+
+void connection_rules_changed(struct connection *connection)
+{
+	/* Texts of the rules before. */
+	connection->socks.user = connection->keeper->rules.wire.proxy_user;
+	connection->socks.password = connection->keeper->rules.wire.proxy_password;
 }
 
 static bool begin_proxy(struct connection *connection)
@@ -96,7 +98,7 @@ static void on_dialled(struct connection *connection, int status)
 	if (status < 0 || getsockopt(connection->far.fd, SOL_SOCKET, SO_ERROR, &fault, &n) ||
 	    fault) {
 		connection_end(connection, true);
-	} else if (!has_proxy(connection)) {
+	} else if (!keeper_has_proxy(connection->keeper)) {
 		connection_run(connection);
 	} else {
 		connection->step = GREETS;
@@ -153,7 +155,8 @@ static void dial(struct connection *connection, uint32_t address, uint16_t port)
 
 static uint16_t port_out(const struct connection *connection)
 {
-	return has_proxy(connection) ? connection->keeper->rules.wire.proxy_port : connection->port;
+	return keeper_has_proxy(connection->keeper) ? connection->keeper->rules.wire.proxy_port
+						    : connection->port;
 }
 
 /*

@@ -59,6 +59,9 @@ struct keeper {
 	uint64_t new_at_ms;
 };
 
+/* Whether TCP goes out through a proxy of the tenant's, and nothing around it. */
+bool keeper_has_proxy(const struct keeper *keeper);
+
 /* One more of anything that costs a descriptor here, now? */
 bool keeper_takes_new(struct keeper *keeper);
 
@@ -69,7 +72,9 @@ bool keeper_is_barred(const struct keeper *keeper, uint32_t address);
 
 /* tcp.c */
 int tcp_open(struct keeper *keeper);
-void tcp_rules_changed(struct keeper *keeper); /* ends what is not allowed any more */
+/* Ends what is not allowed any more; with another proxy than before also what is on its way out:
+ * it would tell one what is the other's. */
+void tcp_rules_changed(struct keeper *keeper, bool is_same_proxy);
 
 /* udp.c */
 int udp_open(struct keeper *keeper);

@@ -15,6 +15,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+bool keeper_has_proxy(const struct keeper *keeper)
+{
+	return keeper->rules.wire.proxy_host[0] != 0;
+}
+
 bool keeper_takes_new(struct keeper *keeper)
 {
 	uint64_t now_ms = uv_now(&keeper->loop);
@@ -95,6 +100,7 @@ static int take_rules(struct keeper *keeper, const struct wire_bytes *bytes, str
 	struct egress_rules rules = {0};
 	struct tls_config *proxy_trust = NULL;
 	struct issuer *issuer = NULL;
+	bool is_same_proxy;
 
 	if (egress_policy_read(bytes, &policy, err) || egress_rules_read(&rules, bytes, err))
 		return -1;
@@ -106,6 +112,7 @@ static int take_rules(struct keeper *keeper, const struct wire_bytes *bytes, str
 		egress_rules_free(&rules);
 		return -1;
 	}
+	is_same_proxy = egress_rules_share_proxy(&keeper->rules, &rules);
 	issuer_close(keeper->issuer);
 	tls_config_unref(keeper->proxy_trust);
 	egress_rules_free(&keeper->rules);
@@ -113,7 +120,7 @@ static int take_rules(struct keeper *keeper, const struct wire_bytes *bytes, str
 	keeper->rules = rules;
 	keeper->issuer = issuer;
 	keeper->proxy_trust = proxy_trust;
-	tcp_rules_changed(keeper);
+	tcp_rules_changed(keeper, is_same_proxy);
 	udp_rules_changed(keeper);
 	return 0;
 }

@@ -34,6 +34,19 @@ void egress_rules_free(struct egress_rules *rules)
 	explicit_bzero(rules, sizeof(*rules));
 }
 
+bool egress_rules_share_proxy(const struct egress_rules *one, const struct egress_rules *other)
+{
+	const struct wire_egress *a = &one->wire, *b = &other->wire;
+
+	return strcmp(a->proxy_host, b->proxy_host) == 0 && a->proxy_port == b->proxy_port &&
+	       strcmp(a->proxy_user, b->proxy_user) == 0 &&
+	       strcmp(a->proxy_password, b->proxy_password) == 0 && a->proxy_tls == b->proxy_tls &&
+	       strcmp(a->proxy_tls_name, b->proxy_tls_name) == 0 &&
+	       a->proxy_tls_ca.n == b->proxy_tls_ca.n &&
+	       (!a->proxy_tls_ca.n ||
+		memcmp(a->proxy_tls_ca.data, b->proxy_tls_ca.data, a->proxy_tls_ca.n) == 0);
+}
+
 /* How good a rule is for the name: 0 is not at all, and its own is more than any "*.x". */
 static size_t fit(const char *rule, const char *name, size_t name_n)
 {

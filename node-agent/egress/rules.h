@@ -19,6 +19,9 @@ struct egress_rules {
 int egress_rules_read(struct egress_rules *rules, const struct wire_bytes *bytes, struct err *err);
 void egress_rules_free(struct egress_rules *rules); /* and wipes it: there are secrets in it */
 
+/* Whether connections go out by the same proxy, with the same password and trust, or by none. */
+bool egress_rules_share_proxy(const struct egress_rules *one, const struct egress_rules *other);
+
 /* The one for requests to this host, by any case: its own, else the longest "*.x" that it is below
  * of; NULL: none. */
 const struct wire_egress_rule *egress_rules_find(const struct egress_rules *rules,

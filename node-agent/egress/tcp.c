@@ -290,7 +290,12 @@ static bool is_still_allowed(const struct connection *connection)
 	return false;
 }
 
-void tcp_rules_changed(struct keeper *keeper)
+static bool is_on_its_way(const struct connection *connection)
+{
+	return connection->step != SNIFFS && connection->step != RUNS;
+}
+
+void tcp_rules_changed(struct keeper *keeper, bool is_same_proxy)
 {
 	struct list *link = keeper->connections.next, *next;
 
@@ -298,8 +303,10 @@ void tcp_rules_changed(struct keeper *keeper)
 		struct connection *connection = LIST_OBJECT(link, struct connection, link);
 
 		next = link->next;
-		if (!is_still_allowed(connection))
+		if (!is_still_allowed(connection) || (!is_same_proxy && is_on_its_way(connection)))
 			connection_end(connection, true);
+		else
+			connection_rules_changed(connection);
 	}
 }
 

@@ -179,6 +179,46 @@ static void rules_without_an_authority_are_none(void **state)
 	assert_non_null(strstr(err.text, "authority"));
 }
 
+/* One difference a row; the first row has none. */
+static void a_proxy_is_the_same_by_all_that_is_said_of_it(void **state)
+{
+	static const struct wire_egress proxy = {.proxy_host = "proxy.example",
+						 .proxy_port = 1080,
+						 .proxy_user = "me",
+						 .proxy_password = "password",
+						 .proxy_tls = true,
+						 .proxy_tls_name = "name.example",
+						 .proxy_tls_ca = BYTES("pem")};
+	struct wire_egress others[9];
+	struct egress_rules one = {0}, other = {0};
+	struct wire_bytes bytes = encoded(&proxy);
+	struct err err;
+
+	(void)state;
+	assert_true(egress_rules_share_proxy(&one, &other));
+	assert_int_equal(egress_rules_read(&one, &bytes, &err), 0);
+	assert_false(egress_rules_share_proxy(&one, &other));
+	for (size_t i = 0; i < ARRAY_N(others); i++)
+		others[i] = proxy;
+	strcpy(others[1].proxy_host, "proxy2.example");
+	others[2].proxy_port = 1081;
+	strcpy(others[3].proxy_user, "mee");
+	strcpy(others[4].proxy_password, "");
+	others[5].proxy_tls = false;
+	strcpy(others[6].proxy_tls_name, "");
+	others[7].proxy_tls_ca.n = 0;
+	others[8].proxy_tls_ca.data = (const uint8_t *)"pen";
+	for (size_t i = 0; i < ARRAY_N(others); i++) {
+		bytes = encoded(&others[i]);
+		assert_int_equal(egress_rules_read(&other, &bytes, &err), 0);
+		if (egress_rules_share_proxy(&one, &other) != (i == 0) ||
+		    egress_rules_share_proxy(&other, &one) != (i == 0))
+			fail_msg("row %zu", i);
+	}
+	egress_rules_free(&one);
+	egress_rules_free(&other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +226,7 @@ int main(void)
 		cmocka_unit_test(later_rules_take_the_place_of_earlier_ones),
 		cmocka_unit_test(the_largest_message_is_read),
 		cmocka_unit_test(rules_without_an_authority_are_none),
+		cmocka_unit_test(a_proxy_is_the_same_by_all_that_is_said_of_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

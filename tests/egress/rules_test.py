@@ -717,6 +717,7 @@ def main():
         who_has_said_all_still_hears, what_breaks_is_told_and_over, inspected_connections_are_counted, memory_comes_back,
         rules_change_under_open_connections, connections_go_through_the_proxy_alone, a_proxy_is_spoken_to_by_tls,
         bad_proxies_let_nothing_out, who_never_greets_is_given_up,
+        a_change_of_proxies_tells_none_of_the_others_secrets,
     ]
     wanted = sys.argv[2:]
     failed = run([test for test in tests if not wanted or test.__name__ in wanted], PROGRAM, world, world.asked.clear)
