@@ -175,11 +175,17 @@ static struct flow *flow_find(const struct keeper *keeper, uint16_t guest_port, 
 
 /* ---- from the sandbox ---- */
 
+/* A proxy carries TCP alone, and what a tenant sends through it must not go around it. */
+static bool passes(const struct keeper *keeper, uint32_t address)
+{
+	return !keeper_has_proxy(keeper) && keeper_judge(keeper, address) == EGRESS_ALLOW;
+}
+
 static void relay(struct keeper *keeper, uint16_t guest_port, uint32_t address, uint16_t port,
 		  const uint8_t *bytes, size_t n)
 {
 	struct flow *flow = flow_find(keeper, guest_port, address, port);
-	bool is_allowed = flow || keeper_judge(keeper, address) == EGRESS_ALLOW;
+	bool is_allowed = flow || passes(keeper, address);
 
 	if (!is_allowed) {
 		/* Whatever name server it was told of: ours answers in its place. */
@@ -241,7 +247,7 @@ void udp_rules_changed(struct keeper *keeper)
 		struct flow *flow = LIST_OBJECT(link, struct flow, link);
 
 		next = link->next;
-		if (keeper_judge(keeper, flow->address) != EGRESS_ALLOW)
+		if (!passes(keeper, flow->address))
 			flow_end(flow);
 	}
 }

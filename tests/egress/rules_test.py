@@ -716,7 +716,7 @@ def main():
         a_value_that_is_missing_is_told, sites_that_cannot_be_believed_get_nothing, what_a_sandbox_believes_is_made_for_each_host,
         who_has_said_all_still_hears, what_breaks_is_told_and_over, inspected_connections_are_counted, memory_comes_back,
         rules_change_under_open_connections, connections_go_through_the_proxy_alone, a_proxy_is_spoken_to_by_tls,
-        bad_proxies_let_nothing_out, who_never_greets_is_given_up,
+        bad_proxies_let_nothing_out, who_never_greets_is_given_up, datagrams_do_not_go_around_a_proxy,
         a_change_of_proxies_tells_none_of_the_others_secrets,
     ]
     wanted = sys.argv[2:]
