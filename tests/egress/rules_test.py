@@ -242,9 +242,12 @@ def another_protocol_passes_with_consent(world, make):
     for connection in (safe(sandbox), sandbox.connect(SITE, 80)):
         with connection:
             # Without consent what follows is a request, and waits until that is known.
-            connection.sendall(wish % b"no" + wish % b"upgrade" + raw)
+            connection.sendall(wish % b"no" + b"POST /echo HTTP/1.1\r\nAuthorization: own\r\nHost: %s\r\nContent-Length: 3\r\n\r\nabc" % GOOD.encode())
+            got = until(connection, b"\r\nabc\r\n0\r\n\r\n")
+            assert got.count(b" 200 ") == 2 and field(site.seen[-1]) == [SECRET], got
+            connection.sendall(wish % b"upgrade" + raw)
             got = until(connection, raw)
-            assert b" 200 " in got and b" 101 " in got and got.endswith(b"\r\n\r\n" + raw), got
+            assert b" 101 " in got and got.endswith(b"\r\n\r\n" + raw), got
             for size in (1, 70000, 1 << 20):
                 sender = threading.Thread(target=connection.sendall, args=(bytes(size),))
                 sender.start()
