@@ -227,6 +227,7 @@ bool requests_hear(struct requests *requests, const uint8_t *bytes, size_t n)
 		}
 	} while (verdict == HTTP_OK && head.status < 200 && head.status != 101);
 	bytes_remove(&requests->response, requests->response.n);
+	requests->response_scanned_n = 0;
 	requests->step = verdict == HTTP_OK && head.status == 101 ? REQUESTS_RAW : REQUESTS_HEAD;
 	return true;
 }

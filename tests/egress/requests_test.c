@@ -386,6 +386,10 @@ static void a_server_that_does_not_change_is_asked_on(void **state)
 		assert_out(&outcome, UPGRADE OURS "\r\nGET /2 HTTP/1.0\r\n" OURS "\r\n");
 		assert_false(hear(&requests, "HTTP/1.1 101 ok\r\n\r\n"));
 		assert_int_equal(requests.step, REQUESTS_HEAD);
+		/* The next wish is heard afresh. */
+		assert_true(take(&requests, &rule, UPGRADE "\r\n", sizeof(UPGRADE) + 1, &outcome));
+		assert_true(hear(&requests, "HTTP/1.1 101 ok\r\n\r\n"));
+		assert_int_equal(requests.step, REQUESTS_RAW);
 		requests_end(&requests);
 		outcome_free(&outcome);
 	}
