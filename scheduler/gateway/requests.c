@@ -214,8 +214,8 @@ static size_t take_body(struct client *client, const uint8_t *bytes, size_t byte
 	room = leg_room(client);
 	if (!room)
 		return 0;
-	body_n =
-		http_body_measure(&client->request_body, bytes, room < bytes_n ? room : bytes_n, &ended);
+	body_n = http_body_measure(&client->request_body, bytes, room < bytes_n ? room : bytes_n,
+				   &ended);
 	if (body_n < 0) {
 		response_refuse_head(client, http_verdict_status(HTTP_BAD_CHUNK),
 				     http_verdict_text(HTTP_BAD_CHUNK));
