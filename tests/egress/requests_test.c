@@ -323,8 +323,8 @@ static void another_protocol_begins_with_the_servers_consent(void **state)
 	static const char *const responses[] = {
 		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
 		"HTTP/1.1 101\r\n\r\n\x81\x05hello",
-		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-		"HTTP/1.1 101 ok\r\n\r\n",
+		("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+		 "HTTP/1.1 101 ok\r\n\r\n"),
 	};
 
 	(void)state;
