@@ -8,7 +8,7 @@ import { E2B, InvalidArgumentError, Sandbox } from '@e2b/code-interpreter'
 let sandbox
 
 promise('the_first_execution_finds_a_warm_kernel', async () => {
-  sandbox = await Sandbox.create({ timeoutMs: 300_000, envs: { COLOUR: 'blue' } })
+  sandbox = await Sandbox.create({ timeoutMs: 1200_000, envs: { COLOUR: 'blue' } })
   const began = Date.now()
   const execution = await sandbox.runCode('x = 1; x += 1; x')
   console.log(`   first execution: ${Date.now() - began} ms`)
@@ -70,6 +70,26 @@ promise('a_plot_is_a_png_and_a_frame_is_html', async () => {
   assert.ok(frame.results[0].formats().includes('html'))
 })
 
+promise('a_plot_is_told_as_data_too', async () => {
+  const chart = async (code) => (await sandbox.runCode(`import matplotlib.pyplot as plt\n${code}\nplt.show()`)).results[0].chart
+  const line = await chart('plt.plot([1, 2], [3, 4.5], label="a"); plt.title("T"); plt.xlabel("Time (s)"); plt.yscale("log")')
+  assert.deepEqual([line.type, line.title, line.elements], ['line', 'T', [{ label: 'a', points: [[1, 3], [2, 4.5]] }]])
+  assert.deepEqual([line.x_label, line.x_unit, line.x_scale, line.y_scale, line.y_label], ['Time (s)', 's', 'linear', 'log', null])
+  assert.equal(line.x_ticks.length, line.x_tick_labels.length)
+  const dates = await chart('import datetime\nplt.scatter([datetime.date(2024, 1, 1)], [1])')
+  assert.deepEqual([dates.type, dates.x_scale, dates.elements[0].points], ['scatter', 'datetime', [['2024-01-01T00:00:00', 1]]])
+  const bars = await chart('plt.barh(["u", "v"], [1, 2], label="g")')
+  assert.deepEqual([bars.type, bars.elements], ['bar', [{ label: 'u', group: 'g', value: 1 }, { label: 'v', group: 'g', value: 2 }]])
+  assert.deepEqual((await chart('plt.pie([1, 3], labels=["p", "q"])')).elements, [{ label: 'p', angle: 90, radius: 1 }, { label: 'q', angle: 270, radius: 1 }])
+  const boxes = await chart('plt.boxplot([[1, 2, 3, 4, 50]], labels=["b"])')
+  assert.deepEqual([boxes.type, boxes.elements], ['box_and_whisker', [{ label: 'b', min: 1, first_quartile: 2, median: 3, third_quartile: 4, max: 4, outliers: [50] }]])
+  const two = await chart('f, (a, b) = plt.subplots(1, 2); a.plot([1]); b.imshow([[1]]); f.suptitle("S")')
+  assert.deepEqual([two.type, two.title, two.elements.map(one => one.type)], ['superchart', 'S', ['line', 'unknown']])
+  const { results } = await sandbox.runCode('import pandas as pd\npd.DataFrame({"a": [1, None], "b": pd.to_datetime(["2024-01-01", None])})')
+  assert.deepEqual(results[0].data, { a: [1, null], b: ['2024-01-01T00:00:00', null] })
+  assert.deepEqual(['data', 'html'].filter(format => !results[0].formats().includes(format)), [])
+})
+
 promise('rich_data_keeps_its_kind', async () => {
   const { results } = await sandbox.runCode(
     'from IPython.display import display, JSON, Markdown, Latex, SVG\n' +
@@ -105,8 +125,8 @@ promise('contexts_are_apart_and_can_be_restarted_and_removed', async () => {
   assert.ok(!(await sandbox.listCodeContexts()).some(other => other.id === context.id))
 })
 
-const inLanguage = language => async (code, options) => {
-  const execution = await sandbox.runCode(code, { language, ...options })
+const inLanguage = (language, where = sandbox) => async (code, options) => {
+  const execution = await where.runCode(code, { language, ...options })
   return { ...execution, text: execution.text, out: execution.logs.stdout.join(''), err: execution.logs.stderr.join('') }
 }
 
@@ -170,9 +190,55 @@ promise('bash_is_one_shell_that_goes_on', async () => {
   assert.equal((await run('echo "[$word]"')).out, '[]\n')
 })
 
+promise('r_has_names_that_stay_plots_and_tables', async () => {
+  const run = inLanguage('r')
+  assert.equal((await run('x <- 41; y <- x + 1; y', { timeoutMs: 120_000 })).text, '[1] 42')
+  const told = await run('cat("out\\n"); message("err"); "shown"; c(x, NA)')
+  assert.deepEqual([told.out, told.err, told.results.map(result => [result.text, result.isMainResult])],
+    ['out\n', 'err\n', [['[1] "shown"', false], ['[1] 41 NA', true]]])
+  const { error } = await run('f <- function(a) stop("bad ", a); g <- function() f(3); g()')
+  assert.deepEqual([error.name, error.value, error.traceback], ['ERROR', 'bad 3', 'g()\nf(3)\nstop("bad ", a)'])
+  assert.match((await run('x +* 2')).error.value, /unexpected '\*'/)
+  const [table] = (await run('data.frame(a = 1:2, b = c("u", NA))')).results
+  assert.deepEqual(table.data, { a: [1, 2], b: ['u', null] })
+  const [plot] = (await run('plot(1:3)')).results
+  assert.equal(Buffer.from(plot.png, 'base64').subarray(1, 4).toString(), 'PNG')
+  assert.equal((await run('paste(Sys.getenv("COLOUR"), Sys.getenv("ONCE"))', { envs: { ONCE: "it's" } })).text, '[1] "blue it\'s"')
+  assert.equal((await run('Sys.getenv("ONCE", unset = NA)')).text, '[1] NA')
+  assert.equal((await run('quit()')).error.name, 'KernelDied')
+  assert.equal((await run('exists("y")')).text, '[1] FALSE')
+})
+
+promise('java_is_a_jshell', async () => {
+  const other = await Sandbox.create({ timeoutMs: 300_000, envs: { COLOUR: 'blue' } })
+  try {
+    const run = inLanguage('java', other)
+    assert.equal((await run('int x = 41;\nint next(int n) {\n  return n + 1;\n}\nnext(x)', { timeoutMs: 180_000 })).text, '42')
+    const told = await run('System.out.println("out"); System.err.println("err"); List.of("a", x)')
+    assert.deepEqual([told.text, told.out, told.err], ['[a, 41]', 'out\n', 'err\n'])
+    assert.equal((await run('"a\\n" + "é"')).text, 'a\né')
+    const { error } = await run('void f() { throw new IllegalStateException("bad"); }\nf()')
+    assert.deepEqual([error.name, error.value], ['java.lang.IllegalStateException', 'bad'])
+    assert.match(error.traceback, /at f\(/)
+    assert.deepEqual([(await run('int z = "a";')).error.name, (await run('class A {')).error.value], ['CompilationError', 'reached end of file while parsing'])
+    assert.equal((await run('System.getenv("COLOUR") + System.getenv("ONCE")', { envs: { ONCE: "it's" } })).text, "blueit's")
+    assert.deepEqual((await run('System.getenv("ONCE")')).results, [])
+    assert.equal((await run('System.exit(1)')).error.name, 'KernelDied')
+    assert.equal((await run('x')).error.name, 'CompilationError')
+    const context = await other.createCodeContext({ language: 'java', cwd: '/tmp', requestTimeoutMs: 180_000 })
+    let running
+    await new Promise(resolve => { running = other.runCode('System.out.println("runs"); while (true) {}', { context, onStdout: resolve }) })
+    await other.restartCodeContext(context)
+    assert.equal((await running).error.name, 'Interrupted')
+  } finally {
+    await other.kill()
+  }
+})
+
 promise('a_restart_interrupts_what_runs_in_any_language', async () => {
   for (const [language, code, value] of [['javascript', 'console.log("runs"); while (true);', /interrupted/],
     ['javascript', 'console.log("runs"); await new Promise(() => {})', /interrupted/],
+    ['r', 'cat("runs\\n"); repeat Sys.sleep(0.1)', /interrupted/],
     ['bash', 'echo runs; while true; do sleep 0.1; done', /130/], ['python', 'print("runs")\nwhile True: pass', /^$/]]) {
     const context = await sandbox.createCodeContext({ language, requestTimeoutMs: 120_000 })
     let running
@@ -199,6 +265,10 @@ promise('what_is_wrong_with_a_request_is_told', async () => {
   await assert.rejects(sandbox.createCodeContext({ language: 'cobol' }), /400/)
   await assert.rejects(sandbox.runCode('1', { language: 'cobol' }), /400/)
   await assert.rejects(sandbox.runCode('1', { context: { id: 'nobody' } }), /not found/)
+  const gone = await Sandbox.create()
+  await gone.kill()
+  await assert.rejects(gone.listCodeContexts(), /sandbox/i)
+  await assert.rejects(gone.runCode('1'), /sandbox/i)
 })
 
 promise('files_and_commands_are_the_same_machine', async () => {

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.environ["FLOTILLA_TESTS_LIB"])
 from fleet import run_tests  # noqa: E402
-from e2b_code_interpreter import Sandbox  # noqa: E402
+from e2b_code_interpreter import Sandbox, charts  # noqa: E402
 
 sandbox = None
 
@@ -20,6 +20,15 @@ def python_results_errors_and_streams():
 def python_plots():
     results = sandbox.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()").results
     assert base64.b64decode(results[0].png)[1:4] == b"PNG", results
+
+
+def python_charts():
+    def chart(code):
+        return sandbox.run_code(f"import matplotlib.pyplot as plt\n{code}\nplt.show()").results[0].chart
+    bars = chart("plt.bar(['u', 'v'], [1, 2])")
+    assert isinstance(bars, charts.BarChart) and [(bar.label, bar.value) for bar in bars.elements] == [("u", 1), ("v", 2)], bars
+    several = chart("_, all = plt.subplots(2, 2)\nall[0][0].plot([1]); all[0][1].scatter([1], [2]); all[1][0].pie([1]); all[1][1].boxplot([1, 2])")
+    assert [type(one) for one in several.elements] == [charts.LineChart, charts.ScatterChart, charts.PieChart, charts.BoxAndWhiskerChart], several
 
 
 def python_contexts():
@@ -40,6 +49,6 @@ def python_drives_other_languages():
 
 sandbox = Sandbox.create(timeout=300)
 try:
-    run_tests([python_results_errors_and_streams, python_plots, python_contexts, python_drives_other_languages])
+    run_tests([python_results_errors_and_streams, python_plots, python_charts, python_contexts, python_drives_other_languages])
 finally:
     sandbox.kill()

@@ -32,5 +32,5 @@ with Fleet(template="code-interpreter-v1") as fleet:
     good = sdk.drive(os.path.join(HERE, "interpreter.mjs"), sdk.ADDS, env=fleet.env(fleet.tenant("js")))
     env = {**os.environ, **fleet.env(fleet.tenant("python")), "FLOTILLA_TESTS_LIB": LIB}
     good &= subprocess.run([python, os.path.join(HERE, "interpreter.py")], env=env, timeout=300).returncode == 0
-good &= sdk.coverage.judge([sdk.ADDS], "npm-interpreter")
+good &= sdk.coverage.judge([sdk.ADDS], "npm-interpreter", must_fail=True)
 sys.exit(0 if good else 1)

@@ -25,7 +25,7 @@ def verdict(line, package, lines):
     return f"skip {name}: {excuse.reason}", False
 
 
-def run(runner, script, words, package, cwd, env, seconds=400):
+def run(runner, script, words, package, cwd, env, seconds=800):
     """Whether all tests of a script did as expected; one that ends early or badly did not.  runner: what runs it, with its
     options.  It is told whole when it has ended, since others may run beside it."""
     name, began = os.path.basename(script), time.monotonic()

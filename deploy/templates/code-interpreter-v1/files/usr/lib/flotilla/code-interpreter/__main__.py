@@ -22,7 +22,7 @@ import urllib.request
 
 from context import INTERRUPT_AGAIN_S, Died
 from jupyter_context import JupyterContext
-from process_context import BashContext, NodeContext
+from process_context import BashContext, JavaContext, NodeContext, RContext
 
 PORT = 49999
 ENVD = "http://127.0.0.1:49983"
@@ -30,7 +30,7 @@ HOME = os.path.expanduser("~")
 BODY_MAX = 64 << 20
 CONTEXTS_MAX = 32
 
-LANGUAGES = {"python": JupyterContext, "javascript": NodeContext, "typescript": NodeContext, "bash": BashContext}
+LANGUAGES = {"python": JupyterContext, "javascript": NodeContext, "typescript": NodeContext, "bash": BashContext, "r": RContext, "java": JavaContext}
 ALIASES = {"python3": "python", "js": "javascript", "ts": "typescript", "sh": "bash"}
 
 class Refused(Exception):

@@ -6,7 +6,7 @@ import uuid
 FIELDS = {
     "text/plain": "text", "text/html": "html", "text/markdown": "markdown", "image/svg+xml": "svg",
     "image/png": "png", "image/jpeg": "jpeg", "application/pdf": "pdf", "text/latex": "latex",
-    "application/json": "json", "application/javascript": "javascript",
+    "application/json": "json", "application/javascript": "javascript", "e2b/chart": "chart", "e2b/data": "data",
 }
 
 

@@ -1,10 +1,23 @@
 """Contexts of Python: Jupyter's kernel."""
+import os
 import queue
 
 from context import Context, Died, result_of
 from jupyter_client import KernelManager
 
 START_S = 120
+
+# Figures and frames are told as data, too.
+CHARTS = f"""
+def _install():
+    import sys
+    sys.path.insert(0, {os.path.dirname(__file__)!r})
+    import charts
+    del sys.path[0]
+    charts.install()
+_install()
+del _install
+"""
 
 # What is loaded and used once before the snapshot: no name of it stays in the namespace.
 WARM = """
@@ -29,6 +42,7 @@ class JupyterContext(Context):
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=START_S)
+        self.quietly(CHARTS)
 
     def kill(self):
         if self.manager.has_kernel:

@@ -1,5 +1,6 @@
 """Contexts of other languages: an interpreter as a process.  It is asked on its standard input and tells
 its events, a line of JSON each, on a pipe of their own; the last of an execution is of type "done"."""
+import base64
 import codecs
 import datetime
 import json
@@ -108,6 +109,29 @@ class NodeContext(ProcessContext):
 
     def request(self, code, envs, own_envs):
         return json.dumps({"code": code, "envs": envs, "ownEnvs": own_envs}) + "\n"
+
+
+class RContext(ProcessContext):
+    """Requests come at a descriptor of their own: the standard input is the code's, and empty."""
+
+    def command(self, events):
+        kernel = shlex.join(["Rscript", "--vanilla", os.path.join(HERE, "r_kernel.R")])
+        return ["sh", "-c", f"exec {kernel} 9 {events} 9<&0 </dev/null"]
+
+    def request(self, code, envs, own_envs):
+        return json.dumps({"code": code, "envs": envs, "ownEnvs": own_envs}) + "\n"
+
+
+class JavaContext(ProcessContext):
+    """A machine that starts soon rather than runs fast; the class is compiled when the template is built."""
+
+    def command(self, events):
+        return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-Dfile.encoding=UTF-8", "--add-opens=java.base/java.util=ALL-UNNAMED",
+                "-cp", HERE, "JavaKernel", str(events)]
+
+    def request(self, code, envs, own_envs):
+        variables = ("\0".join(f"{name}={value}" for name, value in each.items()) for each in (envs, own_envs))
+        return " ".join(base64.b64encode(text.encode()).decode() for text in (code, *variables)) + "\n"
 
 
 class BashContext(ProcessContext):
