@@ -219,6 +219,7 @@ promise('r_has_names_that_stay_plots_and_tables', ofItsOwn('r', 'cat("runs\\n");
   assert.equal(Buffer.from(plot.png, 'base64').subarray(1, 4).toString(), 'PNG')
   assert.equal((await run('paste(Sys.getenv("COLOUR"), Sys.getenv("ONCE"))', { envs: { ONCE: "it's" } })).text, '[1] "blue it\'s"')
   assert.equal((await run('Sys.getenv("ONCE", unset = NA)')).text, '[1] NA')
+  assert.equal((await run('file <- 1; vapply <- 2; print.mine <- function(x) cat("mine"); rm(list = setdiff(ls(all.names = TRUE), "print.mine")); structure(1, class = "mine")')).text, 'mine')
   assert.equal((await run('quit()')).error.name, 'KernelDied')
   assert.equal((await run('exists("y")')).text, '[1] FALSE')
 }))

@@ -9,7 +9,7 @@ import math
 import re
 
 CHART, DATA = "e2b/chart", "e2b/data"
-POINTS_MAX = 50_000  # of a figure; what has more is its picture alone
+POINTS_MAX = 50_000  # of a line or group; a figure with more is its picture alone
 CELLS_MAX = 50_000  # of a frame, likewise
 SCALES = {"linear", "datetime", "categorical", "log", "symlog", "logit", "function", "functionlog", "asinh"}
 

@@ -115,7 +115,9 @@ class RContext(ProcessContext):
     """Requests come at a descriptor of their own: the standard input is the code's, and empty."""
 
     def command(self, events):
-        kernel = shlex.join(["Rscript", "--vanilla", os.path.join(HERE, "r_kernel.R")])
+        # Not in the global environment, which is the code's, and which it may clear.
+        source = f'sys.source("{HERE}/r_kernel.R", envir = new.env(parent = baseenv()))'
+        kernel = shlex.join(["Rscript", "--vanilla", "-e", source])
         return ["sh", "-c", f"exec {kernel} 9 {events} 9<&0 </dev/null"]
 
     def request(self, code, envs, own_envs):

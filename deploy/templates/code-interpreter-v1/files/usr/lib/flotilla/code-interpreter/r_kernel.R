@@ -1,8 +1,7 @@
 # A kernel of R: an evaluator of top-level expressions whose names stay.
-# usage: Rscript r_kernel.R REQUESTS_FD EVENTS_FD     a line of JSON in: {code, envs, ownEnvs}
+# usage: Rscript -e 'sys.source("r_kernel.R", new.env(parent = baseenv()))' REQUESTS_FD EVENTS_FD     a line of JSON in: {code, envs, ownEnvs}
 options(warn = 1, device = function(...) grDevices::png(file.path(kernel$plots, "%03d.png"), width = 800, height = 600, type = "cairo"))
 
-# What is ours is in one place, since what is evaluated is in the global environment.
 kernel <- new.env()
 kernel$plots <- tempfile("plots")
 dir.create(kernel$plots)
@@ -21,9 +20,10 @@ kernel$tell_error <- function(name, value, calls = NULL) {
 	kernel$tell(list(type = "error", name = name, value = value, traceback = paste(traceback, collapse = "\n")))
 }
 
-# As it would be printed; a table as its columns, too.
+# As it would be printed, by methods of the code's own, too; a table as its columns as well.
 kernel$show <- function(value, is_main) {
-	data <- list("text/plain" = paste(utils::capture.output(print(value)), collapse = "\n"))
+	print_it <- as.call(list(base::print, call("quote", value)))
+	data <- list("text/plain" = paste(utils::capture.output(eval(print_it, globalenv())), collapse = "\n"))
 	if (is.data.frame(value) && length(value) * nrow(value) <= 50000)
 		data[["e2b/data"]] <- lapply(value, function(column) I(if (is.factor(column)) as.character(column) else column))
 	kernel$tell_data(data, is_main)
