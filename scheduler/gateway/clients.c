@@ -143,6 +143,21 @@ void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot)
 	}
 }
 
+static bool waits_for(const struct client *client, const struct id *sandbox)
+{
+	return client->request == REQUEST_HELD && client->is_waking &&
+	       id_equal(&client->route.sandbox, sandbox);
+}
+
+bool clients_wait_for(const struct gateway *gateway, const struct id *sandbox)
+{
+	for (const struct list *link = list_first(&gateway->clients); link;
+	     link = list_next(&gateway->clients, link))
+		if (waits_for(LIST_OBJECT(link, struct client, link), sandbox))
+			return true;
+	return false;
+}
+
 void clients_on_refused(struct gateway *gateway, const struct id *sandbox, enum outcome outcome)
 {
 	struct list *link = list_first(&gateway->clients);
@@ -151,10 +166,8 @@ void clients_on_refused(struct gateway *gateway, const struct id *sandbox, enum 
 		struct client *client = LIST_OBJECT(link, struct client, link);
 
 		link = list_next(&gateway->clients, link);
-		if (client->request != REQUEST_HELD || !client->is_waking ||
-		    !id_equal(&client->route.sandbox, sandbox))
-			continue;
-		response_answer(client, outcome);
+		if (waits_for(client, sandbox))
+			response_answer(client, outcome);
 	}
 }
 

@@ -119,6 +119,8 @@ void clients_open(struct gateway *gateway);
 void clients_on_connection(uv_stream_t *listener, int status);
 /* This sandbox can be reached now: who waited for it goes on. */
 void clients_on_bound(struct gateway *gateway, const struct sandbox_slot *slot);
+/* Somebody does, who has asked that it go on. */
+bool clients_wait_for(const struct gateway *gateway, const struct id *sandbox);
 /* This sandbox will not be reached: who waited for it is told why. */
 void clients_on_refused(struct gateway *gateway, const struct id *sandbox, enum outcome outcome);
 /* The tunnel is no more: its exchanges end as if each stream had been reset. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Sandboxes that are paused and go on, on real microVMs: what a tenant has in them is there again."""
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -174,6 +175,26 @@ def traffic_wakes_what_is_to_be_woken():
     assert fleet.api("POST", url, key=key)[0] == 401 and fleet.api("POST", url, headers={"X-Wake-Token": "0" * 48}.items())[0] == 401
 
 
+def who_asks_at_the_end_is_told_of_it_as_soon_as_it_is_known():
+    key = fleet.tenant("end")
+    sandbox = create(key, timeout=2)
+    agent, answers = fleet.agents[0].process, []
+    agent.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(3)  # its shim ends it, and nobody tells the scheduler
+        assert state(key, sandbox) == "running"
+        thread = threading.Thread(target=lambda: answers.append(fleet.in_guest(sandbox, "GET", "/health")))
+        thread.start()
+        time.sleep(1)
+        assert not answers, answers
+        began = time.monotonic()
+    finally:
+        agent.send_signal(signal.SIGCONT)
+    thread.join()
+    print(f"   told {time.monotonic() - began:.2f} s after the agent went on")
+    assert answers[0][0] == 502 and answers[0][1]["message"] == "The sandbox was not found", answers
+
+
 def a_pause_costs_nothing():
     key = fleet.tenant("bill")
     sandbox = create(key)
@@ -201,5 +222,6 @@ if __name__ == "__main__":
             the_time_limit_pauses_if_that_was_asked,
             what_is_paused_outlives_every_daemon_and_leaves_nothing_when_it_is_ended,
             traffic_wakes_what_is_to_be_woken,
+            who_asks_at_the_end_is_told_of_it_as_soon_as_it_is_known,
             a_pause_costs_nothing,
         ])
