@@ -14,7 +14,8 @@
  *
  * A copy of what is saved has an attempt of its own, which is the transfer's number, and once it is
  * installed it is like a snapshot that was made here: journaled, and answered by a record that it
- * is kept.  It counts only when the node that it was copied from has handed over (see saved.c).
+ * is kept.  One of a snapshot is as good as that.  One of what is paused counts only when the node
+ * that it was copied from has handed over (see saved.c).
  */
 #include "node-agent/core/state.h"
 
@@ -165,7 +166,7 @@ static void describe(struct node_core *core, struct carry *carry, const struct w
 		.vcpus = order->vcpus,
 		.mem_mib = order->mem_mib,
 		.disk_mib = (uint32_t)template_->shape.disk_mib,
-		.how = order->how,
+		.how = order->stays ? WIRE_SAVE_SNAPSHOT : order->how,
 		.vm = ++core->last_vm,
 	};
 	memcpy(carry->row.template_, order->template, sizeof(carry->row.template_));
@@ -177,11 +178,14 @@ static bool is_saved_settled(struct node_core *core, struct carry *carry,
 {
 	const struct template_ *template_ = warm_find(core, carry->template_);
 
-	if (attempt_find(core, order->attempt) != MAP_NONE) {
+	if (saved_find(core, order->attempt)) {
 		carry->state = WIRE_TRANSFER_DONE;
 		return true;
 	}
-	if (is_stale(core, order->attempt))
+	/* A kill came first, or it is gone again. */
+	if (attempt_find(core, order->attempt) != MAP_NONE)
+		fail(core, carry, REFUSAL_CANCELLED);
+	else if (is_stale(core, order->attempt))
 		fail(core, carry, REFUSAL_STALE_ATTEMPT);
 	else if (!template_ || strcmp(template_->id, carry->id) != 0)
 		fail(core, carry, REFUSAL_TRANSFER_UNUSABLE);
@@ -291,7 +295,7 @@ static void keep(struct node_core *core, struct carry *carry, uint64_t bytes)
 	CHECK(saved);
 	saved->is_found = true;
 	saved->source = carry->saved_of;
-	saved->transient = true;
+	saved->transient = !saved_is_snapshot(saved); /* that one stays */
 	node_effect_add(core, NODE_EFFECT_JOURNAL_ATTEMPT)->attempt = saved->row.attempt;
 	node_effect_add(core, NODE_EFFECT_JOURNAL_SAVED)->saved = saved->row;
 	outbox_kept(core, saved);

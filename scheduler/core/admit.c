@@ -11,6 +11,8 @@
  *   7. some node has the template; the snapshot's is there      no_compatible_node, saved_away
  *   8. some node has room; the snapshot's has                   capacity
  *
+ * After a no by 7 or 8 to a snapshot another node may have it; see snapshot_copy.c.
+ *
  * The tenant's own reasons come before ours, so that what it can change is what it hears; and what
  * it may not have is never held against the fleet's room.
  */
@@ -41,12 +43,16 @@ static enum refusal create_refuses(struct core *core, const struct core_event *e
 								    : REFUSAL_NONE;
 }
 
+/* from: the snapshot, or NULL; and then what it begins from there. */
 static enum refusal node_of(struct core *core, const struct template_ *template_,
-			    const struct sandbox *snapshot, uint32_t *out_node)
+			    const struct sandbox **from, uint32_t *out_node)
 {
-	if (snapshot) {
-		*out_node = snapshot->node;
-		return pause_node_refuses(core, snapshot);
+	enum refusal refusal;
+
+	if (*from) {
+		refusal = snapshot_copy_choose(core, *from, from);
+		*out_node = *from ? (*from)->node : POOL_NONE;
+		return refusal;
 	}
 	if (template_->offering_n == 0)
 		return REFUSAL_NO_COMPATIBLE_NODE;
@@ -81,14 +87,14 @@ void admit_create(struct core *core, const struct core_event *event)
 							     : NULL;
 	uint32_t node = POOL_NONE;
 	enum refusal refusal = create_refuses(core, event, tenant, wanted);
+	const struct sandbox *from = snapshot;
 	struct core_sandbox row = {0};
-
-	if (refusal == REFUSAL_NONE)
-		refusal = node_of(core, template_, snapshot, &node);
 
 	/* An id is made of 100 random bits: one that is taken is a mistake of the caller's. */
 	if (refusal == REFUSAL_NONE && find_sandbox(core, event->create.sandbox.text))
 		refusal = REFUSAL_CREATE_FAILED;
+	if (refusal == REFUSAL_NONE)
+		refusal = node_of(core, template_, &from, &node);
 	if (refusal == REFUSAL_CAPACITY && !snapshot)
 		transfer_want(core, template_);
 	if (refusal != REFUSAL_NONE) {
@@ -103,13 +109,14 @@ void admit_create(struct core *core, const struct core_event *event)
 	row.vcpus = wanted->vcpus;
 	row.mem_mib = wanted->mem_mib;
 	row.disk_mib = wanted->disk_mib;
-	row.from_attempt = snapshot ? snapshot->row.attempt : 0;
+	row.from_attempt = from ? from->row.attempt : 0;
 	row.incarnation = 1;
 	row.on_limit = event->create.on_limit;
 	row.timeout_s = event->create.timeout_s;
 	row.created_at = row.life_at = core->wall;
 	row.end_at.ns = core->wall.ns + (int64_t)row.timeout_s * NS_PER_S;
-	sandbox_place(core, &row, (uint32_t)(tenant - core->tenants), node, event->create.request);
+	sandbox_place(core, &row, (uint32_t)(tenant - core->tenants), node,
+		      from && from->row.state == SANDBOX_SNAPPING, event->create.request);
 	if (!snapshot && !template_->ranks_filled)
 		transfer_want(core, template_); /* the next one finds no room */
 }

@@ -78,8 +78,8 @@ bool adopt_record(struct core *core, struct node *node, const struct core_event 
 	if ((record->kind != WIRE_RECORD_STARTED && record->kind != WIRE_RECORD_KEPT) ||
 	    record->attempt < node->row.lost_below || find_sandbox(core, record->sandbox.text))
 		return true;
-	/* A copy that was handed over to is the sandbox itself. */
-	if (record->kind == WIRE_RECORD_KEPT && record->saved_how != WIRE_SAVE_SNAPSHOT) {
+	/* A copy that was handed over to is the sandbox itself; one of a snapshot may be that. */
+	if (record->kind == WIRE_RECORD_KEPT) {
 		const struct sandbox *sandbox = find_sandbox(core, record->source.text);
 		if (sandbox && sandbox->row.attempt == record->attempt)
 			return true;
@@ -98,7 +98,7 @@ bool adopt_record(struct core *core, struct node *node, const struct core_event 
 	sandbox_adopt(core, &row, (uint32_t)(tenant - core->tenants),
 		      (uint32_t)(node - core->nodes))
 		->kept_seq = record->seq;
-	if (row.transient)
+	if (row.transient || snapshot_copy_is(&row))
 		settle_later(core, node);
 	return true;
 }

@@ -74,6 +74,8 @@ struct core *core_init(void *memory, const struct core_limits *limits)
 	core->now.ns = INT64_MIN;
 	list_init(&core->awake);
 	list_init(&core->attempts);
+	list_init(&core->copies);
+	list_init(&core->copy_waits);
 	list_init(&core->confirms);
 	list_init(&core->pauses);
 	list_init(&core->alive);

@@ -33,6 +33,7 @@ enum {
 	CORE_ATTEMPT_MS = 10000,     /* an unanswered attempt is given up after this */
 	CORE_KILL_REPLY_MS = 5000,   /* a kill is answered after this even if the node is not */
 	CORE_PAUSE_REPLY_MS = 60000, /* the same of a pause: a large memory is written to disk */
+	CORE_COPY_WAIT_MS = 45000,   /* a create waits for its snapshot's copy; clients: 60 s */
 	CORE_SNAPSHOTS_MAX = 100,    /* of one tenant; each takes its nodes' disk */
 	CORE_RESEND_MS = 2000,       /* an unanswered order is given again after this */
 	CORE_TRANSFERS_MAX = 32,     /* copies of templates under way in the fleet */
@@ -120,10 +121,10 @@ struct core_sandbox {
 	/* As the node says of its first life, or when the snapshot was made; 0: not known that it
 	 * did, or was. */
 	struct wall started_at;
-	/* It is a snapshot of this sandbox, or, if it holds (how) what a pause saves, a copy of it
-	 * on another node, to be moved there; empty: it is neither. */
+	/* It is a snapshot of this sandbox, or a copy on another node: of this snapshot, or, if it
+	 * holds (how) what a pause saves, of this sandbox, to be moved there; empty: it is none. */
 	struct id source;
-	uint64_t source_attempt; /* SNAPPING: by which that runs, or is saved */
+	uint64_t source_attempt; /* SNAPPING: by which that runs, or is saved where it comes from */
 	/* A snapshot for creates that are under way: whoever leads after us drops it. */
 	bool transient;
 	struct wall

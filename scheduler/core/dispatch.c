@@ -15,14 +15,14 @@ static bool order_wanted(const struct core *core, const struct sandbox *sandbox)
 	switch (row->state) {
 	case SANDBOX_SNAPPING:
 		/* Of a copy the transfer orders. */
-		return core->role != CORE_STANDBY && !move_is_copy(row);
+		return core->role != CORE_STANDBY && !move_is_copy(row) && !snapshot_copy_is(row);
 	case SANDBOX_PAUSED:
 		return row->save != 0;
 	case SANDBOX_PLACING:
 	case SANDBOX_RESUMING:
 		/* Alone after a restart too: the same attempt, the same answer. One of several
 		 * boots as a standby: others may lead in between, so then the log says. */
-		return core->role != CORE_STANDBY;
+		return core->role != CORE_STANDBY && !sandbox->waits;
 	case SANDBOX_RUNNING:
 		return row->deadline_known < row->deadline_version;
 	case SANDBOX_PAUSING:
@@ -351,7 +351,7 @@ static void answer(struct core *core, struct sandbox *sandbox, struct node *node
 
 void dispatch_answer(struct core *core, struct node *node, const struct wire_record *record)
 {
-	struct sandbox *sandbox = move_find(core, record);
+	struct sandbox *sandbox = move_find(core, node, record);
 	bool is_of_saved =
 		record->kind == WIRE_RECORD_DISCARDED || record->kind == WIRE_RECORD_HANDED_OVER;
 
@@ -373,6 +373,12 @@ void dispatch_tick(struct core *core)
 {
 	struct list *link;
 
+	while (effects_left(core) >= 4 && (link = list_first(&core->copy_waits))) {
+		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
+		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_COPY_WAIT_MS)
+			break;
+		snapshot_copy_give_up(core, sandbox);
+	}
 	while (effects_left(core) >= 4 && (link = list_first(&core->attempts))) {
 		struct sandbox *sandbox = LIST_OBJECT(link, struct sandbox, timer_link);
 		if (mono_ms_since(core->now, sandbox->timer_at) < CORE_ATTEMPT_MS)

@@ -47,11 +47,17 @@ static struct sandbox *copy_of(struct core *core, const struct id *sandbox)
 	return copy && move_is_copy(&copy->row) ? copy : NULL;
 }
 
-struct sandbox *move_find(struct core *core, const struct wire_record *record)
+struct sandbox *move_find(struct core *core, const struct node *node,
+			  const struct wire_record *record)
 {
 	struct sandbox *sandbox = find_sandbox(core, record->sandbox.text);
+	struct sandbox *of_snapshot = NULL;
 	struct id id = record->sandbox;
 
+	if (!sandbox || (snapshot_is(&sandbox->row) && sandbox->row.attempt != record->attempt))
+		of_snapshot = snapshot_copy_find(core, node, record);
+	if (of_snapshot)
+		return of_snapshot;
 	if (sandbox && (!move_is_copy(&sandbox->row) || sandbox->row.attempt == record->attempt))
 		return sandbox;
 	if (id.text[0] != COPY_LETTER)
@@ -118,6 +124,7 @@ bool move_begin(struct core *core, struct sandbox *sandbox)
 	row.deadline_version = row.deadline_known = 0;
 	row.from_attempt = 0;
 	row.created_at = row.life_at = core->wall;
+	row.attempt = sandbox_attempt(core);
 	copy = sandbox_copy(core, &row, sandbox->tenant, to);
 	transfer_copy(core, copy, sandbox->node);
 	return true;

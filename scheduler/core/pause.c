@@ -240,9 +240,13 @@ void pause_gone(struct core *core, struct sandbox *sandbox, const struct wire_re
 	struct core_sandbox *row = &sandbox->row;
 
 	switch (row->state) {
+	case SANDBOX_KEPT:
+		/* Its node was given up, which we hear from itself first. */
+		if (record->cause == CAUSE_NODE_LOST && snapshot_copy_takes_over(core, sandbox))
+			return;
+		/* fall through */
 	case SANDBOX_PAUSED:
 	case SANDBOX_RESUMING:
-	case SANDBOX_KEPT:
 		row->cause = record->cause == CAUSE_NONE ? CAUSE_PLATFORM : record->cause;
 		break;
 	case SANDBOX_ENDING:

@@ -63,6 +63,7 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 {
 	const struct list *node = list_first(&core->awake);
 	const struct list *attempt = list_first(&core->attempts);
+	const struct list *copy_wait = list_first(&core->copy_waits);
 	const struct list *confirm = list_first(&core->confirms);
 	const struct list *pause = list_first(&core->pauses);
 	const struct list *alive = list_first(&core->alive);
@@ -77,6 +78,9 @@ bool core_next_deadline(const struct core *core, struct mono *out_at)
 	if (attempt)
 		sooner(&first_ns, LIST_OBJECT(attempt, struct sandbox, timer_link)->timer_at,
 		       CORE_ATTEMPT_MS);
+	if (copy_wait)
+		sooner(&first_ns, LIST_OBJECT(copy_wait, struct sandbox, timer_link)->timer_at,
+		       CORE_COPY_WAIT_MS);
 	if (confirm)
 		sooner(&first_ns, LIST_OBJECT(confirm, struct sandbox, timer_link)->timer_at,
 		       CORE_KILL_REPLY_MS);

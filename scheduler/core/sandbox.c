@@ -77,6 +77,7 @@ void sandbox_verify(const struct core *core, const struct sandbox *sandbox)
 	      row->state == SANDBOX_ENDING || row->state == SANDBOX_ENDED);
 	CHECK(row->state == SANDBOX_PAUSED || (row->state == SANDBOX_PAUSING) == (row->save != 0));
 	CHECK(row->tries >= 1 && row->tries <= CORE_TRIES_MAX);
+	CHECK(!sandbox->waits || (row->state == SANDBOX_PLACING && row->from_attempt));
 	CHECK(row->deadline_known <= row->deadline_version);
 	CHECK(row->state != SANDBOX_RUNNING || row->cause == CAUSE_NONE);
 	CHECK(row->state != SANDBOX_PAUSED || row->cause == CAUSE_NONE);
@@ -136,12 +137,13 @@ void sandbox_move(struct core *core, struct sandbox *sandbox, enum sandbox_state
 	core->tenants[sandbox->tenant].snapshots_n += snapshot_counts(&sandbox->row, to);
 	core->tenants[sandbox->tenant].snapshots_n -= snapshot_counts(&sandbox->row, from);
 	list_remove(&sandbox->timer_link);
+	sandbox->waits = sandbox->waits && to == SANDBOX_PLACING;
 	if (sandbox_holds(to) && !sandbox_holds(from))
 		hold(core, sandbox);
 	else if (!sandbox_holds(to) && sandbox_holds(from))
 		give_back(core, sandbox);
 	if (to == SANDBOX_PLACING || to == SANDBOX_RESUMING)
-		start_timer(core, sandbox, &core->attempts);
+		start_timer(core, sandbox, sandbox->waits ? &core->copy_waits : &core->attempts);
 	else if (sandbox->confirm_request)
 		start_timer(core, sandbox, &core->confirms);
 	if (to == SANDBOX_ENDED)
@@ -177,6 +179,8 @@ static struct sandbox *sandbox_add(struct core *core, const struct core_sandbox 
 	sandbox->row = *row;
 	sandbox->tenant = tenant;
 	index_add(&core->sandbox_index, slot);
+	if (snapshot_copy_is(row))
+		list_append(&core->copies, &sandbox->copy_link);
 	return sandbox;
 }
 
@@ -186,7 +190,6 @@ static struct sandbox *snap(struct core *core, const struct core_sandbox *row, u
 	struct sandbox *sandbox = sandbox_add(core, row, tenant);
 
 	sandbox_sit(core, sandbox, node);
-	sandbox->row.attempt = sandbox_attempt(core);
 	sandbox_move(core, sandbox, SANDBOX_SNAPPING);
 	return sandbox;
 }
@@ -210,11 +213,12 @@ struct sandbox *sandbox_copy(struct core *core, const struct core_sandbox *row, 
 }
 
 struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row, uint32_t tenant,
-			      uint32_t node, uint64_t request)
+			      uint32_t node, bool waits, uint64_t request)
 {
 	struct sandbox *sandbox = sandbox_add(core, row, tenant);
 
 	sandbox->create_request = request;
+	sandbox->waits = waits;
 	sandbox_sit(core, sandbox, node);
 	open_attempt(core, sandbox);
 	return sandbox;
@@ -386,8 +390,10 @@ void sandbox_finish(struct core *core, struct sandbox *sandbox)
 	effect_reply(core, create, resumes ? REFUSAL_SAVED_GONE : sandbox->row.refusal, sandbox);
 	effect_reply(core, kill, REFUSAL_NONE, sandbox);
 	row = sandbox->row;
+	list_remove(&sandbox->copy_link);
 	index_remove(&core->sandbox_index, slot);
 	pool_give(&core->sandbox_pool, slot);
 	memset(sandbox, 0, sizeof(*sandbox));
 	move_ended(core, &row);
+	snapshot_copy_given_up(core, &row);
 }

@@ -6,7 +6,9 @@
  */
 #include "scheduler/core/state.h"
 
-enum { SETTLE_EFFECTS = 8 }; /* free ones for one sandbox, and for what the step still has to say */
+enum {
+	SETTLE_EFFECTS = 16
+}; /* free ones for one sandbox, and for what the step still has to say */
 
 static bool given_up(const struct node *node, const struct core_sandbox *row)
 {
@@ -27,6 +29,8 @@ static bool not_begun(const struct core_sandbox *row)
 static bool left_over(const struct core *core, const struct node *node,
 		      const struct core_sandbox *row)
 {
+	if (snapshot_copy_is(row))
+		return snapshot_copy_is_left_over(core, node, row);
 	return row->transient && core->role != CORE_STANDBY && node->joined &&
 	       wire_attempt_epoch(row->attempt) < core->epoch &&
 	       (!move_is_copy(row) || row->state == SANDBOX_SNAPPING ||
@@ -66,6 +70,8 @@ static void settle(struct core *core, const struct node *node, struct sandbox *s
 {
 	struct core_sandbox *row = &sandbox->row;
 
+	if (given_up(node, row) && snapshot_is(row) && snapshot_copy_takes_over(core, sandbox))
+		return;
 	if (!given_up(node, row) && row->saved_attempt) {
 		pause_again(core, sandbox, REFUSAL_CANCELLED);
 		return;

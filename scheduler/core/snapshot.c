@@ -2,7 +2,7 @@
  * Snapshots of what runs.  One is a row of its own, with an id, an attempt and a node: that of the
  * sandbox, which has to save it and runs on.  It never runs; once it is kept it lies on its node's
  * disk until somebody drops it, or its node is lost, and any number of creates may begin from it,
- * there.
+ * there or from a copy (see snapshot_copy.c).
  *
  * An attempt is all that a node needs to know it by: the order to make it, claims that go on from
  * it and the order to drop it name the same number.  So it is answered once, like a claim: by a
@@ -27,7 +27,8 @@ bool snapshot_is(const struct core_sandbox *row)
 
 bool snapshot_counts(const struct core_sandbox *row, enum sandbox_state state)
 {
-	return (state == SANDBOX_SNAPPING || state == SANDBOX_KEPT) && !move_is_copy(row);
+	return (state == SANDBOX_SNAPPING || state == SANDBOX_KEPT) && !move_is_copy(row) &&
+	       !snapshot_copy_is(row);
 }
 
 /* ---- requests ---- */
@@ -86,6 +87,7 @@ void admit_snapshot(struct core *core, const struct core_event *event)
 	row.source_attempt = of->row.attempt;
 	row.transient = event->snapshot.transient;
 	row.how = WIRE_SAVE_SNAPSHOT;
+	row.attempt = sandbox_attempt(core);
 	row.created_at = row.life_at = core->wall;
 	snapshot = sandbox_snap(core, &row, of->tenant, of->node);
 	sandbox_await(core, snapshot, event->snapshot.request);
@@ -96,7 +98,7 @@ struct sandbox *snapshot_find(struct core *core, const struct id *id, const stru
 	struct sandbox *sandbox = find_sandbox(core, id->text);
 
 	if (!sandbox || sandbox->row.state != SANDBOX_KEPT || move_is_copy(&sandbox->row) ||
-	    !id_equal(&sandbox->row.tenant, tenant))
+	    snapshot_copy_is(&sandbox->row) || !id_equal(&sandbox->row.tenant, tenant))
 		return NULL;
 	return sandbox;
 }
@@ -108,6 +110,7 @@ void admit_drop(struct core *core, const struct core_event *event)
 	bool ends = sandbox && sandbox->row.state == SANDBOX_DISCARDING;
 
 	if (!sandbox || !snapshot_is(&sandbox->row) || move_is_copy(&sandbox->row) ||
+	    snapshot_copy_is(&sandbox->row) ||
 	    (!id_is_empty(&event->kill.tenant) &&
 	     !id_equal(&sandbox->row.tenant, &event->kill.tenant)) ||
 	    (ends && (core->role == CORE_ALONE || sandbox->confirm_request))) {
@@ -143,6 +146,8 @@ void snapshot_kept(struct core *core, struct sandbox *sandbox, const struct wire
 	effect_reply(core, request, REFUSAL_NONE, sandbox);
 	if (move_is_copy(row))
 		move_kept(core, sandbox, record, source_attempt);
+	else if (snapshot_copy_is(row))
+		snapshot_copy_kept(core, sandbox, record);
 }
 
 /* What the caller hears of a no. */
@@ -175,4 +180,5 @@ void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cau
 	sandbox_move(core, sandbox, SANDBOX_DISCARDING);
 	effect_save_sandbox(core, sandbox);
 	move_given_up(core, &sandbox->row);
+	snapshot_copy_given_up(core, &sandbox->row);
 }

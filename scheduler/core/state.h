@@ -8,6 +8,7 @@
  *   sandbox.c    the life of one sandbox: every change of state, room and quota with it
  *   pause.c      what pausing and resuming add to that
  *   snapshot.c   snapshots of what runs
+ *   snapshot_copy.c  copies of them on other nodes
  *   move.c       what is paused goes on on another node
  *   dispatch.c   what a node shall do: orders out, answers in, time limits of both
  *   join.c       who leads, and which nodes it has heard out
@@ -123,20 +124,23 @@ struct node {
 
 struct sandbox {
 	struct core_sandbox row;
-	uint32_t tenant, node; /* slots */
-	struct list node_link;
+	uint32_t tenant, node;            /* slots */
+	struct list node_link, copy_link; /* the latter of a copy of a snapshot, in core.copies */
 	/* Who waits for the node's yes; PAUSED: for another node to have it. 0: nobody. */
 	uint64_t create_request;
 	/* RESUMING: as whoever waits for it asked.  Not in the row: who was not answered asks
 	 * again. */
 	bool resumes_cold;
+	/* PLACING: what it begins from is on its way there, so that its claim is no order yet. */
+	bool waits;
 	uint32_t resume_timeout_s; /* PAUSED: the same, of whoever waits until it is moved */
 	/* Of a copy: place of the record that it is kept; 0: it was read before we were started. */
 	uint64_t kept_seq;
 	/* Who waits for what a record must confirm; ENDING, DISCARDING: a kill, RUNNING: a time
 	 * limit, PAUSING: the pause, SNAPPING: the snapshot. */
 	uint64_t confirm_request;
-	/* In core.attempts or, if one waits, in core.confirms or core.pauses. */
+	/* In core.attempts or core.copy_waits; or, if one waits, in core.confirms or core.pauses.
+	 */
 	struct list timer_link;
 	struct mono timer_at;   /* since when it is there */
 	struct list order_link; /* in waiting or sent of its node, when it wants an order there */
@@ -162,9 +166,11 @@ struct core {
 	/* Sandboxes PLACING by this leader, and RESUMING, or PAUSED and being moved, while somebody
 	 * waits; the oldest first. */
 	struct list attempts;
-	struct list confirms; /* sandboxes with a confirm_request, the oldest first, but for: */
-	struct list pauses;   /* those that are PAUSING or SNAPPING */
-	struct list wanted;   /* templates that found no room, the one asked for last at the end */
+	struct list copies;     /* of snapshots: sandboxes by copy_link */
+	struct list copy_waits; /* sandboxes PLACING that wait, the oldest first */
+	struct list confirms;   /* sandboxes with a confirm_request, the oldest first, but for: */
+	struct list pauses;     /* those that are PAUSING or SNAPPING */
+	struct list wanted; /* templates that found no room, the one asked for last at the end */
 	struct list everywhere; /* templates that shall be on every node */
 	struct transfer transfers[CORE_TRANSFERS_MAX];
 	uint32_t transfers_n;
@@ -258,11 +264,12 @@ uint8_t place_rank_plus_1(const struct core *core, const struct node *node,
 /* A sandbox as loaded. Its tenant and node must be there, and room in the pool. */
 void sandbox_load(struct core *core, const struct core_sandbox *row);
 
-/* Admitted: a slot with the row's ids, shape and times; opens the first attempt on the node. */
+/* Admitted: a slot with the row's ids, shape and times; opens the first attempt on the node. waits:
+ * what it begins from is not there yet. */
 struct sandbox *sandbox_place(struct core *core, const struct core_sandbox *row, uint32_t tenant,
-			      uint32_t node, uint64_t request);
+			      uint32_t node, bool waits, uint64_t request);
 
-/* A snapshot: a slot with the row; its node shall make it. */
+/* A snapshot: a slot with the row, its attempt's number too; its node shall make it. */
 struct sandbox *sandbox_snap(struct core *core, const struct core_sandbox *row, uint32_t tenant,
 			     uint32_t node);
 
@@ -362,6 +369,36 @@ void snapshot_refused(struct core *core, struct sandbox *sandbox, const struct w
 /* Nobody wants it any more: its node shall drop it. */
 void snapshot_give_up(struct core *core, struct sandbox *sandbox, enum cause cause);
 
+/* ---- snapshot_copy.c ---- */
+
+/* Whether the row is a copy of a snapshot, which looks like one. */
+bool snapshot_copy_is(const struct core_sandbox *row);
+
+/* Of whom the record is, if it calls a snapshot by what it was a copy of, or as: who has its
+ * attempt on that node, if that is a snapshot. */
+struct sandbox *snapshot_copy_find(struct core *core, const struct node *node,
+				   const struct wire_record *record);
+
+/* From which of them a create begins; if that is SNAPPING it has to wait.  Else why it cannot. */
+enum refusal snapshot_copy_choose(struct core *core, const struct sandbox *snapshot,
+				  const struct sandbox **out_from);
+
+/* It has waited long enough, or in vain: its create is refused. */
+void snapshot_copy_give_up(struct core *core, struct sandbox *sandbox);
+
+/* The copy's node has it. */
+void snapshot_copy_kept(struct core *core, struct sandbox *copy, const struct wire_record *record);
+
+/* Nobody wants the row of a snapshot, or of a copy, any more; or it has ended. */
+void snapshot_copy_given_up(struct core *core, const struct core_sandbox *row);
+
+/* A copy of what is no more, or that an earlier start had under way. */
+bool snapshot_copy_is_left_over(const struct core *core, const struct node *node,
+				const struct core_sandbox *row);
+
+/* The snapshot's node is lost. False: there is no copy that could be it from now on. */
+bool snapshot_copy_takes_over(struct core *core, struct sandbox *snapshot);
+
 /* ---- move.c ---- */
 
 /* Whether the row is a copy of a paused sandbox, which looks like a snapshot. */
@@ -369,7 +406,8 @@ bool move_is_copy(const struct core_sandbox *row);
 
 /* Of whom the record is: what was a copy may say so still, and of a copy it is if the sandbox is
  * not known.  NULL: of nobody known. */
-struct sandbox *move_find(struct core *core, const struct wire_record *record);
+struct sandbox *move_find(struct core *core, const struct node *node,
+			  const struct wire_record *record);
 
 /* It is paused. Whether another node is to have it. */
 bool move_is_under_way(struct core *core, const struct sandbox *sandbox);

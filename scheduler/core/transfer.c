@@ -428,7 +428,8 @@ static void order_copy(struct wire_order *order, const struct core_sandbox *copy
 	order->tenant = copy->tenant;
 	order->vcpus = copy->vcpus;
 	order->mem_mib = copy->mem_mib;
-	order->how = copy->how;
+	order->stays = snapshot_copy_is(copy);
+	order->how = order->stays ? WIRE_SAVE_PAUSE : copy->how;
 }
 
 static void order(struct core *core, struct transfer *transfer, const struct node *node,

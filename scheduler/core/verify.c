@@ -127,10 +127,11 @@ static void verify_waiting(const struct core *core, const struct sandbox *sandbo
 	      row->deadline_known < row->deadline_version);
 	if (row->state == SANDBOX_PLACING) {
 		CHECK(list_is_linked(&sandbox->timer_link) == ours);
-		CHECK(list_is_linked(&sandbox->order_link) == ours);
+		CHECK(list_is_linked(&sandbox->order_link) == (ours && !sandbox->waits));
 	}
 	if (row->state == SANDBOX_SNAPPING)
-		CHECK(list_is_linked(&sandbox->order_link) == (ours && !move_is_copy(row)));
+		CHECK(list_is_linked(&sandbox->order_link) ==
+		      (ours && !move_is_copy(row) && !snapshot_copy_is(row)));
 	if (row->state == SANDBOX_PAUSED)
 		CHECK(list_is_linked(&sandbox->order_link) == (row->save != 0));
 	if (row->state == SANDBOX_RESUMING) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Paused sandboxes that go on on another node, on real microVMs: two agents, of which one may not or cannot run it any more."""
+"""What is saved on one node and goes on, or begins, on another, on real microVMs: two agents, of which one may not or cannot run it."""
 import http.client
 import os
 import sys
@@ -45,7 +45,7 @@ def what_its_node_may_not_run_goes_on_elsewhere_with_its_memory():
     sandbox = create(key, envVars={"COLOUR": "blue"})
     home = node_of(sandbox)
     run(key, sandbox, "echo kept > /home/user/file; head -c 40M /dev/urandom > /dev/shm/x; sha256sum < /dev/shm/x > /dev/shm/sum")
-    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
+    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/m; mv /tmp/m /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
     before = run(key, sandbox, BOOT_ID)
     pause.pause(key, sandbox)
     cordon(home)
@@ -167,6 +167,134 @@ def agents_and_a_scheduler_that_die_in_the_middle_lose_nothing():
     wait_for("nothing to be left", 20, is_there_nothing)
 
 
+def snapshot(key, sandbox):
+    status, answer = fleet.api("POST", path(sandbox, "/snapshots"), {}, key=key)
+    assert status == 201, answer
+    return answer["snapshotID"]
+
+
+def drop(key, snapshot_id):
+    status, answer = fleet.api("DELETE", f"/templates/{snapshot_id.split(':')[0]}", key=key)
+    assert status == 204, answer
+
+
+def kill(key, *sandboxes):
+    for sandbox in sandboxes:
+        assert fleet.api("DELETE", path(sandbox), key=key)[0] == 204
+
+
+def a_snapshot_begins_on_another_node_and_again_there_at_once():
+    key = fleet.tenant("spread")
+    sandbox = create(key, envVars={"COLOUR": "blue"})
+    home = node_of(sandbox)
+    run(key, sandbox, "echo kept > /home/user/file; head -c 40M /dev/urandom > /dev/shm/x; sha256sum < /dev/shm/x > /dev/shm/sum")
+    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/m; mv /tmp/m /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
+    boot, kept = run(key, sandbox, BOOT_ID), snapshot(key, sandbox)
+    cordon(home)
+    took = []
+    others = []
+    for _ in range(2):
+        began = time.monotonic()
+        others.append(create(key, templateID=kept))
+        took.append(time.monotonic() - began)
+        assert node_of(others[-1]) != home and run(key, others[-1], BOOT_ID) == boot
+        assert run(key, others[-1], "cat /home/user/file; sha256sum < /dev/shm/x | cmp - /dev/shm/sum && echo same") == "kept\nsame"
+        assert run(key, others[-1], f"kill -0 {pid} && echo $COLOUR; hostname") == f"blue\n{others[-1]['sandboxID']}"
+        count = int(run(key, others[-1], "cat /tmp/n"))
+        wait_for("it to count on", 10, lambda: int(run(key, others[-1], "cat /tmp/n")) > count)
+    print(f"# {took[0]:.1f} s to begin elsewhere, {took[1]:.1f} s the next time")
+    assert len(fleet.api("GET", "/snapshots", key=key)[1]) == 1
+    cordon(home, word="uncordon")
+    kill(key, sandbox, *others)
+    at_home = create(key, templateID=kept)
+    assert node_of(at_home) == home
+    drop(key, kept)
+    kill(key, at_home)
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def forks_that_find_no_room_beside_their_source_begin_elsewhere():
+    key = fleet.tenant("wide")
+    source = create(key)
+    home = node_of(source)
+    run(key, source, "echo memory > /dev/shm/y")
+    status, answers = fleet.api("POST", path(source, "/fork"), {"count": 3, "timeout": 300}, key=key)
+    assert status == 201 and all("sandbox" in answer for answer in answers), answers
+    forks = [answer["sandbox"] for answer in answers]
+    assert sorted(node_of(one) == home for one in forks) == [False, False, True], forks
+    assert all(run(key, one, "cat /dev/shm/y") == "memory" for one in forks)
+    kill(key, source, *forks)
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def where_no_node_can_have_it_a_create_is_told_so():
+    key = fleet.tenant("neither")
+    sandbox = create(key)
+    kept = snapshot(key, sandbox)
+    cordon(*nodes())
+    status, answer = fleet.api("POST", "/v2/sandboxes", {"templateID": kept}, key=key)
+    assert status == 503 and answer["error_code"] == "sandbox_no_compatible_node", (status, answer)
+    cordon(*nodes(), word="uncordon")
+    drop(key, kept)
+    kill(key, sandbox)
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def agents_that_die_while_a_snapshot_is_copied_lose_nothing():
+    key = fleet.tenant("copied")
+    for victim in fleet.agents:
+        sandbox = create(key)
+        home = node_of(sandbox)
+        run(key, sandbox, "head -c 100M /dev/urandom > /dev/shm/x; sha256sum < /dev/shm/x > /dev/shm/sum")
+        kept = snapshot(key, sandbox)
+        cordon(home)
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(fleet.api("POST", "/v2/sandboxes", {"templateID": kept, "timeout": 300}, key=key)))
+        asking.start()
+        time.sleep(0.6)
+        victim.kill()
+        victim.start()
+        asking.join()
+
+        def begin():
+            if answers[-1][0] != 201:
+                answers.append(fleet.api("POST", "/v2/sandboxes", {"templateID": kept, "timeout": 300}, key=key))
+            return answers[-1][0] == 201
+        wait_for("one to begin", 60, begin, 0.5)
+        other = answers[-1][1]
+        assert node_of(other) != home
+        assert run(key, other, "sha256sum < /dev/shm/x | cmp - /dev/shm/sum && echo same") == "same"
+        cordon(home, word="uncordon")
+        drop(key, kept)
+        kill(key, sandbox, other)
+    wait_for("nothing to be left", 20, is_there_nothing)
+
+
+def a_snapshot_outlives_its_node_where_there_is_a_copy():
+    key = fleet.tenant("outlives")
+    sandbox = create(key)
+    home = node_of(sandbox)
+    run(key, sandbox, "echo memory > /dev/shm/y")
+    kept = snapshot(key, sandbox)
+    cordon(home)
+    first = create(key, templateID=kept)
+    assert node_of(first) != home
+    agent = fleet.agents[nodes().index(home)]
+    agent.kill()
+
+    def is_lost():
+        return fleet.api("POST", f"/v1/nodes/{home}/lost", key=fleet.operator_key())[0] == 200
+    wait_for("its node to be declared lost", 60, is_lost, 0.5)
+    second = create(key, templateID=kept)
+    assert node_of(second) != home and run(key, second, "cat /dev/shm/y") == "memory"
+    agent.start()
+    wait_for("what it ran to end", 30, lambda: fleet.api("GET", path(sandbox), key=key)[0] == 404)
+    cordon(home, word="uncordon")
+    drop(key, kept)
+    kill(key, first, second)
+    wait_for("nothing to be left", 30, is_there_nothing)
+
+
 CAPACITY = 2
 
 if __name__ == "__main__":
@@ -179,4 +307,9 @@ if __name__ == "__main__":
             a_node_that_is_full_hands_over,
             where_there_is_no_other_node_it_waits_for_its_own,
             agents_and_a_scheduler_that_die_in_the_middle_lose_nothing,
+            a_snapshot_begins_on_another_node_and_again_there_at_once,
+            forks_that_find_no_room_beside_their_source_begin_elsewhere,
+            where_no_node_can_have_it_a_create_is_told_so,
+            agents_that_die_while_a_snapshot_is_copied_lose_nothing,
+            a_snapshot_outlives_its_node_where_there_is_a_copy,
         ])

@@ -54,7 +54,7 @@ def what_runs_goes_on_with_its_memory_its_files_and_its_numbers():
     key = fleet.tenant("memory", concurrentSandboxes=1)
     sandbox = create(key, envVars={"COLOUR": "blue"})
     run(key, sandbox, "echo kept > /home/user/file; mkdir /dev/shm/x; echo memory > /dev/shm/x/y")
-    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
+    pid = run(key, sandbox, "(n=0; while :; do n=$((n+1)); echo $n > /tmp/m; mv /tmp/m /tmp/n; sleep 0.1; done) >/dev/null 2>&1 & echo $!")
     before = run(key, sandbox, BOOT_ID)
     pause(key, sandbox)
     assert state(key, sandbox) == "paused"

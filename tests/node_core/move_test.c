@@ -23,11 +23,11 @@ static int close_host(void **state)
 	return 0;
 }
 
-static void order(struct host *host, enum wire_order_kind kind, uint64_t number)
+static struct wire_order fetch_order(uint64_t number)
 {
 	struct wire_order it = host_claim_order(number);
 
-	it.kind = kind;
+	it.kind = WIRE_ORDER_FETCH;
 	it.bytes = 1000;
 	it.source = SOURCE;
 	it.how = WIRE_SAVE_PAUSE;
@@ -35,6 +35,14 @@ static void order(struct host *host, enum wire_order_kind kind, uint64_t number)
 	it.copy.text[0] = 'x';
 	snprintf(it.artefact, sizeof(it.artefact), "content-1");
 	memset(it.digest, 7, sizeof(it.digest));
+	return it;
+}
+
+static void order(struct host *host, enum wire_order_kind kind, uint64_t number)
+{
+	struct wire_order it = fetch_order(number);
+
+	it.kind = kind;
 	host_order(host, &it);
 }
 
@@ -187,6 +195,40 @@ static void a_copy_is_kept_and_goes_on_like_what_was_paused_here(void **state)
 	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_FETCH), 0);
 }
 
+static void a_copy_of_a_snapshot_is_one_and_serves_again_and_again(void **state)
+{
+	struct host *host = *state;
+	struct wire_order it = fetch_order(COPY), claim = host_resume_order(COPY + 1, COPY);
+	const struct wire_record *record;
+
+	it.stays = true;
+	host_order(host, &it);
+	say(host, NODE_EVENT_CARRY_ARRIVED, COPY, REFUSAL_NONE);
+	say(host, NODE_EVENT_CARRY_ENDED, COPY, REFUSAL_NONE);
+	record = host_last_record(host);
+	assert_int_equal(record->kind, WIRE_RECORD_KEPT);
+	assert_int_equal(record->saved_how, WIRE_SAVE_SNAPSHOT);
+	assert_false(record->transient);
+	assert_int_equal(host->saved[0].how, WIRE_SAVE_SNAPSHOT);
+	claim.incarnation = 1;
+	host_order(host, &claim);
+	claim.sandbox.text[1] = 'z';
+	claim.attempt++;
+	host_order(host, &claim);
+	assert_int_equal(host_count(host, NODE_EFFECT_VM_START), 2);
+	assert_int_equal(host->saved_n, 1);
+}
+
+static void one_whose_kill_came_first_is_not_fetched(void **state)
+{
+	struct host *host = *state;
+
+	host_kill(host, COPY);
+	order(host, WIRE_ORDER_FETCH, COPY);
+	assert_int_equal(host_count(host, NODE_EFFECT_CARRY_FETCH), 0);
+	assert_int_equal(host_transfer(host, COPY)->state, WIRE_TRANSFER_FAILED);
+}
+
 static void one_that_nobody_wants_any_more_is_dropped_and_not_kept(void **state)
 {
 	struct host *host = *state;
@@ -260,6 +302,8 @@ int main(void)
 		STORY(a_hand_over_is_a_record_and_all_goes),
 		STORY(what_goes_on_at_this_moment_is_not_handed_over),
 		STORY(a_copy_is_kept_and_goes_on_like_what_was_paused_here),
+		STORY(a_copy_of_a_snapshot_is_one_and_serves_again_and_again),
+		STORY(one_whose_kill_came_first_is_not_fetched),
 		STORY(one_that_nobody_wants_any_more_is_dropped_and_not_kept),
 		STORY(one_that_is_killed_while_it_is_installed_leaves_no_folder),
 		STORY(one_of_a_leader_before_the_present_one_is_not_kept),

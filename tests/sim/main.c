@@ -50,8 +50,11 @@ static void print_totals(const struct totals *t, double seconds)
 	       "; templates copied %" PRIu64 "; networks changed %" PRIu64 "\n",
 	       t->pauses, t->resumes, t->discards, t->copies, t->rules);
 	printf("snapshots %" PRIu64 ", sandboxes begun from them %" PRIu64
-	       "; paused ones copied %" PRIu64 ", handed over %" PRIu64 "\n",
+	       "; paused ones, and they, copied %" PRIu64 ", handed over %" PRIu64 "\n",
 	       t->snapshots, t->forks, t->moves, t->handovers);
+	printf("copies of snapshots kept %" PRIu64 ", sandboxes begun from them %" PRIu64
+	       ", told that they are the snapshot %" PRIu64 "\n",
+	       t->spreads, t->spread_forks, t->taken_over);
 	printf("freezes %" PRIu64 ", thaws %" PRIu64 ", %.1f h frozen\n", t->freezes, t->thaws,
 	       (double)t->frozen_ms / 3.6e6);
 	printf("virtual %.1f h in %.1f s, one run: %.0f times as fast\n",

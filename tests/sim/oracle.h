@@ -24,7 +24,8 @@
  *           15. what is paused is kept on its host's disk until it is resumed, once, or somebody
  *               asked for its end, or the node is given up; and until then it is known as such.  A
  *               snapshot likewise, but that any number of sandboxes begin from it, until it was
- *               told dropped
+ *               told dropped: on the host that has it, or a copy, which goes with it and stays
+ *               when its host is lost
  *           16. a host offers what was built there, or is what was built elsewhere for a host
  *               like it; it fetches one at a time, and nobody sends more than two
  *   calm    17. everybody agrees on what runs, where, and until when; nothing waits, nothing is

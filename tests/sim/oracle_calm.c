@@ -116,6 +116,31 @@ bool oracle_is_settled(const struct world *world)
 	return world->now_ns - world->oracle->stirred_ns > MS(50);
 }
 
+/* Copies of snapshots stay; and nothing else, nor without what it is of. */
+static uint32_t look_at_calm_copies(struct world *world, uint32_t replica)
+{
+	const struct store *store = replica_store(world, replica);
+	bool leads = replica == replica_leader(world);
+	uint32_t rows_n = 0;
+
+	for (size_t i = 0; i < store->copies_n; i++) {
+		const struct core_sandbox *copy = &store->copies[i].it, *of;
+
+		if (copy->state == SANDBOX_NONE || copy->state == SANDBOX_ENDED)
+			continue;
+		if (copy->how != WIRE_SAVE_SNAPSHOT)
+			world_fail(world, "replica %u has a copy of sandbox %zu", replica,
+				   sandbox_number(&copy->source));
+		of = replica_row(world, replica, sandbox_number(&copy->source));
+		if (leads && (!of || of->state != SANDBOX_KEPT))
+			world_fail(world, "a copy is left of snapshot %zu",
+				   sandbox_number(&copy->source));
+		look_at_calm_row(world, replica, copy);
+		rows_n++;
+	}
+	return rows_n;
+}
+
 static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t open_n)
 {
 	uint32_t rows_n = 0;
@@ -138,6 +163,7 @@ static void look_at_calm_replica(struct world *world, uint32_t replica, uint32_t
 		look_at_calm_row(world, replica, row);
 		rows_n++;
 	}
+	rows_n += look_at_calm_copies(world, replica);
 	core_count(replica_core(world, replica), &counts);
 	if (rows_n != open_n || counts.sandboxes != rows_n)
 		world_fail(world, "replica %u: %u sandboxes are open, %u run or are saved", replica,
@@ -185,6 +211,12 @@ static void look_at_end_replica(struct world *world, uint32_t replica)
 		if (row && row->state != SANDBOX_ENDED)
 			world_fail(world, "replica %u: sandbox %zu is still %s", replica, i,
 				   sandbox_state_name(row->state));
+	}
+	for (size_t i = 0; i < replica_store(world, replica)->copies_n; i++) {
+		const struct core_sandbox *copy = &replica_store(world, replica)->copies[i].it;
+		if (copy->state != SANDBOX_NONE && copy->state != SANDBOX_ENDED)
+			world_fail(world, "replica %u: a copy of %zu is still %s", replica,
+				   sandbox_number(&copy->source), sandbox_state_name(copy->state));
 	}
 	for (size_t i = 0; i < ATTEMPTS_MAX; i++)
 		if (world->oracle->attempts[i].yes)

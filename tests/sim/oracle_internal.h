@@ -16,6 +16,7 @@ struct attempt {
 	bool paused, discarded; /* the same */
 	bool kept, transient;   /* it is a snapshot, the same */
 	bool copy;              /* and a copy of what is saved elsewhere, that does not count yet */
+	bool spread;            /* or one of a snapshot, that counts at once */
 	bool handed;            /* a copy of it counts instead, the same */
 	uint64_t resumes;       /* what its claim was to go on from; 0: it began, or is not known */
 	uint64_t resumed_by;    /* the attempt that went on from it, as journaled; 0: none */
@@ -59,12 +60,13 @@ enum { CONTENTS_MAX = 4096 };
 
 /* What is known of a host. */
 struct host {
-	struct wire_room used; /* at the last look */
-	struct mono leased;    /* what runs there may run until then */
-	bool is_endless;       /* or without end */
-	uint64_t said_epoch;   /* it said so, and that nothing older is pending */
-	uint64_t said_seq;     /* and that its log was so long then, be it durable or not */
-	uint64_t lost_below;   /* it was declared lost */
+	struct wire_room used;  /* at the last look */
+	struct mono leased;     /* what runs there may run until then */
+	bool is_endless;        /* or without end */
+	uint64_t said_epoch;    /* it said so, and that nothing older is pending */
+	uint64_t trouble_epoch; /* of who led when it last said that it cannot write */
+	uint64_t said_seq;      /* and that its log was so long then, be it durable or not */
+	uint64_t lost_below;    /* it was declared lost */
 	uint32_t contents[CONTENTS_MAX]; /* of templates that were rightly there, ever */
 	uint32_t contents_n;
 };

@@ -64,10 +64,12 @@ static bool runs_anything(const struct world *world, uint32_t host)
 static bool was_heard(struct world *world, uint32_t replica, uint32_t host,
 		      const struct core_node_view *view)
 {
-	bool said = world->oracle->hosts[host].said_epoch >= replica_epoch(world, replica);
+	const struct host *known = &world->oracle->hosts[host];
+	bool said = known->said_epoch >= replica_epoch(world, replica);
+	bool in_trouble = view->trouble[0] || known->trouble_epoch == replica_epoch(world, replica);
 
 	/* What could not be journaled was told to nobody, and is adopted when it can be. */
-	return (said || view->trouble[0]) && !unknown_run(world, replica, host, NULL, !said);
+	return (said || in_trouble) && !unknown_run(world, replica, host, NULL, !said);
 }
 
 static void look_at_admitting(struct world *world, uint32_t replica)
@@ -135,7 +137,11 @@ void oracle_polls(struct world *world, uint32_t host, const struct wire_poll *po
 {
 	struct host *known = &world->oracle->hosts[host];
 
+	uint32_t leader = replica_leader(world);
+
 	oracle_offers(world, host, poll);
+	if (poll->trouble[0] && leader != REPLICAS_MAX)
+		known->trouble_epoch = replica_epoch(world, leader);
 	if (poll->epoch > known->said_epoch && poll->pending_n == 0) {
 		known->said_epoch = poll->epoch;
 		known->said_seq = poll->end_seq;

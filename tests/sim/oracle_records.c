@@ -54,7 +54,11 @@ static void resumed(struct world *world, uint32_t host, const struct attempt *at
 	struct attempt *source = oracle_attempt(world, attempt->resumes);
 
 	if (source->kept && !source->copy && !source->discarded) {
+		if (source->host != host)
+			world_fail(world, "host %u begins from snapshot %" PRIx64 " of host %u",
+				   host, source->number, source->host);
 		world->totals.forks++;
+		world->totals.spread_forks += source->spread;
 		return;
 	}
 
@@ -107,6 +111,8 @@ static void answered(struct world *world, uint32_t host, struct attempt *attempt
 	attempt->kept = record->kind == WIRE_RECORD_KEPT;
 	attempt->transient = record->transient;
 	attempt->copy = attempt->kept && record->saved_how != WIRE_SAVE_SNAPSHOT;
+	attempt->spread = attempt->kept && !attempt->copy && is_copy_id(&record->sandbox);
+	world->totals.spreads += attempt->spread;
 	if (attempt->yes && attempt->resumes)
 		resumed(world, host, attempt);
 }
@@ -114,15 +120,16 @@ static void answered(struct world *world, uint32_t host, struct attempt *attempt
 static void discarded(struct world *world, uint32_t host, struct attempt *attempt,
 		      const struct wire_record *record)
 {
-	size_t n = sandbox_number(&record->sandbox);
+	size_t n = attempt->spread ? 0 : sandbox_number(&record->sandbox);
 
 	if ((!attempt->paused && !attempt->kept) || attempt->discarded || attempt->resumed_by ||
 	    attempt->handed)
 		world_fail(world, "host %u discards attempt %" PRIx64 " which is not saved", host,
 			   record->attempt);
 	/* What nobody was told of may be given up. */
-	if (oracle_sandbox(world, n)->told_attempt && !oracle_sandbox(world, n)->asked &&
-	    !attempt->transient && record->attempt >= world->oracle->hosts[host].lost_below)
+	if (!attempt->spread && oracle_sandbox(world, n)->told_attempt &&
+	    !oracle_sandbox(world, n)->asked && !attempt->transient &&
+	    record->attempt >= world->oracle->hosts[host].lost_below)
 		world_fail(world, "host %u discards sandbox %zu, which nobody asked for", host, n);
 	attempt->discarded = true;
 	world->totals.discards++;

@@ -174,6 +174,22 @@ void oracle_asked(struct world *world, const struct request *request)
 	known->limit_is_told = false;
 }
 
+/* Its node is lost: so it is, unless there is a copy. */
+static void look_for_copies(struct world *world, uint32_t replica, const struct core_sandbox *row)
+{
+	const struct store *store = replica_store(world, replica);
+
+	for (size_t i = 0; i < store->copies_n; i++) {
+		const struct core_sandbox *copy = &store->copies[i].it;
+		uint32_t host = (uint32_t)strtoul(copy->node.text + 4, NULL, 10);
+
+		if (copy->state == SANDBOX_KEPT && id_equal(&copy->source, &row->id) &&
+		    copy->attempt >= world->oracle->hosts[host].lost_below)
+			world_fail(world, "replica %u gives snapshot %zu up, and has a copy",
+				   replica, sandbox_number(&row->id));
+	}
+}
+
 void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 		  const struct core_sandbox *old, const struct core_sandbox *row)
 {
@@ -197,8 +213,12 @@ void oracle_saved(struct world *world, uint32_t replica, bool adopts,
 	    !oracle_sandbox(world, n)->asked && row->state != SANDBOX_ENDED)
 		world_fail(world, "replica %u drops snapshot %zu, which nobody asked for", replica,
 			   n);
+	world->totals.taken_over += old->state == SANDBOX_KEPT && row->state == SANDBOX_KEPT &&
+				    old->attempt != row->attempt;
 	if (row->state != SANDBOX_ENDED)
 		return;
+	if (old->state == SANDBOX_KEPT && row->cause == CAUSE_NODE_LOST)
+		look_for_copies(world, replica, row);
 	/* Then what became of it is known by now, from the other log. */
 	if (row->cause == CAUSE_PLATFORM && oracle_sandbox(world, n)->moved &&
 	    (attempt->resumed_by || attempt->discarded || attempt->handed))

@@ -27,7 +27,7 @@ struct store {
 	size_t templates_n;
 	struct row *rows; /* all there ever were, in the order of their numbers */
 	size_t rows_n, rows_cap;
-	struct row *copies; /* of paused ones, the last of each, by the same numbers */
+	struct row *copies; /* of those, in no order */
 	size_t copies_n, copies_cap;
 };
 

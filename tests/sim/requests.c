@@ -35,7 +35,7 @@ static void drop_flight(struct replica *replica, struct flight *flight)
 
 uint32_t requests_key_of(const struct replica *replica, const struct id *sandbox)
 {
-	size_t n = sandbox_number(sandbox);
+	size_t n = is_copy_id(sandbox) ? SIZE_MAX - 1 : sandbox_number(sandbox);
 
 	for (size_t i = 0; i < replica->flights_n; i++)
 		if (replica->flights[i].sandbox == n)

@@ -22,6 +22,20 @@ static struct row *row_at(struct row **rows, size_t *rows_n, size_t *cap, size_t
 	return &(*rows)[n];
 }
 
+/* The last one of that id; of what has ended the place is used again. */
+static struct row *copy_at(struct store *store, const struct id *id)
+{
+	size_t free_ = store->copies_n;
+
+	for (size_t i = 0; i < store->copies_n; i++) {
+		if (id_equal(&store->copies[i].it.id, id))
+			return &store->copies[i];
+		if (store->copies[i].it.state == SANDBOX_ENDED)
+			free_ = i;
+	}
+	return row_at(&store->copies, &store->copies_n, &store->copies_cap, free_);
+}
+
 static void write_sandbox(struct world *world, struct replica *replica, const struct item *item)
 {
 	const struct core_sandbox *row = &item->effect.sandbox;
@@ -30,7 +44,7 @@ static void write_sandbox(struct world *world, struct replica *replica, const st
 	bool adopts = item->effect.kind == CORE_EFFECT_ADOPT_SANDBOX;
 
 	if (is_copy_id(&row->id)) {
-		row_at(&store->copies, &store->copies_n, &store->copies_cap, n)->it = *row;
+		copy_at(store, &row->id)->it = *row;
 		return;
 	}
 	row_at(&store->rows, &store->rows_n, &store->rows_cap, n);

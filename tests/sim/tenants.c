@@ -50,6 +50,14 @@ struct id sandbox_id(size_t n)
 	return id;
 }
 
+static struct id snapshot_id(size_t n)
+{
+	struct id id = sandbox_id(n);
+
+	id.text[0] = 's';
+	return id;
+}
+
 size_t sandbox_number(const struct id *id)
 {
 	return strtoul(id->text + 1, NULL, 10);
@@ -57,7 +65,7 @@ size_t sandbox_number(const struct id *id)
 
 bool is_copy_id(const struct id *id)
 {
-	return id->text[0] == 'x';
+	return id->text[0] != 'i' && id->text[0] != 's';
 }
 
 size_t sandboxes_n(const struct world *world)
@@ -155,13 +163,13 @@ static size_t some_sandbox(struct world *world, enum sandbox_state state)
 	return sandbox;
 }
 
-/* A third do, where there are some; whose it is, mostly. */
+/* Where there are some; whose it is, mostly. */
 static void begin_from_snapshot(struct world *world, struct id *out_snapshot, struct id *out_tenant)
 {
 	const struct core_sandbox *row;
 	size_t snapshot;
 
-	if (!world_chance(world, 300000))
+	if (!world_chance(world, world->shape.alike ? 600000 : 300000))
 		return;
 	snapshot = some_sandbox(world, SANDBOX_KEPT);
 	row = replica_row(world, 0, snapshot);
@@ -226,7 +234,7 @@ static void snapshot(struct world *world, const struct id *tenant, size_t sandbo
 	struct core_event *event = &request->event;
 
 	event->snapshot.request = request->number;
-	event->snapshot.snapshot = sandbox_id(request->sandbox);
+	event->snapshot.snapshot = snapshot_id(request->sandbox);
 	event->snapshot.sandbox = sandbox_id(sandbox);
 	event->snapshot.tenant = *tenant;
 	event->snapshot.transient = world_chance(world, 300000);
@@ -240,7 +248,7 @@ static void drop(struct world *world, const struct id *tenant, size_t sandbox)
 	struct core_event *event = &request->event;
 
 	event->kill.request = request->number;
-	event->kill.sandbox = sandbox_id(sandbox);
+	event->kill.sandbox = snapshot_id(sandbox);
 	event->kill.tenant = *tenant;
 	event->kill.cause = CAUSE_REQUEST;
 	oracle_asked_to_end(world, sandbox);
@@ -305,7 +313,7 @@ static void change_network(struct world *world, uint32_t tenant)
 
 static void snap_or_drop(struct world *world, uint32_t tenant)
 {
-	bool drops = world_chance(world, 500000);
+	bool drops = world_chance(world, world->shape.alike ? 200000 : 500000);
 	size_t sandbox = some_sandbox(world, drops ? SANDBOX_KEPT : SANDBOX_RUNNING);
 	const struct id id = asking(world, tenant, sandbox);
 

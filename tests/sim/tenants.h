@@ -51,7 +51,7 @@ void tenants_end_all(struct world *world);
 struct id tenant_id(uint32_t n);
 uint32_t tenant_number(const struct id *id);
 struct id sandbox_id(size_t n);
-size_t sandbox_number(const struct id *id); /* of a copy: that of its sandbox */
+size_t sandbox_number(const struct id *id); /* of a copy of a sandbox: that of the sandbox */
 bool is_copy_id(const struct id *id);
 /* What was asked for when the sandbox was created. */
 uint32_t sandbox_key(const struct world *world, size_t n);

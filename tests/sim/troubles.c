@@ -221,7 +221,12 @@ static void fill_etcd(struct world *world)
 
 static void lose(struct world *world)
 {
-	operator_lose(world, some_host(world));
+	uint32_t first = some_host(world);
+
+	/* One that may be given up, if there is any. */
+	for (uint32_t i = 0; i < world->shape.hosts_n; i++)
+		if (operator_lose(world, (first + i) % world->shape.hosts_n))
+			return;
 }
 
 static void fault_vm(struct world *world)

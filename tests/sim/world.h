@@ -130,6 +130,7 @@ struct totals {
 	uint64_t take_overs, admissions, hand_overs, adopted;
 	uint64_t freezes, thaws, frozen_ms, nodes_lost;
 	uint64_t pauses, resumes, discards, snapshots, forks, moves, handovers;
+	uint64_t spreads, spread_forks, taken_over;
 	uint64_t copies;
 	uint64_t etcd_restarts, etcd_compactions, etcd_full, etcd_cuts, watches_lost;
 };
