@@ -12,10 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CARD "eth0"
+#define CARD        "eth0"
+#define RESOLV_CONF "/etc/resolv.conf"
+#define COVER       "/run/resolv.conf" /* in memory */
 
 struct network {
 	struct in_addr address, mask, gateway, dns;
@@ -66,12 +69,26 @@ static bool set_card(int fd, const struct network *network)
 	return !ioctl(fd, SIOCADDRT, &route) || errno == EEXIST;
 }
 
+/* What is written there is gone with the machine, whatever becomes of its disk. */
+static bool cover_dns(void)
+{
+	int over = open(COVER, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	int under = open(RESOLV_CONF, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	bool done = over >= 0 && under >= 0 && !mount(COVER, RESOLV_CONF, NULL, MS_BIND, NULL);
+
+	if (over >= 0)
+		close(over);
+	if (under >= 0)
+		close(under);
+	return done;
+}
+
 static bool set_dns(const struct network *network)
 {
 	char text[64], address[INET_ADDRSTRLEN];
 	int n = snprintf(text, sizeof(text), "nameserver %s\n",
 			 inet_ntop(AF_INET, &network->dns, address, sizeof(address)));
-	int fd = open("/etc/resolv.conf", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int fd = open(RESOLV_CONF, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	bool done = fd >= 0 && write(fd, text, (size_t)n) == n;
 
 	if (fd >= 0)
@@ -94,7 +111,9 @@ const char *network_apply(const json_t *document, bool apply, bool *out_has_auth
 	if (!apply)
 		return NULL;
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	done = fd >= 0 && set_card(fd, &network) && set_dns(&network);
+	done = fd >= 0 && set_card(fd, &network) &&
+	       (!json_is_true(json_object_get(value, "passing")) || cover_dns()) &&
+	       set_dns(&network);
 	if (fd >= 0)
 		close(fd);
 	/* A full disk is no reason not to go on: such hosts are then not believed. */

@@ -7,8 +7,9 @@
 
 /*
  * /init's "network": {"address", "prefix", "gateway", "dns"}, IPv4, and perhaps "authority", a
- * certificate (authority.h), whereupon out_has_authority is set.  NULL, or what is wrong with it;
- * absent is fine.  Without apply it is only checked.  The same again changes nothing.
+ * certificate (authority.h), whereupon out_has_authority is set.  "passing": true: nothing of it
+ * shall be on the disk, of which others will be made.  NULL, or what is wrong with it; absent is
+ * fine.  Without apply it is only checked.  The same again changes nothing.
  */
 const char *network_apply(const json_t *document, bool apply, bool *out_has_authority);
 

@@ -125,6 +125,19 @@ static int take_spec(struct builds *builds, struct err *err)
 	return 0;
 }
 
+/* The builder's words of the network that sandboxes of this host have, if they have any. */
+static int write_network(const struct builds *builds, struct err *err)
+{
+	const char *host = builds->agent->egress;
+	char path[PATH_MAX];
+
+	if (!host[0])
+		return 0;
+	if (snprintf(path, sizeof(path), "%s/network", builds->dir) >= PATH_MAX)
+		return err_set(err, "a path is too long");
+	return file_write_atomic(path, host, strlen(host), 0600, err);
+}
+
 static int file_done(struct builds *builds, struct err *err)
 {
 	close(builds->fd);
@@ -177,7 +190,8 @@ static void builds_begin(struct builds *builds, const struct wire_build_tell *te
 		 builds->agent->options->state_dir, tell->build);
 	vm_store_remove_tree(builds->dir);
 	if (snprintf(path, sizeof(path), "%s/context", builds->dir) >= PATH_MAX ||
-	    file_make_dirs(path, 0700, &err) || file_open(builds, &err))
+	    file_make_dirs(path, 0700, &err) || write_network(builds, &err) ||
+	    file_open(builds, &err))
 		builds_end(builds, "this node cannot keep its files");
 }
 

@@ -144,6 +144,7 @@ void builds_process_start(struct builds *builds)
 {
 	const struct agent_options *options = builds->agent->options;
 	char path[PATH_MAX], spec[PATH_MAX + 16], context[PATH_MAX + 16];
+	char network[PATH_MAX + 16] = "";
 	char vcpus[16], mem[16], disk[16], image[32], store[PATH_MAX];
 	char *allow = options->registry_allow[0] ? (char *)options->registry_allow : NULL;
 	char *drop[] = {path, "rm", builds->job.drop, "--template-dir", store, NULL};
@@ -172,6 +173,8 @@ void builds_process_start(struct builds *builds)
 			 image,
 			 "--ecr-endpoint",
 			 (char *)options->ecr_endpoint,
+			 "--network",
+			 network,
 			 allow ? "--registry-allow" : NULL,
 			 allow,
 			 NULL};
@@ -192,6 +195,8 @@ void builds_process_start(struct builds *builds)
 	snprintf(store, sizeof(store), "%s", options->template_dir);
 	snprintf(spec, sizeof(spec), "%s/spec", builds->dir);
 	snprintf(context, sizeof(context), "%s/context", builds->dir);
+	if (builds->agent->egress[0])
+		snprintf(network, sizeof(network), "%s/network", builds->dir);
 	snprintf(vcpus, sizeof(vcpus), "%u", builds->job.vcpus);
 	snprintf(mem, sizeof(mem), "%u", builds->job.mem_mib);
 	snprintf(disk, sizeof(disk), "%u", builds->job.disk_mib);

@@ -81,7 +81,7 @@ static void close_all(struct shim *shim)
 	shim_lease_close(shim);
 	shim_save_close(shim);
 	shim_observe_close(shim);
-	shim_network_close(shim);
+	network_close(&shim->network);
 }
 
 /* What happened outlives us: the agent may be away, and reads it when it comes back. */
@@ -127,6 +127,7 @@ static void finish(struct shim *shim)
 static void note_end(struct shim *shim, enum cause cause, const char *detail)
 {
 	shim->is_ending = true;
+	network_end(&shim->network);
 	shim_lease_note_end(shim);
 	shim->status.cause = cause;
 	snprintf(shim->status.detail, sizeof(shim->status.detail), "%.128s", detail);
@@ -288,8 +289,10 @@ static void on_initialised(void *arg, int status)
 	claim_proceed(shim);
 }
 
-static void on_networked(struct shim *shim, const struct err *err)
+static void on_networked(void *arg, const struct err *err)
 {
+	struct shim *shim = arg;
+
 	if (err) {
 		claim_failed(shim, err->text);
 		return;
@@ -354,10 +357,10 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 		return;
 	}
 	/* A guest that boots anew has forgotten its environment; the others remember. */
-	authority = shim_network_authority(&claim->egress);
+	authority = network_authority(&claim->egress);
 	request = shim_request_init(
 		(const char *)claim->init.data, claim->init.n, claim->sandbox.text,
-		shim_network_is_wanted(claim->egress_host, &claim->egress), authority,
+		network_is_wanted(claim->egress_host, &claim->egress), authority,
 		shim_is_resumed(shim) && !shim->resumed.has_memory ? shim->envs : NULL,
 		shim->observer.token, &n);
 	shim->has_authority = authority != NULL;
@@ -376,7 +379,7 @@ static void on_claim(void *arg, const struct wire_shim_claim *claim)
 	uv_timer_start(&shim->watchdog, on_claim_too_long, SHIM_CLAIM_LIMIT_MS, 0);
 	qmp_release(&shim->qmp, on_resumed, shim);
 	channel_ask(&shim->channel, request, n, CHANNEL_STATUS, on_initialised, shim);
-	shim_network_set(shim, claim->egress_host, &claim->egress, on_networked);
+	network_set(&shim->network, claim->egress_host, &claim->egress, on_networked);
 	bind_relay(shim, claim);
 	free(request);
 }
@@ -434,13 +437,14 @@ static void on_network_told(void *arg, int status)
 	control_send(&shim->control, &wire_shape_shim_networked, &networked);
 }
 
-static void on_network_changed(struct shim *shim, const struct err *err)
+static void on_network_changed(void *arg, const struct err *err)
 {
+	struct shim *shim = arg;
 	static const struct err being_saved = {"it is being saved"};
 	const struct wire_bytes rules = {shim->network.rules, shim->network.rules_n};
 	struct wire_shim_networked networked = {.change = shim->network_change, .ok = !err};
 	char document[SHIM_TOKEN_MAX + 32];
-	char *request, *authority = shim_network_authority(&rules);
+	char *request, *authority = network_authority(&rules);
 	bool is_news =
 		shim->network.keeper && (!shim->has_network || (authority && !shim->has_authority));
 	size_t n;
@@ -478,7 +482,7 @@ static void on_network(void *arg, const struct wire_shim_network *network)
 		return;
 	}
 	shim->network_change = network->change;
-	shim_network_set(shim, network->egress_host, &network->egress, on_network_changed);
+	network_set(&shim->network, network->egress_host, &network->egress, on_network_changed);
 }
 
 int shim_life_open(struct shim *shim, struct err *err)
@@ -494,7 +498,11 @@ int shim_life_open(struct shim *shim, struct err *err)
 	uv_timer_init(&shim->loop, &shim->watchdog);
 	uv_timer_init(&shim->loop, &shim->record_retry);
 	shim_observe_open(shim);
-	shim_network_open(shim);
+	shim->network.loop = &shim->loop;
+	shim->network.qmp = &shim->qmp;
+	shim->network.arg = shim;
+	shim->network.was_saved = shim_is_resumed(shim);
+	network_open(&shim->network);
 	shim->watchdog.data = shim->record_retry.data = shim;
 	shim->deadline_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (shim->deadline_fd < 0)

@@ -1,10 +1,11 @@
-/* See network.h, and shim.h for its functions. */
-#include "node-agent/shim/shim.h"
+/* See network.h. */
+#include "node-agent/shim/network.h"
 
 #include "common/base/check.h"
 #include "common/io/log.h"
 #include "node-agent/egress/channel.h"
 #include "node-agent/egress/rules.h"
+#include "node-agent/vm/machine.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct shim_keeper {
-	struct shim *shim; /* NULL: let go of */
+struct network_keeper {
+	struct network *network; /* NULL: let go of */
 	uv_process_t process;
 	uv_poll_t poll;
 	int fd;
@@ -23,40 +24,40 @@ struct shim_keeper {
 
 /* ---- done, or not ---- */
 
-static void tell_done(struct shim *shim, const struct err *err)
+static void tell_done(struct network *network, const struct err *err)
 {
-	shim_network_cb done = shim->network.done;
+	network_cb done = network->done;
 
-	shim->network.done = NULL;
+	network->done = NULL;
 	if (done)
-		done(shim, err);
+		done(network->arg, err);
 }
 
-static void look_if_done(struct shim *shim)
+static void look_if_done(struct network *network)
 {
-	if (shim->network.is_attached && shim->network.is_in_force)
-		tell_done(shim, NULL);
+	if (network->is_attached && network->is_in_force)
+		tell_done(network, NULL);
 }
 
 /* ---- the keeper's end ---- */
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-	struct shim_keeper *keeper = handle->data;
+	struct network_keeper *keeper = handle->data;
 
 	if (--keeper->handles_n == 0)
 		free(keeper);
 }
 
 /* It ends when it sees that we have let go. */
-static void keeper_drop(struct shim *shim)
+static void keeper_drop(struct network *network)
 {
-	struct shim_keeper *keeper = shim->network.keeper;
+	struct network_keeper *keeper = network->keeper;
 
 	if (!keeper)
 		return;
-	shim->network.keeper = NULL;
-	keeper->shim = NULL;
+	network->keeper = NULL;
+	keeper->network = NULL;
 	keeper->handles_n = 2;
 	uv_close((uv_handle_t *)&keeper->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&keeper->process, on_handle_closed);
@@ -69,128 +70,128 @@ static void on_nothing(void *arg, const struct qmp_message *answer, const struct
 	(void)answer;
 	(void)arg;
 	if (err)
-		log_warn("shim", "QEMU refuses to move the network card", LOG_ERR(err));
+		log_warn("network", "QEMU refuses to move the network card", LOG_ERR(err));
 }
 
-static void set_link(struct shim *shim, bool is_up, qmp_answer_cb answer)
+static void set_link(struct network *network, bool is_up, qmp_answer_cb answer)
 {
 	char arguments[64];
 
 	snprintf(arguments, sizeof(arguments), "{\"name\":\"" VM_NETWORK_CARD "\",\"up\":%s}",
 		 is_up ? "true" : "false");
-	qmp_send(&shim->qmp, "set_link", arguments, answer, shim);
+	qmp_send(network->qmp, "set_link", arguments, answer, network);
 }
 
-static void detach(struct shim *shim)
+static void detach(struct network *network)
 {
 	char arguments[64];
 
-	if (!shim->network.is_attached)
+	if (!network->is_attached)
 		return;
-	shim->network.is_attached = false;
-	set_link(shim, false, on_nothing);
-	snprintf(arguments, sizeof(arguments), "{\"id\":\"port%u\"}", shim->network.number);
-	qmp_send(&shim->qmp, "netdev_del", arguments, on_nothing, shim);
-	snprintf(arguments, sizeof(arguments), "{\"id\":\"way%u\"}", shim->network.number);
-	qmp_send(&shim->qmp, "netdev_del", arguments, on_nothing, shim);
+	network->is_attached = false;
+	set_link(network, false, on_nothing);
+	snprintf(arguments, sizeof(arguments), "{\"id\":\"port%u\"}", network->number);
+	qmp_send(network->qmp, "netdev_del", arguments, on_nothing, network);
+	snprintf(arguments, sizeof(arguments), "{\"id\":\"way%u\"}", network->number);
+	qmp_send(network->qmp, "netdev_del", arguments, on_nothing, network);
 }
 
-static void keeper_start(struct shim *shim);
+static void keeper_start(struct network *network);
 
 static void on_again(uv_timer_t *timer)
 {
-	struct shim *shim = timer->data;
+	struct network *network = timer->data;
 
-	if (!shim->network.keeper && !shim->is_ending)
-		keeper_start(shim);
+	if (!network->keeper && !network->is_ending)
+		keeper_start(network);
 }
 
 /* Whoever waits hears of it, and decides; otherwise there shall be another. */
-static void keeper_failed(struct shim *shim, const struct err *err)
+static void keeper_failed(struct network *network, const struct err *err)
 {
-	bool is_waited_for = shim->network.done != NULL;
+	bool is_waited_for = network->done != NULL;
 
-	log_warn("shim", "the keeper of the network has failed", LOG_ERR(err));
-	keeper_drop(shim);
-	detach(shim);
-	tell_done(shim, err);
-	if (!is_waited_for && !shim->is_ending)
-		uv_timer_start(&shim->network.timer, on_again, SHIM_NETWORK_AGAIN_MS, 0);
+	log_warn("network", "the keeper of the network has failed", LOG_ERR(err));
+	keeper_drop(network);
+	detach(network);
+	tell_done(network, err);
+	if (!is_waited_for && !network->is_ending)
+		uv_timer_start(&network->timer, on_again, NETWORK_AGAIN_MS, 0);
 }
 
 /* ---- its tap, and the card ---- */
 
 static void on_attached(void *arg, const struct qmp_message *answer, const struct err *err)
 {
-	struct shim *shim = arg;
+	struct network *network = arg;
 
 	(void)answer;
-	if (shim->is_ending || !shim->network.keeper)
+	if (network->is_ending || !network->keeper)
 		return;
 	if (err) {
-		keeper_failed(shim, err);
+		keeper_failed(network, err);
 		return;
 	}
-	shim->network.is_attached = true;
-	look_if_done(shim);
+	network->is_attached = true;
+	look_if_done(network);
 }
 
 /* Of what it refuses the later commands fail as well, and the last one tells. */
-static void attach(struct shim *shim, int tap_fd)
+static void attach(struct network *network, int tap_fd)
 {
-	unsigned number = shim->network.number;
+	unsigned number = network->number;
 	char arguments[160];
 	struct err err;
 
 	snprintf(arguments, sizeof(arguments), "{\"fdname\":\"tap%u\"}", number);
-	if (qmp_send_fd(&shim->qmp, "getfd", arguments, tap_fd, on_nothing, shim, &err)) {
-		keeper_failed(shim, &err);
+	if (qmp_send_fd(network->qmp, "getfd", arguments, tap_fd, on_nothing, network, &err)) {
+		keeper_failed(network, &err);
 		return;
 	}
 	snprintf(arguments, sizeof(arguments),
 		 "{\"type\":\"tap\",\"id\":\"way%u\",\"fd\":\"tap%u\"}", number, number);
-	qmp_send(&shim->qmp, "netdev_add", arguments, on_nothing, shim);
-	set_link(shim, true, on_nothing);
+	qmp_send(network->qmp, "netdev_add", arguments, on_nothing, network);
+	set_link(network, true, on_nothing);
 	snprintf(arguments, sizeof(arguments),
 		 "{\"type\":\"hubport\",\"id\":\"port%u\",\"hubid\":0,\"netdev\":\"way%u\"}",
 		 number, number);
-	qmp_send(&shim->qmp, "netdev_add", arguments, on_attached, shim);
+	qmp_send(network->qmp, "netdev_add", arguments, on_attached, network);
 }
 
 /* ---- its words ---- */
 
-static void on_packet(struct shim *shim, const struct egress_packet *packet)
+static void on_packet(struct network *network, const struct egress_packet *packet)
 {
 	struct err err;
 
 	if (packet->n) {
 		err_set(&err, "network: %.200s", (const char *)packet->bytes);
-		keeper_failed(shim, &err);
+		keeper_failed(network, &err);
 	} else if (packet->change == 0 && packet->fd >= 0) {
-		attach(shim, packet->fd);
-	} else if (packet->change == shim->network.change) {
-		shim->network.is_in_force = true;
-		look_if_done(shim);
+		attach(network, packet->fd);
+	} else if (packet->change == network->change) {
+		network->is_in_force = true;
+		look_if_done(network);
 	}
 }
 
 static void on_channel(uv_poll_t *poll, int status, int events)
 {
 	static struct egress_packet packet;
-	struct shim_keeper *keeper = poll->data;
+	struct network_keeper *keeper = poll->data;
 	struct err err;
 	int got = 0;
 
 	(void)events;
-	while (keeper->shim &&
+	while (keeper->network &&
 	       (got = status < 0 ? -1 : egress_channel_receive(keeper->fd, &packet)) > 0) {
-		on_packet(keeper->shim, &packet);
+		on_packet(keeper->network, &packet);
 		if (packet.fd >= 0)
 			close(packet.fd);
 	}
-	if (got < 0 && keeper->shim) {
+	if (got < 0 && keeper->network) {
 		err_set(&err, "network: its keeper has ended");
-		keeper_failed(keeper->shim, &err);
+		keeper_failed(keeper->network, &err);
 	}
 }
 
@@ -216,11 +217,11 @@ static int program_find(char out_path[PATH_MAX], struct err *err)
 	return 0;
 }
 
-static int keeper_spawn(struct shim *shim, struct shim_keeper *keeper, int their_fd,
+static int keeper_spawn(struct network *network, struct network_keeper *keeper, int their_fd,
 			struct err *err)
 {
 	char path[PATH_MAX];
-	char *argv[] = {path, shim->network.host, NULL};
+	char *argv[] = {path, network->host, NULL};
 	uv_stdio_container_t stdio[EGRESS_CHANNEL_FD + 1];
 	uv_process_options_t options = {
 		.file = path,
@@ -237,67 +238,71 @@ static int keeper_spawn(struct shim *shim, struct shim_keeper *keeper, int their
 		(uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = their_fd};
 	if (program_find(path, err))
 		return -1;
-	status = uv_spawn(&shim->loop, &keeper->process, &options);
+	status = uv_spawn(network->loop, &keeper->process, &options);
 	return status ? err_set(err, "network: %s: %s", path, uv_strerror(status)) : 0;
 }
 
-static void keeper_send(struct shim *shim)
+static void keeper_send(struct network *network)
 {
-	struct shim_network *network = &shim->network;
 	struct err err;
 
 	network->is_in_force = false;
 	if (egress_channel_send(network->keeper->fd, ++network->change, network->rules,
 				network->rules_n, -1, &err))
-		keeper_failed(shim, &err);
+		keeper_failed(network, &err);
 }
 
-static void keeper_start(struct shim *shim)
+static void keeper_start(struct network *network)
 {
-	struct shim_keeper *keeper = calloc(1, sizeof(*keeper));
+	struct network_keeper *keeper = calloc(1, sizeof(*keeper));
 	struct err err;
 	int fds[2];
 
 	CHECK(keeper);
-	keeper->shim = shim;
+	keeper->network = network;
 	keeper->fd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds)) {
 		err_errno(&err, errno, "network: socketpair");
 		free(keeper);
-		tell_done(shim, &err);
+		tell_done(network, &err);
 		return;
 	}
 	keeper->fd = fds[0];
 	keeper->process.data = keeper->poll.data = keeper;
-	shim->network.keeper = keeper;
-	shim->network.number++;
-	shim->network.is_attached = false;
-	int status = keeper_spawn(shim, keeper, fds[1], &err);
+	network->keeper = keeper;
+	network->number++;
+	network->is_attached = false;
+	int status = keeper_spawn(network, keeper, fds[1], &err);
 	close(fds[1]);
-	uv_poll_init(&shim->loop, &keeper->poll, keeper->fd);
+	uv_poll_init(network->loop, &keeper->poll, keeper->fd);
 	if (status) {
-		keeper_failed(shim, &err);
+		keeper_failed(network, &err);
 		return;
 	}
 	uv_poll_start(&keeper->poll, UV_READABLE, on_channel);
-	keeper_send(shim);
+	keeper_send(network);
 }
 
-/* ---- for the shim ---- */
+/* ---- for its owner ---- */
 
-void shim_network_open(struct shim *shim)
+void network_open(struct network *network)
 {
-	uv_timer_init(&shim->loop, &shim->network.timer);
-	shim->network.timer.data = shim;
+	uv_timer_init(network->loop, &network->timer);
+	network->timer.data = network;
 }
 
-void shim_network_close(struct shim *shim)
+void network_end(struct network *network)
 {
-	keeper_drop(shim);
-	uv_close((uv_handle_t *)&shim->network.timer, NULL);
+	network->is_ending = true;
 }
 
-bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules)
+void network_close(struct network *network)
+{
+	keeper_drop(network);
+	uv_close((uv_handle_t *)&network->timer, NULL);
+}
+
+bool network_is_wanted(const char *host, const struct wire_bytes *rules)
 {
 	struct egress_policy policy;
 
@@ -305,7 +310,7 @@ bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules)
 	       !egress_policy_is_closed(&policy);
 }
 
-char *shim_network_authority(const struct wire_bytes *rules)
+char *network_authority(const struct wire_bytes *rules)
 {
 	struct egress_policy policy;
 	struct egress_rules read = {0};
@@ -321,16 +326,33 @@ char *shim_network_authority(const struct wire_bytes *rules)
 	return authority;
 }
 
+static json_t *address_text(uint32_t address)
+{
+	return json_sprintf("%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
+			    address & 255);
+}
+
+json_t *network_describe(const char *authority)
+{
+	json_t *network =
+		json_pack("{s:o, s:i, s:o, s:o}", "address", address_text(EGRESS_GUEST_ADDRESS),
+			  "prefix", EGRESS_PREFIX, "gateway", address_text(EGRESS_GATE_ADDRESS),
+			  "dns", address_text(EGRESS_GATE_ADDRESS));
+
+	CHECK(network);
+	if (authority)
+		json_object_set_new(network, "authority", json_string(authority));
+	return network;
+}
+
 static void on_needless(uv_timer_t *timer)
 {
 	tell_done(timer->data, NULL);
 }
 
-void shim_network_set(struct shim *shim, const char *host, const struct wire_bytes *rules,
-		      shim_network_cb done)
+void network_set(struct network *network, const char *host, const struct wire_bytes *rules,
+		 network_cb done)
 {
-	struct shim_network *network = &shim->network;
-
 	CHECK(rules->n <= sizeof(network->rules));
 	snprintf(network->host, sizeof(network->host), "%s", host);
 	if (rules->n)
@@ -338,16 +360,16 @@ void shim_network_set(struct shim *shim, const char *host, const struct wire_byt
 	network->rules_n = rules->n;
 	network->done = done;
 	if (network->keeper) {
-		keeper_send(shim);
+		keeper_send(network);
 		return;
 	}
-	if (shim_network_is_wanted(host, rules)) {
+	if (network_is_wanted(host, rules)) {
 		uv_timer_stop(&network->timer);
-		keeper_start(shim);
+		keeper_start(network);
 		return;
 	}
 	/* What was saved with its card on shall not find a hub that leads nowhere. */
-	if (shim_is_resumed(shim))
-		set_link(shim, false, on_nothing);
+	if (network->was_saved)
+		set_link(network, false, on_nothing);
 	uv_timer_start(&network->timer, on_needless, 0, 0);
 }

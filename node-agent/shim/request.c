@@ -2,7 +2,6 @@
 #include "node-agent/shim/shim.h"
 
 #include "common/base/check.h"
-#include "node-agent/egress/policy.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -134,26 +133,6 @@ static void token_of(const json_t *root, char out_token[OBSERVE_TOKEN_MAX])
 		strcpy(out_token, token);
 }
 
-static json_t *address_text(uint32_t address)
-{
-	return json_sprintf("%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255,
-			    address & 255);
-}
-
-/* authority: NULL for none. */
-static void add_network(json_t *root, const char *authority)
-{
-	json_t *network =
-		json_pack("{s:o, s:i, s:o, s:o}", "address", address_text(EGRESS_GUEST_ADDRESS),
-			  "prefix", EGRESS_PREFIX, "gateway", address_text(EGRESS_GATE_ADDRESS),
-			  "dns", address_text(EGRESS_GATE_ADDRESS));
-
-	CHECK(network);
-	if (authority)
-		json_object_set_new(network, "authority", json_string(authority));
-	json_object_set_new(root, "network", network);
-}
-
 char *shim_request_init(const char *document, size_t document_n, const char *hostname,
 			bool has_network, const char *authority, const char *envs,
 			char out_token[OBSERVE_TOKEN_MAX], size_t *out_n)
@@ -179,7 +158,7 @@ char *shim_request_init(const char *document, size_t document_n, const char *hos
 	if (hostname && !json_object_get(root, "hostname"))
 		json_object_set_new(root, "hostname", json_string(hostname));
 	if (has_network)
-		add_network(root, authority);
+		json_object_set_new(root, "network", network_describe(authority));
 	if (envs && !json_object_get(root, "envVars"))
 		json_object_set_new(root, "envVars", json_loads(envs, 0, NULL));
 	body = json_dumps(root, JSON_COMPACT);

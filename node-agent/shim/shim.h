@@ -132,7 +132,7 @@ struct shim {
 	struct vm_saved resumed; /* what it goes on from, if it does */
 	void (*resume_next)(struct shim *shim);
 	struct observer observer;
-	struct shim_network network;
+	struct network network;
 	bool is_ending;
 };
 
@@ -199,22 +199,6 @@ void shim_resume_load(struct shim *shim, void (*next)(struct shim *shim));
 void shim_observe_open(struct shim *shim);
 void shim_observe_begin(struct shim *shim);
 void shim_observe_close(struct shim *shim);
-
-/* network.c: from the claim to the end */
-void shim_network_open(struct shim *shim);
-/*
- * What it may reach, and the operator's settings ("": none), as in shim_claim.  A network is made
- * if there is something to reach, and only then; `done` is called once, from the loop, when the
- * rules are in force, or with a fault.  A later call takes the place of one that is under way,
- * whose `done` is not called.
- */
-typedef void (*shim_network_cb)(struct shim *shim, const struct err *err);
-void shim_network_set(struct shim *shim, const char *host, const struct wire_bytes *rules,
-		      shim_network_cb done);
-bool shim_network_is_wanted(const char *host, const struct wire_bytes *rules);
-/* By which the guest is to believe its keeper: PEM, to be freed; NULL: it need not. */
-char *shim_network_authority(const struct wire_bytes *rules);
-void shim_network_close(struct shim *shim);
 
 /* start.c */
 /* So that its template stays in the store for as long as the microVM's folder is there. */

@@ -30,9 +30,10 @@ struct build_request {
 	const struct build_spec *spec; /* NULL: nothing but the recipe */
 	const char *files_dir;         /* what COPY copies, named by filesHash; NULL: nothing */
 	const char *scope;             /* layers are taken from builds of the same one alone */
-	int64_t limit_ms;              /* for all that the spec lets run */
-	int64_t cache_age_s;           /* of layers that are not used */
-	uint64_t cache_bytes;          /* of all layers */
+	const char *network;  /* settings of one for the steps (egress_host_parse); NULL: none */
+	int64_t limit_ms;     /* for all that the spec lets run */
+	int64_t cache_age_s;  /* of layers that are not used */
+	uint64_t cache_bytes; /* of all layers */
 };
 
 /* *out_exit_code: that of the step's command, when that is why there is a fault; else 0. */

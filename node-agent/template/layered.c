@@ -114,11 +114,22 @@ static void describe_machine(const struct layered *build, const struct vm_templa
 	};
 }
 
+/* It is the steps' alone: nothing of it stays in what they write. */
+static void describe_network(json_t *identity)
+{
+	json_t *network = network_describe(NULL);
+
+	json_object_set_new(network, "passing", json_true());
+	json_object_set_new(identity, "network", network);
+}
+
 int layered_workshop_begin(struct layered *build, struct err *err)
 {
 	const struct build_request *request = build->request;
 	char initrd[PATH_MAX], mem[PATH_MAX], image[PATH_MAX];
 	json_t *identity = json_pack("{s:s}", "hostname", "sandbox");
+	/* What unpacks an image has nothing to reach. */
+	const char *network = build->image ? NULL : request->network;
 	struct vm_template_files files;
 	struct vm_launch launch;
 	int result = -1;
@@ -142,8 +153,11 @@ int layered_workshop_begin(struct layered *build, struct err *err)
 	launch.overlay = image;
 	launch.archive = build->image ? build->image->path : NULL;
 	build->disks_n = 0;
+	if (network)
+		describe_network(identity);
 	result = workshop_open(build->workshop, &launch, build->work_dir, NULL,
 			       build->end_ms - now_ms(), err) ||
+				 (network && workshop_network(build->workshop, network, err)) ||
 				 workshop_init(build->workshop, identity, err)
 			 ? -1
 			 : 0;

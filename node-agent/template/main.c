@@ -2,6 +2,7 @@
 #include "common/base/check.h"
 #include "common/io/file.h"
 #include "common/io/options.h"
+#include "node-agent/egress/policy.h"
 #include "node-agent/template/build.h"
 #include "node-agent/template/progress.h"
 #include "node-agent/vm/store.h"
@@ -128,6 +129,19 @@ static int read_spec(const char *path, struct build_spec *out, struct err *err)
 	return result;
 }
 
+static int read_network(const char *path, char out_text[EGRESS_HOST_TEXT_MAX], struct err *err)
+{
+	struct egress_host host;
+	char *text;
+	size_t n;
+
+	if (file_read(path, EGRESS_HOST_TEXT_MAX - 1, &text, &n, err))
+		return -1;
+	snprintf(out_text, EGRESS_HOST_TEXT_MAX, "%.*s", (int)strcspn(text, "\r\n"), text);
+	free(text);
+	return egress_host_parse(out_text, &host, err);
+}
+
 /* A recipe may have a spec of its own, for what it starts. */
 static int choose_spec(const struct template_options *options, bool is_import,
 		       struct build_request *request, struct build_spec *spec, struct err *err)
@@ -178,10 +192,16 @@ static int build(const struct template_options *options, const char *name, bool 
 	static char paths[5][PATH_MAX];
 	static struct vm_template template_;
 	static struct build_spec spec;
+	static char network[EGRESS_HOST_TEXT_MAX];
 	int exit_code = 0, result;
 	struct err err;
 
 	CHECK(vm_accel_wish_parse(options->accel, &request.accel));
+	if (options->network[0] && read_network(options->network, network, &err)) {
+		fprintf(stderr, "flotilla-template: --network: %s\n", err.text);
+		return EXIT_USAGE;
+	}
+	request.network = options->network[0] ? network : NULL;
 	if (strcmp(options->progress, "json") == 0)
 		progress_use_json();
 	if (!template_name_is_valid(name)) {

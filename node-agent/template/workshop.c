@@ -278,6 +278,36 @@ int workshop_open(struct workshop *workshop, struct vm_launch *launch, const cha
 	return workshop_wait(workshop, &workshop->is_ready, BOOT_LIMIT_MS, false, err);
 }
 
+static void on_networked(void *arg, const struct err *err)
+{
+	struct workshop *workshop = arg;
+
+	workshop->is_networked = true;
+	if (err) {
+		workshop->is_broken = true;
+		workshop->fault = *err;
+	}
+}
+
+int workshop_network(struct workshop *workshop, const char *host, struct err *err)
+{
+	static const struct wire_egress all; /* nothing is denied that is not barred anyway */
+	uint8_t bytes[64];
+	struct wire_bytes rules = {bytes, 0};
+
+	if (wire_egress_encode(&all, bytes, sizeof(bytes), &rules.n, err))
+		return -1;
+	workshop->network.loop = &workshop->loop;
+	workshop->network.qmp = &workshop->qmp;
+	workshop->network.arg = workshop;
+	network_open(&workshop->network);
+	workshop->has_network = true;
+	network_set(&workshop->network, host, &rules, on_networked);
+	if (workshop_wait(workshop, &workshop->is_networked, ORDER_LIMIT_MS, false, err))
+		return -1;
+	return workshop->is_broken ? err_set(err, "%s", workshop->fault.text) : 0;
+}
+
 int workshop_shut(struct workshop *workshop, struct err *err)
 {
 	static struct order order;
@@ -297,12 +327,16 @@ static void on_closed(uv_handle_t *handle)
 
 void workshop_close(struct workshop *workshop)
 {
+	if (workshop->has_network)
+		network_end(&workshop->network);
 	/* Its end takes its consoles and its watch out of the loop. */
 	if (workshop->is_started) {
 		emulator_kill(&workshop->emulator);
 		while (!workshop->is_gone)
 			uv_run(&workshop->loop, UV_RUN_ONCE);
 	}
+	if (workshop->has_network)
+		network_close(&workshop->network);
 	if (workshop->has_qmp)
 		qmp_close(&workshop->qmp);
 	if (workshop->pipe)

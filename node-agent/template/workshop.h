@@ -11,6 +11,7 @@
 #include "common/mux/link.h"
 #include "common/mux/mux.h"
 #include "node-agent/shim/emulator.h"
+#include "node-agent/shim/network.h"
 #include "node-agent/template/output.h"
 #include "node-agent/vm/qmp.h"
 
@@ -35,6 +36,8 @@ struct workshop {
 	bool is_broken;   /* the guest broke the protocol: fault */
 	bool is_migrated; /* the device state is saved */
 	bool has_qmp, is_started;
+	struct network network;
+	bool has_network, is_networked; /* opened; up */
 	struct err fault;
 	uint8_t input[32 * 1024];
 };
@@ -68,6 +71,10 @@ struct guest_call {
  * state will go; NULL: it is no machine that a snapshot is taken of. */
 int workshop_open(struct workshop *workshop, struct vm_launch *launch, const char *dir,
 		  const char *state_path, int64_t limit_ms, struct err *err);
+
+/* Gives it a way out, to all that the operator's settings (egress_host_parse) let any sandbox
+ * reach; the guest has to be told (network_describe). */
+int workshop_network(struct workshop *workshop, const char *host, struct err *err);
 
 /* Lets QEMU write out what it has, and end. */
 int workshop_shut(struct workshop *workshop, struct err *err);

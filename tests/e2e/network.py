@@ -182,6 +182,50 @@ def a_keeper_that_dies_has_a_successor_and_none_outlives_its_sandbox():
     fleet.wait_warm(1)
 
 
+def build(key, name, *lines):
+    """Begins one upon base; (what tells how it is, the template's id)."""
+    status, made = fleet.api("POST", "/v3/templates", {"name": name}, key=key)
+    assert status == 202, made
+    path = f"/templates/{made['templateID']}/builds/{made['buildID']}"
+    steps = [{"type": "RUN", "args": [line, "root"]} for line in lines]
+    status, answer = fleet.api("POST", "/v2" + path, {"fromTemplate": "base", "force": True, "steps": steps}, key=key)
+    assert status == 202, answer
+    return lambda: fleet.api("GET", path + "/status", key=key)[1], made["templateID"]
+
+
+def ended(status):
+    return wait_for("the build", 120, lambda: (lambda it: it if it["status"] in ("ready", "error") else None)(status()), 0.2)
+
+
+def steps_of_a_build_reach_what_sandboxes_do():
+    key = fleet.tenant("builds")
+    status, template = build(
+        key, "fetched", "curl -sf -m 15 http://good.example/ >/opt/got", "grep -q 169.254.0.22 /etc/resolv.conf",
+        "curl -sf -m 5 http://10.9.9.9/ || echo closed >/opt/closed", "curl -sf -m 15 http://203.0.113.10:8080/ >>/opt/got; sleep 1")
+    wait_for("its keeper", 60, lambda: len(keepers()) == 1 or status()["status"] == "error", 0.05)
+    it = ended(status)
+    assert it["status"] == "ready", it
+    assert keepers() == [], "of a build nothing is left"
+    sandbox = create(key, templateID=template, allow_internet_access=False)
+    lines = shell(key, sandbox, "cat /opt/got /opt/closed; stat -c %s /etc/resolv.conf; cat /sys/class/net/eth0/operstate")
+    assert lines[0].startswith("203.0.113.10:80 ") and lines[1].startswith("203.0.113.10:8080 "), lines
+    assert lines[2:4] == ["closed", "0"] and lines[4:] in ([], ["down"]), lines
+    assert keepers() == [] and gets(key, sandbox, "http://good.example/") == ["-"]
+    kill(key, sandbox)
+    sandbox = create(key, templateID=template)
+    assert gets(key, sandbox, "http://good.example/")[0] != "-"
+    kill(key, sandbox)
+
+
+def a_builder_that_is_killed_takes_its_keeper_with_it():
+    key = fleet.tenant("killed")
+    status, _ = build(key, "killed", "curl -sf -m 15 http://good.example/ && sleep 60")
+    wait_for("its keeper", 60, lambda: len(keepers()) == 1, 0.05)
+    subprocess.run(["pkill", "-KILL", "-f", "flotilla-template build .*" + re.escape(fleet.root)], check=True)
+    wait_for("its keeper to be gone", 10, lambda: not keepers())
+    assert ended(status)["status"] == "error"
+
+
 def main():
     global fleet, world
     ensure_template()  # from Debian's mirror, which the world below does not have
@@ -189,7 +233,8 @@ def main():
     with Fleet(agents=1, agent_options=["--egress", "on", "--egress-dns", DNS]) as fleet:
         run_tests([all_but_what_is_closed_is_reached, who_may_reach_nothing_has_no_network, addresses_and_names_are_allowed,
                    a_pause_keeps_what_may_be_reached, what_may_be_reached_is_changed_while_it_runs,
-                   a_network_is_given_to_what_had_none, a_keeper_that_dies_has_a_successor_and_none_outlives_its_sandbox])
+                   a_network_is_given_to_what_had_none, steps_of_a_build_reach_what_sandboxes_do,
+                   a_builder_that_is_killed_takes_its_keeper_with_it, a_keeper_that_dies_has_a_successor_and_none_outlives_its_sandbox])
 
 
 main()
