@@ -285,7 +285,7 @@ promise('what_pip_installs_is_there_at_once', async () => {
   await sandbox.files.write('/tmp/tiny/setup.py', "from setuptools import setup\nsetup(name='tiny', version='1', py_modules=['tiny'])\n")
   await sandbox.files.write('/tmp/tiny/tiny.py', "word = 'small'\n")
   await sandbox.commands.run('pip install --quiet --no-index --no-build-isolation /tmp/tiny', { timeoutMs: 120_000 })
-  assert.equal((await sandbox.runCode('import tiny; tiny.word')).text, "'small'")
+  assert.equal((await sandbox.runCode('import tiny; tiny.word')).text, 'small')
 })
 
 await finish('js', () => sandbox?.kill())
