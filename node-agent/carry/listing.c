@@ -31,7 +31,7 @@ static bool take_number(struct cursor *cursor, unsigned base, uint64_t max, uint
 	while (cursor->at < cursor->end && *cursor->at >= '0' &&
 	       (unsigned)(*cursor->at - '0') < base) {
 		unsigned digit = (unsigned)(*cursor->at++ - '0');
-		if (number > (max - digit) / base)
+		if (digit > max || number > (max - digit) / base)
 			return false;
 		number = number * base + digit;
 	}
