@@ -1,64 +1,13 @@
 /* A paused sandbox that goes on on another node: what is ordered, whose word counts, who hears
  * what. */
 #include "common/base/check.h"
-#include "tests/sched_core/world.h"
+#include "tests/sched_core/two_nodes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 #include <string.h>
-
-static struct world *world;
-static struct world_node *one, *two;
-static struct wire_transfer said[2];
-
-static void open_fleet(void)
-{
-	world->limits.transfers_max = 4;
-	world_restart(world);
-	world_fleet(world, 2);
-	one = &world->nodes[0];
-	two = &world->nodes[1];
-	for (int i = 0; i < 2; i++) {
-		strcpy(world->nodes[i].poll.platform, "tcg 7.2");
-		world->nodes[i].poll.transfers = &said[i];
-		world_report(world, &world->nodes[i]);
-	}
-}
-
-static int open_alone(void **state)
-{
-	(void)state;
-	world = world_open();
-	open_fleet();
-	return 0;
-}
-
-static int open_standby(void **state)
-{
-	(void)state;
-	world = world_open();
-	world_stand_by(world);
-	open_fleet();
-	return 0;
-}
-
-static int close_fleet(void **state)
-{
-	(void)state;
-	world_close(world);
-	return 0;
-}
-
-static void cordon(struct world_node *node, bool cordoned)
-{
-	struct core_event event = {.kind = CORE_EVENT_NODE_SET};
-
-	event.node.id = node->id;
-	event.node.cordoned = cordoned;
-	world_step(world, &event);
-}
 
 static void paused(struct world_node *node, uint64_t attempt)
 {
@@ -85,35 +34,6 @@ static uint64_t resume(void)
 	return world_timeout(world, CORE_EVENT_RESUME, "i1", "ten_a", 120);
 }
 
-static enum refusal refusal_of(uint64_t request)
-{
-	assert_non_null(world_reply(world, request));
-	return world_reply(world, request)->refusal;
-}
-
-static void says(struct world_node *node, uint64_t number, enum wire_transfer_state state)
-{
-	struct wire_transfer *transfer = &said[node - world->nodes];
-
-	*transfer = (struct wire_transfer){.number = number, .state = state, .bytes = 1000};
-	strcpy(transfer->template_id, "content");
-	if (state == WIRE_TRANSFER_FAILED)
-		transfer->refusal = REFUSAL_TRANSFER_UNUSABLE;
-	node->poll.transfers_n = 1;
-	world_report(world, node);
-}
-
-/* The order of this kind, if the node is given one. */
-static const struct wire_order *ordered(struct world_node *node, enum wire_order_kind kind)
-{
-	const struct wire_order *order;
-
-	for (int i = 0; i < 4 && (order = world_poll(world, node)); i++)
-		if (order->kind == kind)
-			return order;
-	return NULL;
-}
-
 /* Up to where two is told to fetch; the copy's attempt. */
 static uint64_t offer(uint64_t attempt)
 {
@@ -124,7 +44,7 @@ static uint64_t offer(uint64_t attempt)
 	assert_string_not_equal(order->sandbox.text, "x1"); /* a name of its own each time */
 	assert_int_equal(order->source, attempt);
 	number = order->attempt;
-	says(one, number, WIRE_TRANSFER_SENDING);
+	says(one, number, WIRE_TRANSFER_SENDING, REFUSAL_NONE);
 	order = ordered(two, WIRE_ORDER_FETCH);
 	assert_non_null(order);
 	assert_int_equal(order->attempt, number);
@@ -254,7 +174,7 @@ static void a_copy_that_fails_leaves_it_where_it_is(void **state)
 	uint64_t attempt = pause_away(), request = resume(), copy = offer(attempt);
 
 	(void)state;
-	says(two, copy, WIRE_TRANSFER_FAILED);
+	says(two, copy, WIRE_TRANSFER_FAILED, REFUSAL_TRANSFER_UNUSABLE);
 	assert_int_equal(refusal_of(request), REFUSAL_SAVED_AWAY);
 	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy);
 	assert_int_equal(world_find(world, "i1")->attempt, attempt);
@@ -484,9 +404,6 @@ static void a_new_leader_drops_a_copy_when_the_node_it_is_of_was_heard_out(void 
 	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, 20);
 	assert_int_equal(world_find(world, "i1")->attempt, 9);
 }
-
-#define ALONE(name)   cmocka_unit_test_setup_teardown(name, open_alone, close_fleet)
-#define STANDBY(name) cmocka_unit_test_setup_teardown(name, open_standby, close_fleet)
 
 int main(void)
 {

@@ -1,7 +1,7 @@
 /* Snapshots on more than one node: when a copy is made, who waits for it, who drops it, and what
  * becomes of them when a node is lost. */
 #include "common/base/check.h"
-#include "tests/sched_core/world.h"
+#include "tests/sched_core/two_nodes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,57 +9,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-static struct world *world;
-static struct world_node *one, *two;
-static struct wire_transfer said[2];
 static struct id copy_id;
-
-static void open_fleet(void)
-{
-	world->limits.transfers_max = 4;
-	world_restart(world);
-	world_fleet(world, 2);
-	one = &world->nodes[0];
-	two = &world->nodes[1];
-	for (int i = 0; i < 2; i++) {
-		strcpy(world->nodes[i].poll.platform, "tcg 7.2");
-		world->nodes[i].poll.transfers = &said[i];
-		world_report(world, &world->nodes[i]);
-	}
-}
-
-static int open_alone(void **state)
-{
-	(void)state;
-	world = world_open();
-	open_fleet();
-	return 0;
-}
-
-static int open_standby(void **state)
-{
-	(void)state;
-	world = world_open();
-	world_stand_by(world);
-	open_fleet();
-	return 0;
-}
-
-static int close_fleet(void **state)
-{
-	(void)state;
-	world_close(world);
-	return 0;
-}
-
-static void cordon(struct world_node *node, bool cordoned)
-{
-	struct core_event event = {.kind = CORE_EVENT_NODE_SET};
-
-	event.node.id = node->id;
-	event.node.cordoned = cordoned;
-	world_step(world, &event);
-}
 
 static uint64_t begin(const char *sandbox)
 {
@@ -83,12 +33,6 @@ static uint64_t drop(void)
 	event.kill.tenant = world_id("ten_a");
 	world_step(world, &event);
 	return event.kill.request;
-}
-
-static enum refusal refusal_of(uint64_t request)
-{
-	assert_non_null(world_reply(world, request));
-	return world_reply(world, request)->refusal;
 }
 
 static enum sandbox_state state_of(const char *id)
@@ -119,30 +63,6 @@ static void say_dropped(struct world_node *node, const char *id, uint64_t attemp
 	world_send(world, node, &record);
 }
 
-/* The order of this kind, if the node is given one. */
-static const struct wire_order *ordered(struct world_node *node, enum wire_order_kind kind)
-{
-	world_poll(world, node);
-	for (uint32_t i = 0; i < world->effects.n; i++) {
-		const struct core_effect *effect = &world->effects.items[i];
-		if (effect->kind == CORE_EFFECT_ORDER && effect->order.order.kind == kind)
-			return &effect->order.order;
-	}
-	return NULL;
-}
-
-static void says(struct world_node *node, uint64_t number, enum wire_transfer_state state)
-{
-	struct wire_transfer *transfer = &said[node - world->nodes];
-
-	*transfer = (struct wire_transfer){.number = number, .state = state, .bytes = 1000};
-	strcpy(transfer->template_id, "content");
-	if (state == WIRE_TRANSFER_FAILED)
-		transfer->refusal = REFUSAL_TRANSFER_CORRUPT;
-	node->poll.transfers_n = 1;
-	world_report(world, node);
-}
-
 /* i1 runs on node one, which keeps s1 of it and is cordoned then. The attempt of s1. */
 static uint64_t keep_away(void)
 {
@@ -170,7 +90,7 @@ static uint64_t offer(uint64_t attempt)
 	assert_non_null(order);
 	assert_int_equal(order->source, attempt);
 	number = order->attempt;
-	says(one, number, WIRE_TRANSFER_SENDING);
+	says(one, number, WIRE_TRANSFER_SENDING, REFUSAL_NONE);
 	order = ordered(two, WIRE_ORDER_FETCH);
 	assert_non_null(order);
 	assert_int_equal(order->attempt, number);
@@ -283,8 +203,8 @@ static void who_waits_too_long_is_told_and_the_copy_goes_on(void **state)
 	for (int ms = 0; ms < CORE_COPY_WAIT_MS; ms += CORE_ATTEMPT_MS / 2) {
 		assert_null(world_reply(world, request));
 		said[1].done_bytes++;
-		says(one, copy, WIRE_TRANSFER_SENDING);
-		says(two, copy, WIRE_TRANSFER_FETCHING);
+		says(one, copy, WIRE_TRANSFER_SENDING, REFUSAL_NONE);
+		says(two, copy, WIRE_TRANSFER_FETCHING, REFUSAL_NONE);
 		said[1].done_bytes = (uint64_t)ms;
 		world_report(world, two);
 		world_pass(world, CORE_ATTEMPT_MS / 2);
@@ -302,7 +222,7 @@ static void who_waits_for_a_copy_that_fails_is_told(void **state)
 	uint64_t attempt = keep_away(), request = begin("i2"), copy = offer(attempt);
 
 	(void)state;
-	says(two, copy, WIRE_TRANSFER_FAILED);
+	says(two, copy, WIRE_TRANSFER_FAILED, REFUSAL_TRANSFER_CORRUPT);
 	world_pass(world, 1);
 	assert_int_equal(refusal_of(request), REFUSAL_SAVED_AWAY);
 	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, copy);
@@ -501,9 +421,6 @@ static void a_new_leader_drops_a_copy_of_nothing(void **state)
 	world_pass(world, 1);
 	assert_int_equal(ordered(two, WIRE_ORDER_KILL)->attempt, 20);
 }
-
-#define ALONE(name)   cmocka_unit_test_setup_teardown(name, open_alone, close_fleet)
-#define STANDBY(name) cmocka_unit_test_setup_teardown(name, open_standby, close_fleet)
 
 int main(void)
 {
